@@ -1,0 +1,52 @@
+"""Where compiled kernels are kept between runs.
+
+Numba keys its cache by the file a kernel stands in, but a kernel also holds the code of the kernels
+it calls in other files. So the cache lives in a folder named after the content of every file that
+holds a kernel: change one, and all are compiled again, once.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("shm", "venues", "models", "processes")
+KEPT = 3
+"""Caches of this many versions are kept, for who switches between branches."""
+
+
+def _digest(root: Path) -> str:
+    digest = hashlib.blake2b(sys.version.encode(), digest_size=6)
+    for package in PACKAGES:
+        for path in sorted((root / package).rglob("*.py")):
+            text = path.read_bytes()
+            if b"njit" in text or b"intrinsic" in text:
+                digest.update(str(path.relative_to(root)).encode() + b"\0" + text)
+    # Layouts and sizes are compiled in as constants.
+    for path in sorted((root / "schemas").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def use_kernel_cache(root: Path = ROOT) -> Path:
+    """Point numba at the folder for this version of the code; call before numba is imported.
+
+    Children inherit the choice through the environment, and skip the hashing.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ:
+        return Path(os.environ["NUMBA_CACHE_DIR"])
+    assert "numba" not in sys.modules, "numba was imported before its cache was chosen"
+    caches = root / ".cache" / "kernels"
+    cache = caches / _digest(root)
+    if not cache.exists():
+        try:
+            cache.mkdir(parents=True)
+        except OSError:  # a read-only tree: numba finds a place of its own below the home folder
+            return cache
+        by_age = sorted(caches.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in by_age[KEPT:]:
+            shutil.rmtree(old, ignore_errors=True)
+    os.environ["NUMBA_CACHE_DIR"] = str(cache)
+    return cache

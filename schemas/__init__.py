@@ -1,0 +1,1 @@
+"""Every contract of the pipeline as data: layouts, messages, tables, settings. No behaviour."""

@@ -1,0 +1,144 @@
+"""The metrics table: every number a process counts, its Prometheus name, and its place in the page.
+
+A process's counter page is a row of 64-bit slots. `place` gives each metric's first slot; a
+histogram takes BUCKETS + 2 (the buckets, the sum, the count), a metric by channel one a channel.
+The same table makes `/metrics`, `dcctl status` and the reference page of the documents.
+
+Histograms are of nanoseconds on a logarithmic scale, four buckets an octave from 1 µs on: bucket 0
+is below 1024 ns, bucket i ends at `bucket_bounds_ns()[i]`, the last one is everything above.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from schemas.instruments import CHANNELS
+
+BUCKETS = 104
+FIRST_OCTAVE = 10
+
+MetricKind = Literal["counter", "gauge", "histogram"]
+
+
+class Metric(Struct, frozen=True):
+    """One metric. `by` names the label whose values it is split by: a channel, or nothing."""
+
+    name: str
+    kind: MetricKind
+    unit: str
+    help: str
+    by: Literal["", "channel"] = ""
+
+    @property
+    def slots(self) -> int:
+        """64-bit slots it takes in the page."""
+        if self.kind == "histogram":
+            return BUCKETS + 2
+        return len(CHANNELS) if self.by == "channel" else 1
+
+
+TABLE: tuple[Metric, ...] = (
+    # collector
+    Metric("ingest_events", "counter", "events", "events written to the tape", "channel"),
+    Metric("ingest_frames", "counter", "frames", "frames received"),
+    Metric("ingest_bytes", "counter", "bytes", "bytes received in frames"),
+    Metric("frames_bad", "counter", "frames", "frames that could not be decoded, skipped"),
+    Metric("frames_unknown", "counter", "frames", "frames on a channel never acknowledged"),
+    Metric("sequence_gaps", "counter", "gaps", "breaks in the venue's frame numbers"),
+    Metric("checksums_verified", "counter", "checksums", "book checksums that matched"),
+    Metric("checksums_failed", "counter", "checksums", "book checksums that did not match"),
+    Metric("reconnects", "counter", "connections", "connections opened after the first"),
+    Metric("resyncs", "counter", "channels", "channels subscribed anew after a fault"),
+    Metric("stale_channels", "gauge", "channels", "channels silent for longer than they should be"),
+    Metric("subscriptions", "gauge", "channels", "channels the venue has acknowledged"),
+    Metric("subscriptions_wanted", "gauge", "channels", "channels the configuration asks for"),
+    Metric("recv_to_tape", "histogram", "ns", "received to committed on the tape"),
+    # features
+    Metric("feature_events", "counter", "events", "tape events read"),
+    Metric("feature_rows", "counter", "rows", "feature rows written"),
+    Metric("feature_rows_invalid", "counter", "rows", "feature rows with an invalid bit set"),
+    Metric("feature_late_cuts", "counter", "cuts", "boundaries cut more than 100 ms late"),
+    Metric("recv_to_feature", "histogram", "ns", "received to feature row, newest event"),
+    Metric("feature_compute", "histogram", "ns", "time of one block through the kernel"),
+    # inference
+    Metric("predictions", "counter", "predictions", "predictions written"),
+    Metric("prediction_steps", "counter", "rows", "feature rows stepped through the network"),
+    Metric(
+        "predictions_superseded", "counter", "rows", "rows stepped but not published: newer ones"
+    ),
+    Metric("deadline_misses", "counter", "cuts", "cuts whose prediction came after its deadline"),
+    Metric("rung_falls", "counter", "falls", "falls to a lower rung"),
+    Metric("model_rung", "gauge", "rung", "rung in force: 0 MLX, 1 CPU, 2 positions only"),
+    Metric("prediction_latency", "histogram", "ns", "one batch through the model chain"),
+    Metric("recv_to_prediction", "histogram", "ns", "received to prediction, newest event"),
+    # execution
+    Metric("decisions", "counter", "decisions", "decisions made, hold and denied included"),
+    Metric("decisions_denied", "counter", "decisions", "signals that a check denied"),
+    Metric("orders_sent", "counter", "orders", "orders handed to a broker"),
+    Metric("fills", "counter", "fills", "fills booked"),
+    Metric("open_orders", "gauge", "orders", "orders not in a final state"),
+    Metric("open_positions", "gauge", "positions", "instruments with a position"),
+    Metric("realized_pnl_micros", "gauge", "quote", "realized profit and loss today, millionths"),
+    Metric("unrealized_pnl_micros", "gauge", "quote", "unrealized profit and loss, millionths"),
+    Metric("recv_to_decision", "histogram", "ns", "received to decision, newest event"),
+    # storage
+    Metric("journal_slots", "counter", "slots", "slots appended to journals"),
+    Metric("journal_bytes", "gauge", "bytes", "size of the journals on disk"),
+    Metric("lake_rows", "counter", "rows", "rows written to the lake"),
+    Metric("lake_files_sealed", "counter", "files", "lake files sealed"),
+    Metric("disk_free_bytes", "gauge", "bytes", "free space where the data folder lives"),
+    Metric("storage_flush", "histogram", "ns", "time of one pass over all rings"),
+    # simulator
+    Metric("simulator_frames", "counter", "frames", "frames sent to clients"),
+    Metric("simulator_clients", "gauge", "clients", "sockets open at the simulator"),
+)
+
+
+def _places() -> dict[str, int]:
+    places: dict[str, int] = {}
+    at = 0
+    for metric in TABLE:
+        places[metric.name] = at
+        at += metric.slots
+    places[""] = at
+    return places
+
+
+_PLACES = _places()
+SLOTS = _PLACES.pop("")
+BY_NAME: dict[str, Metric] = {metric.name: metric for metric in TABLE}
+assert len(BY_NAME) == len(TABLE)
+
+
+def place(name: str, channel: str = "") -> int:
+    """Index of a metric's (first) slot in the page; of one channel's slot where it is split."""
+    metric = BY_NAME[name]
+    assert bool(channel) == (metric.by == "channel"), name
+    offset = CHANNELS.index(channel) if channel else 0
+    return _PLACES[name] + offset
+
+
+def bucket_bounds_ns() -> list[int]:
+    """Upper bounds of all buckets but the last, in ns: 1024, 1280, 1536, 1792, 2048, 2560 ..."""
+    bounds = [1 << FIRST_OCTAVE]
+    while len(bounds) < BUCKETS - 1:
+        octave, quarter = divmod(len(bounds) - 1, 4)
+        bounds.append((1 << (FIRST_OCTAVE + octave)) * (5 + quarter) // 4)
+    return bounds
+
+
+def quantile_ns(counts: list[int], share: float) -> float:
+    """The quantile of a histogram, interpolated inside its bucket; 0.0 of an empty one."""
+    total = sum(counts)
+    if total == 0:
+        return 0.0
+    bounds = bucket_bounds_ns()
+    target = share * total
+    below = 0
+    for index, count in enumerate(counts):
+        if count and below + count >= target:
+            low = bounds[index - 1] if index else 0
+            high = bounds[index] if index < len(bounds) else bounds[-1] * 2
+            return low + (high - low) * (target - below) / count
+        below += count
+    return float(bounds[-1])

@@ -1,0 +1,97 @@
+"""What inference says of one instrument at one cut. Slot layout, 256 bytes:
+
+offset size field              what it holds
+------ ---- ------------------ -------------------------------------------------------------
+     0    8 sequence           u64, the ring's own
+     8    8 made_ns            i64, when the prediction was written
+    16    8 cut                u64, the feature row's cut
+    24    8 cut_ns             i64
+    32    8 feature_sequence   u64, the row it is made from
+    40    8 newest_recv_ns     i64, from the row
+    48    8 reference_price    f64, from the row
+    56    8 invalid            u64, from the row
+    64    8 model_version      u64, fingerprint of the manifest in force
+    72    8 learner_state      u64, fingerprint of the online learners' state; 0 = none
+    80    2 instrument         u16
+    82    1 rung               u8, `Rung`
+    83    1 device             u8, `Device`
+    84    2 batch_rows         u16, rows of the batch shape it was computed in
+    86    2 flags              u16, `PredictionFlag` bits
+    88    4 config_generation  u32
+    92    4 spare
+    96  120 outputs            6 models x (up, flat, down, expected move bp, its spread bp), f32
+   216   20 blend              the same five of the blend
+   236    4 spread_bps         f32, from the row, since execution reads nothing else
+   240    4 volatility_bps     f32, volatility_60s_bps of the row
+   244    4 regime             f32, reserved for the regime model; NaN without one
+   248    8 book_age_s, mean_cross_bps   f32 each, from the row
+"""
+
+from enum import IntEnum, IntFlag
+
+from schemas.layout import fingerprint, layout
+
+VERSION = 1
+SLOT_BYTES = 256
+MAX_MODELS = 6
+
+
+class Rung(IntEnum):
+    """How much of the model chain is in force; higher is worse."""
+
+    MLX = 0
+    CPU = 1
+    POSITIONS_ONLY = 2
+
+
+class Device(IntEnum):
+    """What computed the network's part."""
+
+    NONE = 0
+    MLX_CPU = 1
+    MLX_GPU = 2
+    NUMPY = 3
+
+
+class PredictionFlag(IntFlag):
+    """Bits of a prediction's `flags`."""
+
+    LATE = 1
+    """The deadline of the cut had passed when it was made."""
+
+
+MODELS: tuple[str, ...] = ("tcn", "moving_average_cross")
+"""Names behind the rows of `outputs`; a model that did not run has NaN there."""
+assert len(MODELS) <= MAX_MODELS
+
+SLOT = layout(
+    [
+        ("sequence", "<u8", 0),
+        ("made_ns", "<i8", 8),
+        ("cut", "<u8", 16),
+        ("cut_ns", "<i8", 24),
+        ("feature_sequence", "<u8", 32),
+        ("newest_recv_ns", "<i8", 40),
+        ("reference_price", "<f8", 48),
+        ("invalid", "<u8", 56),
+        ("model_version", "<u8", 64),
+        ("learner_state", "<u8", 72),
+        ("instrument", "<u2", 80),
+        ("rung", "u1", 82),
+        ("device", "u1", 83),
+        ("batch_rows", "<u2", 84),
+        ("flags", "<u2", 86),
+        ("config_generation", "<u4", 88),
+        ("spare", "<u4", 92),
+        ("outputs", ("<f4", (MAX_MODELS, 5)), 96),
+        ("blend", ("<f4", (5,)), 216),
+        ("spread_bps", "<f4", 236),
+        ("volatility_bps", "<f4", 240),
+        ("regime", "<f4", 244),
+        ("book_age_s", "<f4", 248),
+        ("mean_cross_bps", "<f4", 252),
+    ],
+    SLOT_BYTES,
+)
+
+FINGERPRINT = fingerprint(SLOT, VERSION, MODELS)

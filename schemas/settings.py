@@ -1,0 +1,278 @@
+"""The configuration as typed data: every key, what it may be, and its default.
+
+`config/loader.py` fills these from YAML and the environment; an unknown key or a wrong value is a
+`ConfigError`. `RESTARTS` says what a changed key needs: which processes are restarted by a reload,
+or that it is refused until the next `dcctl start`. A key that stands there in no row is taken live.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from schemas.instruments import Channel
+
+Positive = Annotated[int, Meta(ge=1)]
+NotNegative = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(gt=0)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+BasisPoints = Annotated[float, Meta(ge=0)]
+Decimals = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
+"""An amount of money or goods as decimal text."""
+Port = Annotated[int, Meta(ge=0, le=65535)]
+BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?$")]
+BitfinexTimeframe = Literal[
+    "1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M"
+]
+PowerOfTwo = Annotated[int, Meta(ge=64, le=1 << 26)]
+
+
+class PathSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where things live; relative paths are below the project's folder."""
+
+    data: str = "data"
+    logs: str = "logs"
+    run: str = ""
+    """Lock, registry and sockets; empty = `run` if its path is short enough for sockets."""
+
+
+class HttpSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """/healthz and /metrics, always on 127.0.0.1."""
+
+    port: Port = 9500
+    """0 = any free port; `dcctl status` shows which."""
+
+
+class LogSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Logs, JSON lines, one file a process."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    max_bytes: Annotated[int, Meta(ge=10_000)] = 20_000_000
+    keep: Positive = 5
+
+
+class RingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Capacities in slots; powers of two."""
+
+    tape: PowerOfTwo = 1 << 19
+    features: PowerOfTwo = 1 << 15
+    predictions: PowerOfTwo = 1 << 15
+    decisions: PowerOfTwo = 1 << 16
+
+
+class SignalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a reader that sleeps is woken."""
+
+    doorbell: Literal["zmq", "datagram"] = "zmq"
+    timeout_ms: Annotated[int, Meta(ge=1, le=20)] = 10
+    """Longest sleep without a look at the ring: what a lost signal costs."""
+    spin_us: Annotated[int, Meta(ge=0, le=1000)] = 0
+    """Busy-wait this long before sleeping; costs a core."""
+
+
+class BitfinexFlags(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `conf` flags of a connection."""
+
+    timestamp: bool = True
+    sequence: bool = True
+    checksum: bool = True
+    bulk_updates: bool = True
+
+
+class BookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One book stream."""
+
+    precision: Literal["P0", "P1", "P2", "P3", "P4", "R0"] = "P0"
+    frequency: Literal["F0", "F1"] = "F0"
+    length: Literal[1, 25, 100, 250] = 100
+
+
+class BitfinexSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Bitfinex collector. The first book stream is the primary one."""
+
+    enabled: bool = False
+    url: str = "wss://api-pub.bitfinex.com/ws/2"
+    symbols: tuple[BitfinexSymbol, ...] = ()
+    channels: tuple[Literal["ticker", "trades", "books", "candles"], ...] = (
+        "ticker",
+        "trades",
+        "books",
+        "candles",
+    )
+    books: tuple[BookSettings, ...] = (BookSettings(),)
+    candles: tuple[BitfinexTimeframe, ...] = ("1m",)
+    flags: BitfinexFlags = BitfinexFlags()
+    subscriptions_per_connection: Annotated[int, Meta(ge=1, le=100)] = 30
+    connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 15
+    """The venue blocks an address for a minute after 20."""
+    subscribe_timeout_s: Seconds = 20.0
+    silence_s: Seconds = 40.0
+    """No byte at all for this long: the connection is dead (heartbeats come every 15 s)."""
+    stale_s: dict[Channel, Seconds] = field(
+        default_factory=lambda: {"ticker": 120.0, "books": 60.0}
+    )
+    """No data for this long on a channel whose heartbeats go on: the channel is subscribed anew."""
+    backoff_first_s: Seconds = 1.0
+    backoff_longest_s: Seconds = 30.0
+
+
+class VenueSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One section a venue; a section that is absent means that the venue is not used."""
+
+    bitfinex: BitfinexSettings | None = None
+
+
+class FeatureSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When rows are cut."""
+
+    cut_interval_s: Annotated[float, Meta(ge=0.1, le=5)] = 1.0
+    trigger: bool = False
+    """Cut also when new events have come, at most once in `trigger_interval_us`."""
+    trigger_interval_us: NotNegative = 1000
+    stale_after_s: Seconds = 10.0
+    """A book without an event for this long marks its rows stale."""
+    warm_s: NotNegative = 60
+
+
+class InferenceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The model chain: the network on MLX, the same network in numpy, positions only."""
+
+    enabled: bool = True
+    model: str = "models/shipped/tcn"
+    device: Literal["auto", "cpu", "gpu", "numpy"] = "auto"
+    deadline_ms: Seconds = 50.0
+    misses_to_fall: Positive = 20
+    """Deadlines missed in a row before the chain falls a rung."""
+    retry_s: Seconds = 30.0
+    """How long after a fall the rung above is tried again."""
+
+
+class StrategySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What turns predictions into signals."""
+
+    enabled: bool = True
+    name: Literal["moving_average_cross", "tcn"] = "moving_average_cross"
+    enter_threshold: Annotated[float, Meta(ge=0)] = 0.4
+    """Confidence a signal needs, 0 to 1."""
+    min_expected_value_bps: float = 0.0
+    horizon_s: Seconds = 300.0
+    """A position older than this is closed."""
+    cooldown_s: Annotated[float, Meta(ge=0)] = 5.0
+
+
+class PaperSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The paper broker: fills from our own tape."""
+
+    latency_ms: Annotated[float, Meta(ge=0)] = 20.0
+    fee_bps: BasisPoints = 10.0
+
+
+class ExecutionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether and how orders are sent."""
+
+    enabled: bool = True
+    """false: everything is decided and recorded, nothing is sent."""
+    broker: Literal["paper"] = "paper"
+    order_notional: Decimals = "100"
+    """Size of an entry, in quote currency."""
+    timer_s: Seconds = 1.0
+    paper: PaperSettings = PaperSettings()
+
+
+class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits, in quote currency where they are amounts. See docs/operations.md for the codes."""
+
+    max_order_notional: Decimals = "1000"
+    max_position_notional: Decimals = "2000"
+    max_total_notional: Decimals = "10000"
+    max_daily_loss: Decimals = "200"
+    max_spread_bps: BasisPoints = 20.0
+    max_orders_per_minute: Positive = 30
+    price_band_bps: BasisPoints = 100.0
+    stale_after_ms: Positive = 2000
+    min_quantity: Decimals = "0.00001"
+    allow_short: bool = False
+
+
+class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Journals and the lake."""
+
+    poll_ms: Annotated[int, Meta(ge=1, le=1000)] = 50
+    flush_s: Seconds = 1.0
+    """How often open lake files get what has come, and journals are synced."""
+    seal_bytes: Annotated[int, Meta(ge=4096)] = 256_000_000
+    seal_s: Seconds = 3600.0
+    journal_max_bytes: Annotated[int, Meta(ge=1_000_000)] = 2_000_000_000
+    """Files are sealed early when the journals grow past this, so that segments can go."""
+    journal_segment_bytes: Annotated[int, Meta(ge=65_536)] = 128_000_000
+
+
+class SupervisorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How children are watched and started again."""
+
+    ready_timeout_s: Seconds = 90.0
+    hung_after_s: Seconds = 8.0
+    stop_timeout_s: Seconds = 10.0
+    backoff_first_s: Seconds = 0.2
+    backoff_longest_s: Seconds = 10.0
+    budget: Positive = 10
+    """Restarts within `budget_s` before a child is given up as failed."""
+    budget_s: Seconds = 120.0
+
+
+class SimulatorFaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Faults that the simulator commits by itself, mean seconds between two; 0 = never."""
+
+    cut_s: Annotated[float, Meta(ge=0)] = 0.0
+    gap_s: Annotated[float, Meta(ge=0)] = 0.0
+    bad_checksum_s: Annotated[float, Meta(ge=0)] = 0.0
+    silence_s: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class SimulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The local exchange."""
+
+    enabled: bool = False
+    seed: int = 7
+    port: Port = 0
+    """0 = any free port, told to the collector."""
+    symbols: tuple[BitfinexSymbol, ...] = ("tBTCUSD", "tETHUSD")
+    events_per_s: Annotated[float, Meta(gt=0)] = 60.0
+    """Orders arriving a second and symbol, on average."""
+    faults: SimulatorFaults = SimulatorFaults()
+    log_sent: bool = False
+    """Keep a log of all that was sent, for tests that compare it with the lake."""
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole configuration."""
+
+    profile: str = "demo"
+    paths: PathSettings = PathSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+    rings: RingSettings = RingSettings()
+    signal: SignalSettings = SignalSettings()
+    venues: VenueSettings = VenueSettings()
+    features: FeatureSettings = FeatureSettings()
+    inference: InferenceSettings = InferenceSettings()
+    strategy: StrategySettings = StrategySettings()
+    execution: ExecutionSettings = ExecutionSettings()
+    risk: RiskSettings = RiskSettings()
+    storage: StorageSettings = StorageSettings()
+    supervisor: SupervisorSettings = SupervisorSettings()
+    simulator: SimulatorSettings = SimulatorSettings()
+
+
+REFUSED: tuple[str, ...] = ("profile", "paths", "http", "rings", "simulator.port", "signal")
+"""Keys (and all below them) that only a stop and start can change."""
+
+RESTARTS: dict[str, tuple[str, ...]] = {
+    "venues.bitfinex": ("collector.bitfinex",),
+    "features": ("features",),
+    "inference": ("inference",),
+    "storage": ("storage",),
+    "simulator": ("simulator",),
+    "execution.broker": ("execution",),
+    "execution.paper": ("execution",),
+}
+"""Keys (and all below them) for which a reload restarts processes."""

@@ -1,0 +1,204 @@
+"""The words of trading: actions, reasons, order states, and the events brokers answer with.
+
+Money is decimal text here and everywhere after the strategy: `"0.00150000"`, never a float.
+"""
+
+from enum import IntEnum
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Action(IntEnum):
+    """What a strategy wants, or what was decided."""
+
+    HOLD = 0
+    ENTER_LONG = 1
+    ENTER_SHORT = 2
+    EXIT = 3
+
+
+class Reason(IntEnum):
+    """Why a decision came out as it did. Codes are for ever: never renumbered, never reused."""
+
+    NO_SIGNAL = 0
+    SIGNAL = 1
+    EXIT_SIGNAL = 2
+    EXIT_HORIZON = 3
+    ALREADY_IN_POSITION = 10
+    ORDER_PENDING = 11
+    EV_TOO_SMALL = 12
+    STRATEGY_DISABLED = 13
+    EXECUTION_DISABLED = 14
+    COOLDOWN = 15
+    KILLED = 20
+    STALE_DATA = 21
+    INVALID_FEATURES = 22
+    NO_MODEL = 23
+    SPREAD = 24
+    NOT_FINITE = 25
+    NOT_RECONCILED = 26
+    MAX_ORDER = 30
+    MAX_POSITION = 31
+    DAILY_LOSS = 32
+    ORDER_RATE = 33
+    PRICE_BAND = 34
+    MIN_SIZE = 35
+    DUPLICATE_COMMAND = 36
+    SHORT_NOT_ALLOWED = 37
+    MAX_TOTAL_POSITION = 38
+    KILL_CANCEL = 50
+    KILL_FLATTEN = 51
+
+
+REASON_TEXT: dict[Reason, str] = {
+    Reason.NO_SIGNAL: "the strategy saw nothing to do",
+    Reason.SIGNAL: "the strategy's signal passed every check",
+    Reason.EXIT_SIGNAL: "the strategy wants out",
+    Reason.EXIT_HORIZON: "the position is older than the strategy's horizon",
+    Reason.ALREADY_IN_POSITION: "the position that the signal asks for is already held",
+    Reason.ORDER_PENDING: "an order of this instrument is not finished",
+    Reason.EV_TOO_SMALL: "expected move after fee, spread and slippage is below the threshold",
+    Reason.STRATEGY_DISABLED: "strategy.enabled is false",
+    Reason.EXECUTION_DISABLED: "execution.enabled is false: decided, not sent",
+    Reason.COOLDOWN: "too soon after the instrument's last order",
+    Reason.KILLED: "the kill switch is on",
+    Reason.STALE_DATA: "the prediction is older than risk.stale_after_ms",
+    Reason.INVALID_FEATURES: "the feature row says that its input cannot be trusted",
+    Reason.NO_MODEL: "no model is in force: positions are managed, nothing is entered",
+    Reason.SPREAD: "the spread is wider than risk.max_spread_bps",
+    Reason.NOT_FINITE: "a number in the prediction is not finite",
+    Reason.NOT_RECONCILED: "ledger and venue have not been compared yet",
+    Reason.MAX_ORDER: "the order is larger than risk.max_order_notional",
+    Reason.MAX_POSITION: "the position would be larger than risk.max_position_notional",
+    Reason.DAILY_LOSS: "today's loss has reached risk.max_daily_loss",
+    Reason.ORDER_RATE: "more orders in a minute than risk.max_orders_per_minute",
+    Reason.PRICE_BAND: "the price is further from the reference than risk.price_band_bps",
+    Reason.MIN_SIZE: "the quantity is below the smallest the venue takes",
+    Reason.DUPLICATE_COMMAND: "this decision already has an order",
+    Reason.SHORT_NOT_ALLOWED: "the account cannot sell what it does not hold",
+    Reason.MAX_TOTAL_POSITION: "all positions together would exceed risk.max_total_notional",
+    Reason.KILL_CANCEL: "cancelled by the kill switch",
+    Reason.KILL_FLATTEN: "closed by the kill switch",
+}
+
+
+class KillLevel(IntEnum):
+    """Levels of the kill switch, each including those before it."""
+
+    NONE = 0
+    PAUSE = 1
+    CANCEL = 2
+    FLATTEN = 3
+    SHUTDOWN = 4
+
+
+class OrderState(IntEnum):
+    """Life of an order; see `processes/execution/orders.py` for the table of transitions."""
+
+    NEW = 0
+    SENT = 1
+    ACKED = 2
+    PARTIALLY_FILLED = 3
+    FILLED = 4
+    CANCELED = 5
+    REJECTED = 6
+    EXPIRED = 7
+    UNKNOWN = 8
+
+    @property
+    def final(self) -> bool:
+        """Nothing can happen to the order any more."""
+        return OrderState.FILLED <= self <= OrderState.EXPIRED
+
+
+OrderSide = Literal["buy", "sell"]
+OrderKind = Literal["market", "limit"]
+
+
+class Intent(Struct, frozen=True, kw_only=True):
+    """An order as decided: in the ledger before anything is sent."""
+
+    command_id: str
+    """32 hex digits: hash of session, cut, instrument, strategy and leg."""
+    instrument: int
+    symbol: str
+    side: OrderSide
+    quantity: str
+    kind: OrderKind
+    limit_price: str = ""
+    reduce_only: bool = False
+    strategy: str = ""
+    reason: int = 0
+    decided_ns: int = 0
+    decision_sequence: int = 0
+
+
+class OrderAccepted(Struct, frozen=True, tag="accepted"):
+    """The venue has the order."""
+
+    command_id: str
+    venue_order_id: str
+    time_ns: int
+
+
+class OrderFilled(Struct, frozen=True, tag="filled"):
+    """Part of an order was traded. `fill_id` is unique at the venue."""
+
+    command_id: str
+    fill_id: str
+    price: str
+    quantity: str
+    fee: str
+    fee_currency: str
+    time_ns: int
+
+
+class OrderCanceled(Struct, frozen=True, tag="canceled"):
+    """The rest of the order is gone."""
+
+    command_id: str
+    time_ns: int
+    text: str = ""
+
+
+class OrderRejected(Struct, frozen=True, tag="rejected"):
+    """The venue will not have the order."""
+
+    command_id: str
+    time_ns: int
+    text: str = ""
+
+
+class OrderExpired(Struct, frozen=True, tag="expired"):
+    """The order was never handed over, or its time ran out."""
+
+    command_id: str
+    time_ns: int
+    text: str = ""
+
+
+class OrderUnknown(Struct, frozen=True, tag="unknown"):
+    """The outcome of the send is not known; the venue is being asked."""
+
+    command_id: str
+    time_ns: int
+    text: str = ""
+
+
+class Reconciled(Struct, frozen=True, tag="reconciled"):
+    """The broker has answered for every open order of the ledger; new orders may be sent."""
+
+    account: str
+    time_ns: int
+
+
+BrokerEvent = (
+    OrderAccepted
+    | OrderFilled
+    | OrderCanceled
+    | OrderRejected
+    | OrderExpired
+    | OrderUnknown
+    | Reconciled
+)
