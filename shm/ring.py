@@ -272,3 +272,15 @@ class RingWriter:
             taken, lost = take(self._ring.address, first, out.ctypes.data, len(out))
             assert (taken, lost) == (len(out), 0)
         return out
+
+
+@njit(cache=True, nogil=True)
+def spin(rings: int, positions: int, count: int, turns: int) -> bool:
+    """Look at the committed words of `count` rings until one has passed its position."""
+    addresses = carray(memory(rings), (count,), np.int64)
+    known = carray(memory(positions), (count,), np.int64)
+    for _ in range(turns):
+        for index in range(count):
+            if load_acquire(addresses[index] + COMMITTED) > known[index]:
+                return True
+    return False

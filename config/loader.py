@@ -1,0 +1,224 @@
+"""From YAML files and the environment to typed settings.
+
+Later wins: defaults of `schemas/settings.py`, `config/venues/<venue>.yml`, `config/config.yml`,
+`config/profiles/<profile>.yml`, a file named with --config, then environment variables such as
+`DC__http__port=9600` (two underscores between keys, YAML as the value). Nothing is half read:
+either all of it is good or a `ConfigError` names the key, its value, and what is allowed.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import yaml
+
+from schemas.errors import ConfigError
+from schemas.settings import REFUSED, RESTARTS, Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_PROFILE = "demo"
+_PREFIX = "DC__"
+
+
+def profiles(root: Path = ROOT) -> list[str]:
+    """Names of the profiles there are."""
+    return sorted(path.stem for path in (root / "config" / "profiles").glob("*.yml"))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without 1.1's surprises: `on` and `no` are words, `1:30` is text, not 90."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    key: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in (
+    ("tag:yaml.org,2002:bool", r"^(?:true|false)$"),
+    ("tag:yaml.org,2002:int", r"^[-+]?(?:0|[1-9][0-9_]*)$"),
+):
+    for _key, _rules in _Loader.yaml_implicit_resolvers.items():
+        _Loader.yaml_implicit_resolvers[_key] = [rule for rule in _rules if rule[0] != _tag]
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("tf-+0123456789"))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold keys and values, not a {type(content).__name__}")
+    return content
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        both = isinstance(old, dict) and isinstance(value, Mapping)
+        merged[key] = _merge(old, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, text in sorted(environment.items()):
+        if not name.startswith(_PREFIX):
+            continue
+        try:
+            value: Any = yaml.load(text, _Loader)  # noqa: S506
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{name}={text} is not YAML: {error}") from None
+        for key in reversed(name.removeprefix(_PREFIX).split("__")):
+            value = {key: value}
+        found = _merge(found, value)
+    return found
+
+
+def _explain(error: msgspec.ValidationError, raw: dict[str, Any]) -> str:
+    """Msgspec's words with the key, its value, and what may stand there."""
+    text, _, path = str(error).partition(" - at `$")
+    keys = [key for key in re.split(r"[.\[\]`]+", path) if key]
+    value: Any = raw
+    for key in keys:
+        if isinstance(value, dict):
+            value = value.get(key, "")
+        elif isinstance(value, list) and key.isdigit():
+            value = value[int(key)]
+    name = ".".join(keys)
+    unknown = re.search(r"contains unknown field `(.+?)`", text)
+    if unknown:
+        key = unknown[1]
+        allowed = _keys_of(keys)
+        near = difflib.get_close_matches(key, allowed, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        where = f"{name}.{key}" if name else key
+        return f"{where}: no such setting.{hint} Allowed here: {', '.join(sorted(allowed))}"
+    return f"{name} = {value!r}: {text[:1].lower()}{text[1:]}"
+
+
+def _keys_of(path: list[str]) -> list[str]:
+    kind: Any = Settings
+    for key in path:
+        fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+        kind = fields.get(key, kind)
+        kind = next((part for part in get_args(kind) if isinstance(part, type)), kind)
+    try:
+        return [field.name for field in msgspec.structs.fields(kind)]
+    except TypeError:
+        return []
+
+
+def load(
+    profile: str = "",
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    root: Path = ROOT,
+) -> Settings:
+    """The settings in force for a profile.
+
+    Raises:
+        ConfigError: something is wrong; the text says what and where.
+    """
+    names = profiles(root)
+    chosen = profile or DEFAULT_PROFILE
+    if chosen not in names:
+        raise ConfigError(f"profile = {chosen!r}: no such profile. Allowed: {', '.join(names)}")
+    raw: dict[str, Any] = {}
+    for path in sorted((root / "config" / "venues").glob("*.yml")):
+        raw = _merge(raw, {"venues": {path.stem: _read(path)}})
+    raw = _merge(raw, _read(root / "config" / "config.yml"))
+    raw = _merge(raw, _read(root / "config" / "profiles" / f"{chosen}.yml"))
+    if file is not None:
+        raw = _merge(raw, _read(file))
+    raw = _merge(raw, _from_environment(os.environ if environment is None else environment))
+    raw["profile"] = chosen
+    try:
+        settings = msgspec.convert(raw, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(error, raw)) from None
+    _check_whole(settings)
+    return settings
+
+
+def _check_whole(settings: Settings) -> None:
+    """Rules that are about several settings at once."""
+    for name, slots in msgspec.to_builtins(settings.rings).items():
+        if slots & (slots - 1):
+            raise ConfigError(f"rings.{name} = {slots}: must be a power of two, like {1 << 16}")
+    bitfinex = settings.venues.bitfinex
+    if bitfinex is not None and bitfinex.enabled:
+        if not bitfinex.symbols:
+            raise ConfigError("venues.bitfinex.symbols = []: name at least one, like [tBTCUSD]")
+        if len(set(bitfinex.symbols)) != len(bitfinex.symbols):
+            raise ConfigError(f"venues.bitfinex.symbols = {list(bitfinex.symbols)}: a name twice")
+        if "books" not in bitfinex.channels:
+            raise ConfigError(
+                f"venues.bitfinex.channels = {list(bitfinex.channels)}: features need books"
+            )
+        if "books" in bitfinex.channels and not bitfinex.books:
+            raise ConfigError("venues.bitfinex.books = []: name at least one book stream")
+        if bitfinex.books and bitfinex.books[0].precision == "R0":
+            raise ConfigError(
+                "venues.bitfinex.books[0].precision = 'R0': the first book is the primary one and "
+                "must be P0 to P4; put R0 behind it"
+            )
+        if bitfinex.backoff_first_s > bitfinex.backoff_longest_s:
+            raise ConfigError(
+                f"venues.bitfinex.backoff_first_s = {bitfinex.backoff_first_s}: longer than "
+                f"backoff_longest_s = {bitfinex.backoff_longest_s}"
+            )
+    else:
+        raise ConfigError("venues: no venue is enabled; set venues.bitfinex.enabled to true")
+    if settings.storage.journal_segment_bytes > settings.storage.journal_max_bytes:
+        raise ConfigError(
+            f"storage.journal_segment_bytes = {settings.storage.journal_segment_bytes}: larger "
+            f"than journal_max_bytes = {settings.storage.journal_max_bytes}"
+        )
+
+
+def flatten(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Every setting by its dotted key."""
+    flat: dict[str, Any] = {}
+    for key, value in msgspec.to_builtins(settings).items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def differences(old: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
+    """Keys whose values differ, with both values."""
+    before, after = flatten(old), flatten(new)
+    return {
+        key: (before.get(key), after.get(key))
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key)
+    }
+
+
+def effect_of(key: str) -> tuple[str, ...] | None:
+    """Processes that a changed key restarts, () for none, None if it is refused while running."""
+
+    def covers(rule: str) -> bool:
+        return key == rule or key.startswith(f"{rule}.")
+
+    if any(covers(rule) for rule in REFUSED):
+        return None
+    restarts: tuple[str, ...] = ()
+    for rule, processes in RESTARTS.items():
+        if covers(rule):
+            restarts += processes
+    return restarts

@@ -1,0 +1,1 @@
+"""The collector: one process a venue, from sockets to the tape."""

@@ -1,0 +1,170 @@
+"""The collector as a child process: settings to sessions, sessions to the tape."""
+
+import asyncio
+import random
+
+import uvloop
+
+from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.session import Session, Timeouts
+from processes.collector.tape import Tape
+from processes.runtime import Context, run
+from schemas.errors import ConfigError
+from schemas.instruments import Stream
+from schemas.messages import FeedChanged
+from schemas.metrics import place
+from schemas.settings import BitfinexSettings
+from venues.bitfinex.subscriptions import wanted_streams
+from venues.bitfinex.venue import BitfinexVenue
+from venues.wire import Subscription
+
+RECALL_SLOTS = 1 << 19
+
+
+class Collector:
+    """All sessions of one venue, and what they tell the rest of the instance."""
+
+    def __init__(self, context: Context, venue: BitfinexVenue, settings: BitfinexSettings) -> None:
+        self._context = context
+        self._venue = venue
+        self._settings = settings
+        self._writer = context.writer(f"tape.{venue.name}")
+        self._tape = Tape(self._writer, context.metrics, context.clock.now_ns)
+        self._epoch = (self._writer.ring.epoch & 0xFFFF) << 16
+        self._limit = ConnectLimit(settings.connects_per_minute)
+        self._sessions: list[Session] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._counted: dict[str, int] = {}
+        wanted = self._wanted()
+        venue.recover(self._writer.ring.recent(RECALL_SLOTS), wanted)
+        for part in venue.plan(wanted):
+            self._open_session(part)
+
+    def _wanted(self) -> list[Subscription]:
+        tables = self._context.tables
+        instruments = {
+            item.symbol: item for item in tables.instruments if item.venue == self._venue.name
+        }
+        streams = {_stream_key(item): item for item in tables.streams}
+        found = []
+        for symbol, _, channel, parameters, primary in wanted_streams(self._settings):
+            key = _stream_key(Stream(index=0, channel=channel, **parameters))
+            if symbol not in instruments or key not in streams:
+                raise ConfigError(f"{symbol} {channel} has no place in the tables")
+            found.append(
+                Subscription(instrument=instruments[symbol], stream=streams[key], primary=primary)
+            )
+        return found
+
+    def _open_session(self, wanted: list[Subscription]) -> Session:
+        settings = self._settings
+        session = Session(
+            self._venue,
+            wanted,
+            self._tape,
+            number=len(self._sessions),
+            timeouts=Timeouts(
+                subscribe_s=settings.subscribe_timeout_s,
+                silence_s=settings.silence_s,
+                stale_s=settings.stale_s,
+            ),
+            backoff=Backoff(
+                settings.backoff_first_s, settings.backoff_longest_s, random.SystemRandom()
+            ),
+            limit=self._limit,
+            next_epoch=self._next_epoch,
+            now_ns=self._context.clock.now_ns,
+            log=self._context.log,
+            on_full=self._move,
+            on_change=self._tell,
+        )
+        self._sessions.append(session)
+        return session
+
+    def _next_epoch(self) -> int:
+        self._epoch += 1
+        return self._epoch
+
+    def _move(self, subscription: Subscription) -> None:
+        """The venue wants a subscription on another connection: open one for it."""
+        session = self._open_session([subscription])
+        self._tasks.append(asyncio.create_task(session.run()))
+
+    def _tell(self) -> None:
+        live, refused, wanted = self._counts()
+        text = f"{live} of {wanted} subscriptions"
+        text += f", {refused} refused" if refused else ""
+        trouble = next((s.text for s in self._sessions if s.text), "")
+        if live + refused == wanted and live and all(s.has_data for s in self._sessions):
+            self._context.ready(text)
+        else:
+            self._context.not_ready(f"{text}; {trouble}" if trouble else text)
+        what = FeedChanged(
+            venue=self._venue.name, what=text, time_ns=self._context.clock.now_ns(), text=trouble
+        )
+        self._context.bus.publish(what)
+
+    def _counts(self) -> tuple[int, int, int]:
+        live, refused, wanted = zip(*(s.desk.counts() for s in self._sessions), strict=True)
+        return sum(live), sum(refused), sum(wanted)
+
+    async def live(self) -> None:
+        """Run all sessions until told to stop; a session that fails ends the process."""
+        self._tasks += [asyncio.create_task(session.run()) for session in self._sessions]
+        while not self._context.stopping:
+            self._context.service()
+            self._count()
+            await asyncio.sleep(0.05)
+            for task in self._tasks:
+                if task.done():
+                    task.result()
+        for session in self._sessions:
+            session.stop()
+        await asyncio.sleep(0)  # the sockets' last words
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._count()
+
+    def _count(self) -> None:
+        """Carry what the sessions counted to the counter page."""
+        sessions, metrics = self._sessions, self._context.metrics
+        totals: dict[str, int] = {
+            "sequence_gaps": sum(s.gaps for s in sessions),
+            "resyncs": sum(s.resyncs for s in sessions),
+            "reconnects": sum(max(s.connections - 1, 0) for s in sessions),
+            "ingest_bytes": sum(s.bytes for s in sessions),
+        }
+        for session in sessions:
+            for name, value in self._venue.tally(session.codec).items():
+                totals[name] = totals.get(name, 0) + value
+        for name, value in totals.items():
+            before = self._counted.get(name, 0)
+            if value != before:
+                metric, _, channel = name.partition(" ")
+                metrics.add(place(metric, channel), value - before)
+                self._counted[name] = value
+        live, _, wanted = self._counts()
+        metrics.set(place("subscriptions"), live)
+        metrics.set(place("subscriptions_wanted"), wanted)
+
+
+def _stream_key(stream: Stream) -> tuple[object, ...]:
+    return (
+        stream.channel, stream.precision, stream.frequency, stream.length, stream.timeframe,
+    )  # fmt: skip
+
+
+def main(context: Context) -> None:
+    """Collect from the venue in this process's name, `collector.<venue>`."""
+    settings = context.settings.venues.bitfinex
+    assert settings is not None
+    url = settings.url
+    if url == "simulator":
+        url = f"ws://127.0.0.1:{context.settings.simulator.port}/ws/2"
+    venue = BitfinexVenue(settings, url)
+    uvloop.run(Collector(context, venue, settings).live())
+
+
+if __name__ == "__main__":
+    run(main)

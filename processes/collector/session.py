@@ -1,0 +1,340 @@
+"""One connection to a venue: connects, subscribes, watches, repairs, and never gives up.
+
+Faults are repaired at the smallest scope: a channel that broke is subscribed anew; a sequence gap,
+a silent socket or the venue's own word costs the connection. What was missed stands on the tape as
+a GAP from the last good frame to the new subscription. A bug in decoding is not caught: it ends the
+process, and the supervisor starts it again.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from processes.clock import monotonic_s
+from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.subscriptions import Desk
+from processes.collector.tape import Tape
+from processes.logs import Log
+from schemas.instruments import Channel
+from schemas.tape import Marker, MarkerReason
+from venues.wire import (
+    Acknowledged,
+    BadFrame,
+    ChannelBroken,
+    Codec,
+    Ended,
+    FrameBatch,
+    Notice,
+    Opened,
+    Refused,
+    SequenceGap,
+    ServerNotice,
+    Subscription,
+    Venue,
+)
+
+WATCH_S = 0.1
+HEALTHY_S = 10.0
+"""A connection that lived this long was a success: the backoff begins anew."""
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the settings allow a connection."""
+
+    subscribe_s: float
+    silence_s: float
+    stale_s: dict[Channel, float]
+
+
+class Listener(WSListener):
+    """Collects the frames of one socket read and hands them on together."""
+
+    def __init__(self, feed: Callable[[FrameBatch, int], None], now_ns: Callable[[], int]) -> None:
+        self.closed = asyncio.Event()
+        self.error: BaseException | None = None
+        self.heard_s = monotonic_s()
+        self._feed = feed
+        self._now_ns = now_ns
+        self._batch = FrameBatch()
+        self._recv_ns = 0
+        self._parts = bytearray()
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """One frame; the last of a read sets the batch off."""
+        if self.error is not None:
+            return
+        batch = self._batch
+        if not batch.count:
+            self._recv_ns = self._now_ns()
+        if frame.msg_type == WSMsgType.TEXT and frame.fin:
+            payload = frame.get_payload_as_memoryview()
+            if not batch.add(payload):
+                self.flush(transport)
+                batch.add(payload)
+        else:
+            self._other_frame(transport, frame)
+        if frame.last_in_buffer:
+            self.flush(transport)
+
+    def _other_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE:
+            transport.send_close(frame.get_close_code())
+            transport.disconnect()
+        elif frame.msg_type in {WSMsgType.TEXT, WSMsgType.CONTINUATION}:
+            self._parts += frame.get_payload_as_memoryview()
+            if frame.fin:
+                self._batch.add(bytes(self._parts))
+                self._parts.clear()
+
+    def flush(self, transport: WSTransport | None = None) -> None:
+        """Decode what has come."""
+        if not self._batch.count:
+            return
+        self.heard_s = monotonic_s()
+        try:
+            self._feed(self._batch, self._recv_ns)
+        except Exception as error:  # noqa: BLE001  (kept, and raised where the process can end)
+            self.error = error
+            if transport is not None:
+                transport.disconnect(graceful=False)
+        self._batch.clear()
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The socket is gone."""
+        del transport
+        self.closed.set()
+
+
+class Session:
+    """One connection's whole life.
+
+    Args:
+        venue: requests and codec. wanted: its subscriptions. tape: where slots go.
+        next_epoch: a number for each connection. now_ns: the session's clock.
+        on_full: takes a subscription that the venue wants on another connection.
+        on_change: called when something worth telling has changed.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        wanted: list[Subscription],
+        tape: Tape,
+        *,
+        number: int,
+        timeouts: Timeouts,
+        backoff: Backoff,
+        limit: ConnectLimit,
+        next_epoch: Callable[[], int],
+        now_ns: Callable[[], int],
+        log: Log,
+        on_full: Callable[[Subscription], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.desk = Desk(wanted, timeouts.subscribe_s)
+        self.codec: Codec = venue.codec(wanted, tape.publish, number)
+        self.text = "not connected yet"
+        self.connections = 0
+        self.gaps = 0
+        self.resyncs = 0
+        self.bytes = 0
+        self.has_data = False
+        self._venue = venue
+        self._tape = tape
+        self._timeouts = timeouts
+        self._backoff = backoff
+        self._limit = limit
+        self._next_epoch = next_epoch
+        self._now_ns = now_ns
+        self._log = log.bind(connection=number)
+        self._on_full = on_full
+        self._on_change = on_change
+        self._transport: WSTransport | None = None
+        self._end_reason = MarkerReason.NONE
+        self._paused = False
+
+    async def run(self) -> None:
+        """Connect again and again, until cancelled."""
+        while True:
+            await asyncio.sleep(self._limit.delay_s())
+            try:
+                listener = await self._connect()
+            except (OSError, TimeoutError, WSError) as error:
+                self._tell(f"cannot connect to {self._venue.url}: {error or type(error).__name__}")
+                await asyncio.sleep(self._backoff.next_s())
+                continue
+            began_s = monotonic_s()
+            try:
+                await self._live(listener)
+            finally:
+                self._end(listener)
+            if listener.error is not None:
+                raise listener.error
+            if monotonic_s() - began_s > HEALTHY_S or self._end_reason == MarkerReason.SEQUENCE:
+                self._backoff.succeeded()
+            await asyncio.sleep(self._backoff.next_s())
+
+    def stop(self) -> None:
+        """The process ends in order: say so on the tape."""
+        if self._transport is not None:
+            self._end_reason = MarkerReason.STOP
+            self._transport.disconnect(graceful=False)
+
+    async def _connect(self) -> Listener:
+        self._end_reason = MarkerReason.CONNECTION_LOST
+        epoch = self._next_epoch()
+        self.codec.open(epoch, self._now_ns())
+        self.desk.reset()
+        self.has_data = self._paused = False
+        transport, listener = await ws_connect(
+            lambda: Listener(self._feed, self._now_ns),
+            self._venue.url,
+            max_frame_size=4 * 1024 * 1024,
+            read_buffer_init_size=256 * 1024,
+        )
+        assert isinstance(listener, Listener)
+        self._transport = transport
+        self.connections += 1
+        self.codec.mark(Marker.CONNECTED, MarkerReason.NONE)
+        self.codec.flush()
+        self._log.info("connected", url=self._venue.url, epoch=epoch)
+        for request in self._venue.opening():
+            self._send(request)
+        return listener
+
+    async def _live(self, listener: Listener) -> None:
+        """Watch an open connection until it ends."""
+        while not listener.closed.is_set():
+            listener.flush()
+            self._drive()
+            self._watch(listener)
+            try:
+                await asyncio.wait_for(listener.closed.wait(), WATCH_S)
+            except TimeoutError:
+                continue
+
+    def _drive(self) -> None:
+        if self._paused:
+            return
+        for subscription in self.desk.due(monotonic_s()):
+            self._send(self._venue.subscribe(subscription))
+
+    def _watch(self, listener: Listener) -> None:
+        now_s = monotonic_s()
+        if now_s - listener.heard_s > self._timeouts.silence_s:
+            self._close(MarkerReason.SILENCE, f"silent for {self._timeouts.silence_s:g} s")
+        elif self.desk.is_stuck(now_s):
+            self._close(MarkerReason.SILENCE, "an unsubscription was never confirmed")
+        elif not self._paused:
+            self._watch_channels()
+
+    def _watch_channels(self) -> None:
+        now_ns = self._now_ns()
+        for subscription, channel_id, data_ns in self.codec.data_ns():
+            limit_s = self._timeouts.stale_s.get(subscription.stream.channel)
+            if limit_s is not None and now_ns - data_ns > limit_s * 1e9:
+                self.codec.mark(Marker.STALE, MarkerReason.SILENCE, subscription=subscription)
+                self.codec.interrupt(MarkerReason.SILENCE, subscription)
+                self.codec.flush()
+                self._resubscribe(subscription, channel_id, f"no data for {limit_s:g} s")
+
+    def _resubscribe(self, subscription: Subscription, channel_id: int, why: str) -> None:
+        self.resyncs += 1
+        self._log.warning(
+            "channel subscribed anew",
+            symbol=subscription.instrument.symbol,
+            channel=subscription.stream.channel,
+            reason=why,
+        )
+        self.codec.mute(channel_id)
+        self.desk.ending(subscription, monotonic_s())
+        self._send(self._venue.unsubscribe(channel_id))
+
+    def _feed(self, batch: FrameBatch, recv_ns: int) -> None:
+        self._tape.recv_ns = recv_ns
+        self.bytes += batch.size
+        notices = self.codec.feed(batch, recv_ns)
+        self.has_data = True
+        for notice in notices:
+            self._take(notice)
+
+    def _take(self, notice: Notice) -> None:
+        match notice:
+            case Acknowledged():
+                self.desk.acknowledged(notice.subscription, notice.channel_id)
+                self._tell("")
+            case Ended():
+                self.desk.ended(notice.channel_id)
+            case Refused():
+                self._take_refusal(notice)
+            case SequenceGap():
+                self.gaps += 1
+                text = f"frame {notice.expected} expected, {notice.found} came"
+                self._close(MarkerReason.SEQUENCE, text)
+            case ChannelBroken():
+                self._resubscribe(notice.subscription, notice.channel_id, notice.text)
+            case BadFrame():
+                self._log.warning("frame skipped", frame=notice.text, reason=notice.why)
+            case Opened():
+                self._paused = not notice.operative
+                if self._paused:
+                    self._pause("the venue is in maintenance")
+            case ServerNotice():
+                self._take_announcement(notice)
+
+    def _take_refusal(self, notice: Refused) -> None:
+        self._log.warning("subscription refused", code=notice.code, reason=notice.text)
+        if notice.subscription is None:
+            return
+        if notice.full:
+            self.desk.take_out(notice.subscription)
+            self._on_full(notice.subscription)
+        else:
+            text = f"{notice.code} {notice.text}"
+            self.desk.refused(notice.subscription, text, permanent=notice.permanent)
+        self._tell("")
+
+    def _take_announcement(self, notice: ServerNotice) -> None:
+        self._log.info("the venue announces", text=notice.text)
+        if notice.pause:
+            self._pause(notice.text)
+        elif notice.resubscribe:
+            self.codec.mark(Marker.MAINTENANCE_END, MarkerReason.MAINTENANCE)
+            self._close(MarkerReason.MAINTENANCE, "maintenance ended, everything anew")
+        elif notice.reconnect:
+            self._close(MarkerReason.SERVER_RESTART, "the venue's server restarts")
+
+    def _pause(self, text: str) -> None:
+        self._paused = True
+        self.codec.mark(Marker.MAINTENANCE_BEGIN, MarkerReason.MAINTENANCE)
+        self.codec.flush()
+        self._tell(text)
+
+    def _close(self, reason: MarkerReason, text: str) -> None:
+        self._end_reason = reason
+        self._log.warning("connection given up", reason=reason.name.lower(), text=text)
+        self._tell(text)
+        if self._transport is not None:
+            self._transport.disconnect(graceful=False)
+
+    def _end(self, listener: Listener) -> None:
+        listener.flush()
+        self.codec.interrupt(self._end_reason)
+        self.codec.mark(Marker.DISCONNECTED, self._end_reason)
+        self.codec.flush()
+        self._transport = None
+        self.has_data = False
+        self.desk.reset()
+        if self._end_reason == MarkerReason.CONNECTION_LOST:
+            self._tell("the connection was lost")
+        self._log.info("disconnected", reason=self._end_reason.name.lower())
+
+    def _send(self, text: str) -> None:
+        if self._transport is not None and not self._transport.is_disconnected:
+            self._transport.send(WSMsgType.TEXT, text.encode())
+
+    def _tell(self, text: str) -> None:
+        self.text = text
+        self._on_change()

@@ -1,0 +1,107 @@
+"""From wanted to acknowledged: the loop that drives one connection's subscriptions.
+
+The wanted set comes from the configuration and is never derived from what is live. The state of
+each stream is written down here; whatever is neither acknowledged nor on its way is asked for.
+"""
+
+from enum import Enum
+
+from msgspec import Struct
+
+from venues.wire import Subscription
+
+
+class State(Enum):
+    """Where a subscription stands."""
+
+    WANTED = "wanted"
+    ASKED = "asked"
+    LIVE = "live"
+    ENDING = "ending"
+    REFUSED = "refused"
+
+
+class Entry(Struct):
+    """One subscription's state, since when, and its channel."""
+
+    subscription: Subscription
+    state: State = State.WANTED
+    since_s: float = 0.0
+    channel_id: int = 0
+    text: str = ""
+
+
+class Desk:
+    """All subscriptions of one connection."""
+
+    def __init__(self, wanted: list[Subscription], timeout_s: float) -> None:
+        self._entries = [Entry(subscription) for subscription in wanted]
+        self._timeout_s = timeout_s
+
+    def add(self, subscription: Subscription) -> None:
+        """Want one more."""
+        self._entries.append(Entry(subscription))
+
+    def take_out(self, subscription: Subscription) -> None:
+        """Want one no longer."""
+        self._entries = [e for e in self._entries if e.subscription is not subscription]
+
+    def reset(self) -> None:
+        """A new connection: everything is to be asked for, refused ones too."""
+        for entry in self._entries:
+            entry.state, entry.channel_id, entry.text = State.WANTED, 0, ""
+
+    def due(self, now_s: float) -> list[Subscription]:
+        """What to ask for now: the wanted, and requests that were never answered."""
+        found = []
+        for entry in self._entries:
+            late = entry.state == State.ASKED and now_s - entry.since_s > self._timeout_s
+            if entry.state == State.WANTED or late:
+                entry.state, entry.since_s = State.ASKED, now_s
+                found.append(entry.subscription)
+        return found
+
+    def is_stuck(self, now_s: float) -> bool:
+        """An unsubscription was never confirmed: only a new connection helps."""
+        return any(
+            entry.state == State.ENDING and now_s - entry.since_s > self._timeout_s
+            for entry in self._entries
+        )
+
+    def acknowledged(self, subscription: Subscription, channel_id: int) -> None:
+        """The venue sends it."""
+        for entry in self._of(subscription):
+            entry.state, entry.channel_id = State.LIVE, channel_id
+
+    def refused(self, subscription: Subscription, text: str, *, permanent: bool) -> None:
+        """The venue will not send it; a passing refusal is asked again after the timeout."""
+        for entry in self._of(subscription):
+            entry.state = State.REFUSED if permanent else State.ASKED
+            entry.text = text
+
+    def ending(self, subscription: Subscription, now_s: float) -> None:
+        """An unsubscription is on its way; it is asked for again once that is confirmed."""
+        for entry in self._of(subscription):
+            entry.state, entry.since_s = State.ENDING, now_s
+
+    def ended(self, channel_id: int) -> None:
+        """The venue has stopped sending a channel."""
+        for entry in self._entries:
+            if entry.channel_id == channel_id and entry.state == State.ENDING:
+                entry.state, entry.channel_id = State.WANTED, 0
+
+    def counts(self) -> tuple[int, int, int]:
+        """(acknowledged, refused, all)."""
+        states = [entry.state for entry in self._entries]
+        return states.count(State.LIVE), states.count(State.REFUSED), len(states)
+
+    def refusals(self) -> list[str]:
+        """What was refused and why."""
+        return [
+            f"{e.subscription.instrument.symbol} {e.subscription.stream.channel}: {e.text}"
+            for e in self._entries
+            if e.state == State.REFUSED
+        ]
+
+    def _of(self, subscription: Subscription) -> list[Entry]:
+        return [entry for entry in self._entries if entry.subscription is subscription]

@@ -1,0 +1,146 @@
+"""Pulling and releasing the kill switch, from any process, with or without a supervisor.
+
+Order matters. The latch file is written first (synced, renamed), so that whatever starts later
+finds it; then the word in the control block is raised, which execution looks at before every send
+and must acknowledge. If it does not within a second it is killed: a process that is dead sends
+nothing. Its next life reads the latch before anything else and does what the level asks. Only
+`release` opens it.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from processes.clock import monotonic_s, nap
+from processes.files import sync_folder, write_whole
+from schemas.control import Word
+from schemas.registry import Registry
+from schemas.trading import KillLevel
+from shm.control import ControlBlock
+from shm.errors import SharedMemoryError
+from shm.identity import is_alive, pid_of
+from shm.segment import Segment
+
+ACKNOWLEDGE_S = 1.0
+_POLL_S = 0.002
+
+
+class Latch(msgspec.Struct, frozen=True, kw_only=True):
+    """The kill switch as it stands on disk."""
+
+    level: int
+    by: str
+    since_ns: int
+
+
+class Pulled(msgspec.Struct, frozen=True, kw_only=True):
+    """What pulling the switch came to."""
+
+    level: str
+    acknowledged: bool
+    killed: bool
+    """Execution did not answer and was killed."""
+    milliseconds: float
+    running: bool
+
+
+def latch_path(data: Path) -> Path:
+    """Where the latch lives."""
+    return data / "state" / "latch.json"
+
+
+def read_latch(data: Path) -> Latch:
+    """The latch; level 0 when there is none. One that cannot be read counts as pulled."""
+    try:
+        return msgspec.json.decode(latch_path(data).read_bytes(), type=Latch)
+    except FileNotFoundError:
+        return Latch(level=0, by="", since_ns=0)
+    except msgspec.DecodeError:
+        return Latch(level=KillLevel.CANCEL, by="an unreadable latch file", since_ns=0)
+
+
+def pull(
+    registry: Registry | None,
+    data: Path,
+    level: KillLevel,
+    by: str,
+    now_ns: int,
+    *,
+    execution: str = "execution",
+) -> Pulled:
+    """Raise the switch to at least `level`, and make sure that execution obeys or is dead."""
+    began_s = monotonic_s()
+    before = read_latch(data)
+    if before.level < level:
+        latch = Latch(level=level, by=by, since_ns=now_ns)
+        write_whole(latch_path(data), msgspec.json.encode(latch))
+    wanted = KillLevel(max(level, before.level))
+
+    def answer(*, acknowledged: bool, killed: bool, running: bool) -> Pulled:
+        spent_ms = (monotonic_s() - began_s) * 1e3
+        return Pulled(
+            level=wanted.name.lower(),
+            acknowledged=acknowledged,
+            killed=killed,
+            milliseconds=round(spent_ms, 3),
+            running=running,
+        )
+
+    with_control = _attach(registry)
+    if with_control is None:
+        return answer(acknowledged=False, killed=False, running=False)
+    control, close = with_control
+    try:
+        if control.raise_to(Word.KILL_LEVEL, wanted):
+            control.set(Word.KILL_SINCE_NS, now_ns)
+        owner = control.row(control.find(execution)).owner
+        if not is_alive(owner):
+            return answer(acknowledged=False, killed=False, running=False)
+        while monotonic_s() - began_s < ACKNOWLEDGE_S:
+            if control.get(Word.KILL_ACKNOWLEDGED) >= wanted:
+                return answer(acknowledged=True, killed=False, running=True)
+            nap(_POLL_S)
+        _kill(owner)
+        return answer(acknowledged=False, killed=True, running=True)
+    finally:
+        close()
+
+
+def release(registry: Registry | None, data: Path) -> KillLevel:
+    """Open the switch; the level it was at."""
+    before = KillLevel(read_latch(data).level)
+    if latch_path(data).exists():
+        latch_path(data).unlink()
+        sync_folder(latch_path(data).parent)
+    with_control = _attach(registry)
+    if with_control is not None:
+        control, close = with_control
+        control.set(Word.KILL_SINCE_NS, 0)
+        control.set(Word.KILL_LEVEL, KillLevel.NONE)
+        close()
+    return before
+
+
+def _attach(registry: Registry | None) -> tuple[ControlBlock, Callable[[], None]] | None:
+    entry = registry.find("control") if registry is not None else None
+    if entry is None:
+        return None
+    try:
+        segment = Segment.attach(entry.name)
+    except SharedMemoryError:
+        return None
+    return ControlBlock(segment), segment.close
+
+
+def _kill(owner: int) -> None:
+    """End a process for good and wait until it is gone."""
+    deadline_s = monotonic_s() + 5.0
+    while is_alive(owner) and monotonic_s() < deadline_s:
+        try:
+            os.kill(pid_of(owner), signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        nap(_POLL_S)

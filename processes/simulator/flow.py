@@ -1,0 +1,123 @@
+"""Order flow with something in it to find: the book leads, the price follows.
+
+A hidden pressure p in (-1, 1) wanders (an Ornstein-Uhlenbeck process through tanh, correlation time
+`PRESSURE_S`). Limit orders and cancels lean with it at once, so that the book's imbalance shows it;
+market orders lean with what it was `LEAD_S` earlier. Whoever reads the imbalance knows something of
+the next seconds, on average and never for sure. Everything follows from one seed: the n-th order of
+a market is the same in every run, only the pace is real.
+"""
+
+import math
+import random
+from decimal import Decimal
+
+from processes.simulator.market import UNITS, BookSide, Market
+
+PRESSURE_S = 12.0
+LEAD_S = 3.0
+LIMIT_TILT = 0.38
+MARKET_TILT = 0.42
+SHARES = (0.52, 0.36, 0.12)
+"""Of limit orders, cancels and market orders."""
+TARGET_ORDERS = 260
+
+START_PRICES: dict[str, tuple[str, str]] = {
+    "tBTCUSD": ("86700", "1"),
+    "tETHUSD": ("2890.5", "0.1"),
+    "tSOLUSD": ("131.42", "0.01"),
+    "tXRPUSD": ("2.1034", "0.0001"),
+}
+"""First price and tick of well-known symbols; others start at 100 with ticks of 0.01."""
+
+
+class Flow:
+    """The orders of one market."""
+
+    def __init__(self, market: Market, start_ticks: int, seed: int, rate_per_s: float) -> None:
+        self.market = market
+        self.time_s = 0.0
+        """Market time of the newest order, seconds from the start."""
+        self._rate = rate_per_s
+        self._draw = random.Random(f"{seed} {market.symbol}")  # noqa: S311 (a market, not a secret)
+        self._last_ticks = start_ticks
+        self._pressure = 0.0
+        self._pressure_s = 0.0
+        self._lagged: list[tuple[float, float]] = []
+        self._next_s = 0.0
+        self._fill_book(start_ticks)
+
+    def advance(self, until_s: float, start_ns: int) -> int:
+        """Send every order due before `until_s` of market time; how many. `start_ns`: time zero."""
+        sent = 0
+        while self._next_s < until_s:
+            self.time_s = self._next_s
+            self._next_s += self._draw.expovariate(self._rate)
+            self._wander()
+            self._send_one(start_ns + int(self.time_s * 1e9))
+            sent += 1
+        return sent
+
+    def _fill_book(self, ticks: int) -> None:
+        for _ in range(TARGET_ORDERS // 2):
+            distance = 1 + int(self._draw.expovariate(1 / 12.0))
+            self.market.submit(1, self._size(), 0, ticks=ticks - distance)
+            self.market.submit(-1, self._size(), 0, ticks=ticks + distance)
+
+    def _wander(self) -> None:
+        passed = self.time_s - self._pressure_s
+        keep = math.exp(-passed / PRESSURE_S)
+        noise = math.sqrt(1.0 - keep * keep) * self._draw.gauss(0.0, 1.0)
+        self._pressure = keep * self._pressure + noise
+        self._pressure_s = self.time_s
+        self._lagged.append((self.time_s, math.tanh(self._pressure)))
+        while len(self._lagged) > 1 and self._lagged[1][0] <= self.time_s - LEAD_S:
+            self._lagged.pop(0)
+
+    def _size(self) -> int:
+        return max(1000, int(self._draw.lognormvariate(-1.2, 0.9) * UNITS))
+
+    def _side(self, tilt: float) -> BookSide:
+        return 1 if self._draw.random() < 0.5 + tilt else -1
+
+    def _mid(self) -> float:
+        bid, ask = self.market.best(1), self.market.best(-1)
+        if bid is None or ask is None:
+            return float(self._last_ticks)
+        self._last_ticks = (bid + ask) // 2
+        return (bid + ask) / 2
+
+    def _send_one(self, time_ns: int) -> None:
+        pressure = self._lagged[-1][1]
+        limit, cancel, _ = SHARES
+        # Around the target the book neither empties nor grows without end.
+        crowded = (self.market.open_orders - TARGET_ORDERS) / TARGET_ORDERS
+        choice = self._draw.random()
+        if choice < limit - 0.2 * crowded:
+            self._send_limit(self._side(LIMIT_TILT * pressure / 2), time_ns)
+        elif choice < limit + cancel:
+            # Orders of the side that the pressure is against are taken back first.
+            self._cancel_one(self._side(-LIMIT_TILT * pressure / 2))
+        else:
+            side = self._side(MARKET_TILT * self._lagged[0][1] / 2)
+            self.market.submit(side, self._size(), time_ns)
+        if self.market.best(1) is None or self.market.best(-1) is None:
+            self._fill_book(self._last_ticks)
+
+    def _send_limit(self, side: BookSide, time_ns: int) -> None:
+        mid = self._mid()
+        distance = self._draw.expovariate(1 / 6.0)
+        # Rounded away from the other side, so that most orders rest.
+        ticks = math.floor(mid - distance) if side == 1 else math.ceil(mid + distance)
+        self.market.submit(side, self._size(), time_ns, ticks=ticks)
+
+    def _cancel_one(self, side: BookSide) -> None:
+        orders = self.market.orders(side, 40)
+        if len(orders) > 5:
+            self.market.cancel(self._draw.choice(orders).id)
+
+
+def make_market(symbol: str, first_trade_id: int) -> tuple[Market, int]:
+    """A market with its first price in ticks."""
+    price, tick = START_PRICES.get(symbol, ("100", "0.01"))
+    market = Market(symbol, Decimal(tick), first_trade_id)
+    return market, int(Decimal(price) / Decimal(tick))

@@ -1,0 +1,163 @@
+"""The matching engine: one market with price-time priority, in whole ticks and units.
+
+A price is a number of ticks, an amount a number of units of 10^-8: exact, and cheap to compare.
+Deterministic: the same calls give the same book, trades and ids.
+"""
+
+from bisect import insort
+from collections import deque
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Literal
+
+from msgspec import Struct
+
+UNITS = 10**8
+BookSide = Literal[1, -1]
+"""1 = bids or buyers, -1 = asks or sellers."""
+
+
+class Order(Struct):
+    """An order that rests in the book."""
+
+    id: int
+    side: BookSide
+    ticks: int
+    units: int
+    owner: str = ""
+
+
+class Trade(Struct, frozen=True):
+    """What one match did. `side` is the taker's."""
+
+    id: int
+    time_ns: int
+    side: BookSide
+    ticks: int
+    units: int
+    maker: int
+    taker: int
+
+
+class Market:
+    """One order book.
+
+    Args:
+        symbol: the venue's name. tick: price of one tick. first_trade_id: ids count up from here.
+    """
+
+    def __init__(self, symbol: str, tick: Decimal, first_trade_id: int = 1) -> None:
+        self.symbol = symbol
+        self.tick = tick
+        self.version = 0
+        """Grows with every change of the book."""
+        self.on_trade: Callable[[Trade], None] = lambda _: None
+        self._orders: dict[int, Order] = {}
+        self._queues: dict[BookSide, dict[int, deque[Order]]] = {1: {}, -1: {}}
+        # Prices times -side, ascending: the best price of either side stands first.
+        self._ranks: dict[BookSide, list[int]] = {1: [], -1: []}
+        self._next_order = 1
+        self._next_trade = first_trade_id
+
+    def price(self, ticks: int) -> Decimal:
+        """Ticks as a price."""
+        return self.tick * ticks
+
+    def best(self, side: BookSide) -> int | None:
+        """The best price of a side in ticks."""
+        ranks = self._ranks[side]
+        return -side * ranks[0] if ranks else None
+
+    def levels(self, side: BookSide, limit: int) -> list[tuple[int, int, int]]:
+        """The best levels: (ticks, orders, units)."""
+        queues = self._queues[side]
+        return [
+            (-side * rank, len(queues[-side * rank]), sum(o.units for o in queues[-side * rank]))
+            for rank in self._ranks[side][:limit]
+        ]
+
+    def orders(self, side: BookSide, limit: int) -> list[Order]:
+        """The first orders of a side by price, then age."""
+        found: list[Order] = []
+        for rank in self._ranks[side]:
+            found += self._queues[side][-side * rank]
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    def depth(self, side: BookSide, levels: int) -> int:
+        """Units in the best levels of a side."""
+        return sum(units for _, _, units in self.levels(side, levels))
+
+    @property
+    def open_orders(self) -> int:
+        """How many orders rest."""
+        return len(self._orders)
+
+    def oldest_order(self, index: int) -> Order:
+        """One of the resting orders by age."""
+        return next(order for n, order in enumerate(self._orders.values()) if n == index)
+
+    def submit(
+        self, side: BookSide, units: int, time_ns: int, *, ticks: int | None = None, owner: str = ""
+    ) -> tuple[int, int]:
+        """A limit order, or a market order without a price: (order id, units left unmatched).
+
+        What a market order leaves unmatched is gone; the rest of a limit order rests.
+        """
+        assert units > 0
+        number = self._next_order
+        self._next_order += 1
+        left = self._match(side, units, ticks, number, time_ns)
+        if left and ticks is not None:
+            self._rest(Order(number, side, ticks, left, owner))
+        return number, left
+
+    def cancel(self, number: int) -> bool:
+        """Take a resting order out; False if it is not there any more."""
+        order = self._orders.pop(number, None)
+        if order is None:
+            return False
+        queue = self._queues[order.side][order.ticks]
+        queue.remove(order)
+        if not queue:
+            self._drop_level(order.side, order.ticks)
+        self.version += 1
+        return True
+
+    def _match(
+        self, side: BookSide, units: int, ticks: int | None, number: int, time_ns: int
+    ) -> int:
+        other: BookSide = -1 if side == 1 else 1
+        while units:
+            best = self.best(other)
+            if best is None or (ticks is not None and side * best > side * ticks):
+                break
+            queue = self._queues[other][best]
+            maker = queue[0]
+            traded = min(units, maker.units)
+            units -= traded
+            maker.units -= traded
+            if maker.units == 0:
+                queue.popleft()
+                del self._orders[maker.id]
+                if not queue:
+                    self._drop_level(other, best)
+            self.version += 1
+            trade = Trade(self._next_trade, time_ns, side, best, traded, maker.id, number)
+            self._next_trade += 1
+            self.on_trade(trade)
+        return units
+
+    def _rest(self, order: Order) -> None:
+        queues = self._queues[order.side]
+        if order.ticks not in queues:
+            queues[order.ticks] = deque()
+            insort(self._ranks[order.side], -order.side * order.ticks)
+        queues[order.ticks].append(order)
+        self._orders[order.id] = order
+        self.version += 1
+
+    def _drop_level(self, side: BookSide, ticks: int) -> None:
+        del self._queues[side][ticks]
+        self._ranks[side].remove(-side * ticks)

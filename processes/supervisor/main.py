@@ -1,0 +1,337 @@
+"""The supervisor: one blocking loop over children, commands and samples.
+
+It starts children in stages (readers before writers), stops them in order (orders first, storage
+last), and leaves nothing behind: no process, no segment, no socket. Started by `dcctl start`;
+launchd and systemd run it in the foreground.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+
+from config.loader import ROOT, differences, effect_of, load
+from processes.bus import Bus
+from processes.clock import Clock
+from processes.files import write_whole
+from processes.killswitch import pull, read_latch
+from processes.logs import open_log
+from processes.rings import enabled_venues
+from processes.runtime import Paths, Resolved
+from processes.supervisor.child import Child, ChildSpec, State
+from processes.supervisor.http import Endpoint
+from processes.supervisor.memory import open_memory
+from processes.supervisor.places import Allotment, lock, resolve, tables_path
+from processes.supervisor.status import Observer
+from schemas.control import Mode, Word
+from schemas.errors import ConfigError, OperatorError
+from schemas.messages import ConfigChanged, ProcessChanged
+from schemas.settings import Settings
+from schemas.trading import KillLevel
+
+NAME: Final = "supervisor"
+TURN_MS: Final = 20
+SESSIONS_KEPT: Final = 200
+
+
+def child_specs(settings: Settings) -> list[ChildSpec]:
+    """The children of a configuration."""
+
+    def spec(name: str, stage: int, stop_order: int, module: str = "") -> ChildSpec:
+        path = f"processes.{module or name}.main"
+        return ChildSpec(name=name, module=path, stage=stage, stop_order=stop_order)
+
+    specs = [spec("simulator", 0, 4)] if settings.simulator.enabled else []
+    specs += [
+        spec("storage", 0, 5),
+        spec("execution", 1, 0),
+        spec("inference", 1, 1),
+        spec("features", 1, 2),
+    ]
+    specs += [spec(f"collector.{v}", 2, 3, "collector") for v in enabled_venues(settings)]
+    return specs
+
+
+class Supervisor:
+    """One instance's supervisor."""
+
+    def __init__(
+        self, settings: Settings, paths: Paths, profile_file: Path | None, held: IO[str]
+    ) -> None:
+        self._held = held
+        """The lock: it is ours while this file is open."""
+        self._settings = settings
+        self._paths = paths
+        self._file = profile_file
+        self._generation = 1
+        self._stopping = False
+        self._reload_asked = False
+        self._stop_reason = ""
+        self._log = open_log(paths.logs, NAME, settings.log, Clock(measure_offset_ns()).now_ns)
+        self._endpoint = Endpoint(settings.http.port)
+        specs = child_specs(settings)
+        self._put_in_force(settings)
+        names = [NAME, *(spec.name for spec in specs)]
+        self._memory = open_memory(settings, paths.run, paths.data, names, self._log)
+        self._clock = Clock(self._memory.registry.clock_offset_ns)
+        self._set_words()
+        self._children = [
+            Child(
+                spec,
+                self._memory.control.find(spec.name),
+                self._memory.control,
+                settings.supervisor,
+                paths.run,
+                paths.logs,
+                self._log,
+            )
+            for spec in specs
+        ]
+        self._observer = Observer(
+            self._memory, self._children, self._clock, paths.data, settings.profile
+        )
+        self._bus = Bus(paths.run, NAME)
+        self._endpoint.begin(self._observer, self._children)
+        self._observer.endpoints["http"] = self._endpoint.url
+        self._keep_session()
+        for name in ("status", "stop", "restart", "reload", "kill", "ping"):
+            self._bus.on_command(name, getattr(self, f"_on_{name}"))
+
+    # ---- before the children
+
+    def _put_in_force(self, settings: Settings) -> None:
+        """Write the settings where all children read them."""
+        resolved = Resolved(
+            generation=self._generation,
+            folders={
+                name: str(value) for name, value in msgspec.structs.asdict(self._paths).items()
+            },
+            settings=settings,
+        )
+        content = msgspec.json.format(msgspec.json.encode(resolved), indent=1)
+        write_whole(self._paths.run / "config.json", content)
+        allotment = Allotment.load(self._paths.data)
+        allotment.place_all(settings)
+        allotment.save(self._paths.data)
+
+    def _set_words(self) -> None:
+        control = self._memory.control
+        latch = read_latch(self._paths.data)
+        control.set(Word.DRAINING, 0)
+        control.set(Word.MODE, Mode.PAPER)
+        control.set(Word.SUPERVISOR_PID, os.getpid())
+        control.set(Word.CONFIG_GENERATION, self._generation)
+        control.set(Word.KILL_LEVEL, latch.level)
+        control.set(Word.KILL_SINCE_NS, latch.since_ns)
+        control.set(Word.KILL_ACKNOWLEDGED, KillLevel.NONE)
+        if latch.level:
+            level = KillLevel(latch.level).name.lower()
+            self._log.warning("the kill switch is on", level=level, by=latch.by)
+
+    def _keep_session(self) -> None:
+        """Copy what a recording needs to be read later: tables and settings."""
+        sessions = self._paths.data / "sessions"
+        folder = sessions / str(self._memory.registry.session)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tables_path(self._paths.data), folder / "instruments.json")
+        shutil.copyfile(self._paths.run / "config.json", folder / f"config-{self._generation}.json")
+        for old in sorted(sessions.iterdir())[:-SESSIONS_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    # ---- the loop
+
+    def run(self) -> None:
+        """Live until told to stop; then stop everything."""
+        signal.signal(signal.SIGTERM, lambda *_: self._stop("SIGTERM"))
+        signal.signal(signal.SIGINT, lambda *_: self._stop("interrupted"))
+        signal.signal(signal.SIGHUP, lambda *_: self._ask_reload())
+        self._log.info(
+            "starting",
+            session=self._memory.registry.session,
+            profile=self._settings.profile,
+            http=self._endpoint.url,
+        )
+        stage = 0
+        while not self._stopping:
+            stage = self._start_stage(stage)
+            self._turn()
+            if self._reload_asked:
+                self._reload_asked = False
+                self._reload_by_signal()
+        self._stop_all()
+
+    def _start_stage(self, stage: int) -> int:
+        """Start the children of a stage; the next stage once all before it are ready."""
+        mine = [child for child in self._children if child.spec.stage == stage]
+        for child in mine:
+            if child.state == State.STOPPED and child.restarts == 0 and not child.pid:
+                child.start()
+        settled = {State.READY, State.FAILED}
+        if all(child.state in settled for child in mine) and mine:
+            return stage + 1
+        return stage
+
+    def _turn(self) -> None:
+        self._bus.commands.poll(TURN_MS)
+        self._bus.serve_commands()
+        now_ns = self._clock.now_ns()
+        for child in self._children:
+            if child.tick(now_ns):
+                state = ProcessChanged(
+                    process=child.spec.name,
+                    state=child.state.value,
+                    time_ns=now_ns,
+                    text=child.exit_text,
+                )
+                self._bus.publish(state)
+        self._observer.sample()
+
+    def _stop(self, reason: str) -> None:
+        self._stop_reason = self._stop_reason or reason
+        self._stopping = True
+
+    def _stop_all(self) -> None:
+        self._log.info("stopping", reason=self._stop_reason)
+        self._memory.control.set(Word.DRAINING, 1)
+        for order in sorted({child.spec.stop_order for child in self._children}):
+            mine = [child for child in self._children if child.spec.stop_order == order]
+            for child in mine:
+                child.stop()
+            while any(child.state == State.DRAINING for child in mine):
+                self._turn()
+        self._endpoint.close()
+        self._bus.close()
+        self._memory.remove(self._paths.run)
+        (self._paths.run / "config.json").unlink(missing_ok=True)
+        for leftover in self._paths.run.iterdir():
+            if leftover.suffix in {".pub", ".ctl", ".bell"}:
+                leftover.unlink()
+        self._log.info("stopped")
+        self._held.close()
+
+    # ---- commands
+
+    def _on_ping(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {"process": NAME, "pid": os.getpid()}
+
+    def _on_status(self, _: dict[str, Any]) -> Any:
+        return msgspec.to_builtins(self._observer.status())
+
+    def _on_stop(self, _: dict[str, Any]) -> dict[str, Any]:
+        self._stop("dcctl stop")
+        return {
+            "segments": [entry.name for entry in self._memory.registry.segments],
+            "pids": [child.pid for child in self._children if child.pid],
+        }
+
+    def _on_restart(self, arguments: dict[str, Any]) -> list[str]:
+        wanted = arguments.get("processes") or [child.spec.name for child in self._children]
+        known = {child.spec.name: child for child in self._children}
+        for name in wanted:
+            if name not in known:
+                raise OperatorError(f"no process {name}; there are {', '.join(known)}")
+        for name in wanted:
+            known[name].restart()
+        return list(wanted)
+
+    def _on_kill(self, arguments: dict[str, Any]) -> Any:
+        level = KillLevel[str(arguments["level"]).upper()]
+        by = str(arguments.get("by", "a command"))
+        result = pull(self._memory.registry, self._paths.data, level, by, self._clock.now_ns())
+        return msgspec.to_builtins(result)
+
+    def _on_reload(self, _: dict[str, Any]) -> dict[str, Any]:
+        """Load, validate, compare, classify; take all of it or nothing."""
+        try:
+            fresh = with_ports(load(self._settings.profile, file=self._file), self._settings)
+        except ConfigError as error:
+            raise OperatorError(f"nothing was changed: {error}") from None
+        changed = differences(self._settings, fresh)
+        refused = [key for key in changed if effect_of(key) is None]
+        if refused:
+            raise OperatorError(
+                f"nothing was changed: {', '.join(refused)} can only change with a stop and start"
+            )
+        restarts = sorted({name for key in changed for name in effect_of(key) or ()})
+        if changed:
+            self._generation += 1
+            self._settings = fresh
+            self._put_in_force(fresh)
+            self._keep_session()
+            self._memory.control.set(Word.CONFIG_GENERATION, self._generation)
+            for child in self._children:
+                child.obey(fresh.supervisor)
+                if child.spec.name in restarts:
+                    child.restart()
+            keys = list(changed)
+            self._log.info("settings changed", generation=self._generation, keys=keys)
+            self._bus.publish(
+                ConfigChanged(generation=self._generation, time_ns=self._clock.now_ns(), keys=keys)
+            )
+        return {
+            "generation": self._generation,
+            "changed": {key: [old, new] for key, (old, new) in changed.items()},
+            "restarted": restarts,
+        }
+
+    def _ask_reload(self) -> None:
+        self._reload_asked = True
+
+    def _reload_by_signal(self) -> None:
+        try:
+            self._on_reload({})
+        except OperatorError as error:
+            self._log.error("reload refused", reason=str(error))
+
+
+def with_ports(settings: Settings, running: Settings | None = None) -> Settings:
+    """Settings with the simulator's port filled in: the running one's, or a free one."""
+    simulator = settings.simulator
+    if not simulator.enabled or simulator.port:
+        return settings
+    if running is not None:
+        port = running.simulator.port
+    else:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+    return msgspec.structs.replace(
+        settings, simulator=msgspec.structs.replace(simulator, port=port)
+    )
+
+
+def supervise(profile: str, file: Path | None) -> None:
+    """Start an instance in this process and live with it to its end.
+
+    Raises:
+        ConfigError: nothing was started. OperatorError: it cannot run here and now.
+    """
+    settings = with_ports(load(profile, file=file))
+    paths = resolve(settings, ROOT)
+    held = lock(paths.run)
+    Supervisor(settings, paths, file, held).run()
+
+
+def main() -> None:
+    """`python -m processes.supervisor.main PROFILE [FILE]`: what `dcctl start` runs."""
+    profile, *rest = sys.argv[1:]
+    try:
+        supervise(profile, Path(rest[0]) if rest else None)
+    except ConfigError as error:
+        sys.exit(_complain(error, 78))
+    except OperatorError as error:
+        sys.exit(_complain(error, 1))
+
+
+def _complain(error: Exception, code: int) -> int:
+    sys.stderr.write(f"{error}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Configuration: what is good is typed, what is wrong is named with its key, value and choices."""
+
+import pytest
+
+from config.loader import differences, effect_of, flatten, load, profiles
+from schemas.errors import ConfigError
+from schemas.settings import REFUSED, RESTARTS
+
+
+def test_every_profile_loads():
+    assert {"demo", "bitfinex-paper"} <= set(profiles())
+    for profile in profiles():
+        assert load(profile, environment={}).profile == profile
+
+
+def test_later_layers_win(tmp_path):
+    extra = tmp_path / "mine.yml"
+    extra.write_text("http: {port: 9600}\nstrategy: {horizon_s: 30}\n")
+    settings = load("demo", file=extra, environment={"DC__http__port": "0", "HOME": "/"})
+    assert settings.http.port == 0
+    assert settings.strategy.horizon_s == 30
+    assert settings.strategy.name == "moving_average_cross"
+    assert settings.venues.bitfinex.subscriptions_per_connection == 30
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"DC__http__port": "abc"}, ["http.port", "'abc'", "int"]),
+        ({"DC__http__port": "70000"}, ["http.port", "70000", "65535"]),
+        ({"DC__http__prt": "1"}, ["http.prt", "Did you mean port", "Allowed here: port"]),
+        ({"DC__htp__port": "1"}, ["htp", "Did you mean http", "storage"]),
+        ({"DC__strategy__name": "magic"}, ["strategy.name", "'magic'"]),
+        ({"DC__risk__max_order_notional": "1e3"}, ["risk.max_order_notional", "1e3"]),
+        ({"DC__risk__max_order_notional": "'-5'"}, ["risk.max_order_notional", "-5"]),
+        ({"DC__venues__bitfinex__symbols": "[]"}, ["venues.bitfinex.symbols", "tBTCUSD"]),
+        ({"DC__venues__bitfinex__symbols": "[BTC/USD]"}, ["venues.bitfinex.symbols", "BTC/USD"]),
+        ({"DC__venues__bitfinex__enabled": "false"}, ["no venue is enabled"]),
+        ({"DC__venues__bitfinex__channels": "[ticker]"}, ["features need books"]),
+        ({"DC__rings__tape": "32"}, ["rings.tape", "32", "64"]),
+        ({"DC__rings__tape": "100000"}, ["rings.tape", "100000", "power of two"]),
+        ({"DC__http": "["}, ["DC__http", "YAML"]),
+        ({"DC__execution__enabled": "on"}, ["execution.enabled", "'on'", "bool"]),
+    ],
+)
+def test_what_is_wrong_is_named(environment, words):
+    with pytest.raises(ConfigError) as caught:
+        load("demo", environment=environment)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def test_an_unknown_profile_lists_those_there_are():
+    with pytest.raises(ConfigError, match="demo"):
+        load("demmo", environment={})
+
+
+def test_broken_files_are_named(tmp_path):
+    bad = tmp_path / "bad.yml"
+    bad.write_text("a: [")
+    with pytest.raises(ConfigError, match=r"bad\.yml is not YAML"):
+        load("demo", file=bad, environment={})
+    bad.write_text("- 1")
+    with pytest.raises(ConfigError, match="keys and values"):
+        load("demo", file=bad, environment={})
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load("demo", file=tmp_path / "none.yml", environment={})
+
+
+def test_changes_are_found_and_classified():
+    old = load("demo", environment={})
+    new = load(
+        "demo",
+        environment={
+            "DC__risk__max_spread_bps": "5",
+            "DC__features__cut_interval_s": "2",
+            "DC__http__port": "1",
+        },
+    )
+    found = differences(old, new)
+    assert set(found) == {"risk.max_spread_bps", "features.cut_interval_s", "http.port"}
+    assert found["risk.max_spread_bps"] == (20.0, 5.0)
+    assert effect_of("risk.max_spread_bps") == ()
+    assert effect_of("features.cut_interval_s") == ("features",)
+    assert effect_of("http.port") is None
+
+
+def test_every_rule_of_effects_names_settings_that_exist():
+    keys = set(flatten(load("demo", environment={})))
+    for rule in (*REFUSED, *RESTARTS):
+        assert any(key == rule or key.startswith(f"{rule}.") for key in keys), rule

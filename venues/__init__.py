@@ -1,0 +1,1 @@
+"""Exchanges: one folder each, made of codec, book rules, subscriptions and signing."""

@@ -1,0 +1,1 @@
+"""Bitfinex, WebSocket and REST version 2."""

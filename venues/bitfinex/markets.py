@@ -1,0 +1,73 @@
+"""What is known of Bitfinex's markets, over all connections of a process: books and trade ids.
+
+Books belong to a (instrument, stream) and are emptied by each snapshot; trade memories belong to an
+instrument and outlive connections, so that a resubscription repeats no trade. `Interruption`s wait
+here for the subscription that ends them, which writes them to the tape as a GAP.
+"""
+
+import numpy as np
+from msgspec import Struct
+
+from venues.bitfinex.kernel import MEMORY, TRADE_MEMORY
+from venues.book import make_books
+from venues.wire import Subscription
+
+
+class Interruption(Struct, frozen=True, kw_only=True):
+    """Since when a stream is unknown: after this frame of that connection."""
+
+    epoch: int
+    venue_sequence: int
+    event_ns: int
+    recv_ns: int
+    reason: int
+
+
+class Markets:
+    """Books, trade memories and open interruptions of one process."""
+
+    def __init__(self, books: int = 8) -> None:
+        self.books = make_books(books)
+        self.trades = np.zeros(books, TRADE_MEMORY)
+        self.interrupted: dict[tuple[int, int], Interruption] = {}
+        self._book_index: dict[tuple[int, int], int] = {}
+        self._primary: dict[int, int] = {}
+        self._trade_index: dict[int, int] = {}
+
+    def book(self, subscription: Subscription) -> int:
+        """Index of the book of a stream, made if it is new."""
+        key = (subscription.instrument.index, subscription.stream.index)
+        index = self._book_index.setdefault(key, len(self._book_index))
+        if index == len(self.books):
+            self.books = np.concatenate([self.books, make_books(len(self.books))])
+        if subscription.primary:
+            self._primary[subscription.instrument.index] = index
+        return index
+
+    def primary_book(self, instrument: int) -> int:
+        """Index of an instrument's primary book, -1 while it has none."""
+        return self._primary.get(instrument, -1)
+
+    def trade_memory(self, instrument: int) -> int:
+        """Index of an instrument's trade memory, made if it is new."""
+        index = self._trade_index.setdefault(instrument, len(self._trade_index))
+        if index == len(self.trades):
+            self.trades = np.concatenate([self.trades, np.zeros(len(self.trades), TRADE_MEMORY)])
+        return index
+
+    def recall_trades(self, instrument: int, ids: np.ndarray) -> None:
+        """Fill an instrument's memory from what was on the tape before a restart, oldest first."""
+        memory = self.trades[self.trade_memory(instrument)]
+        kept = ids[-MEMORY:]
+        memory["ids"][: len(kept)] = kept
+        memory["count"] = len(kept)
+        memory["newest"] = int(ids.max()) if len(ids) else 0
+
+    def newest_trade(self, instrument: int) -> int:
+        """The highest trade id known of an instrument, 0 if none is."""
+        return int(self.trades[self.trade_memory(instrument)]["newest"])
+
+    def interrupt(self, subscription: Subscription, interruption: Interruption) -> None:
+        """Note that a stream is unknown from here on; an earlier, open note stays."""
+        key = (subscription.instrument.index, subscription.stream.index)
+        self.interrupted.setdefault(key, interruption)

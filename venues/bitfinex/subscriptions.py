@@ -1,0 +1,127 @@
+"""What the configuration wants of Bitfinex, the requests for it, and how answers find them.
+
+Rules (docs.bitfinex.com/docs/ws-general): `subId` is echoed in acks and errors; a book's `len`
+comes back as a string; candles answer with their key alone; a connection takes a limited number of
+channels and refuses more with code 10305.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from schemas.instruments import Channel, Instrument, Stream
+from schemas.settings import BitfinexSettings
+from venues.bitfinex.symbols import common_pair
+from venues.wire import Subscription
+
+FLAG_TIMESTAMP = 32768
+FLAG_SEQUENCE = 65536
+FLAG_CHECKSUM = 131072
+FLAG_BULK = 536870912
+
+Allot = Callable[[str, str, Channel, dict[str, Any]], tuple[Instrument, Stream]]
+"""Gives (symbol, pair, channel, the stream's parameters) their places in the tables."""
+
+
+def flags_of(settings: BitfinexSettings) -> int:
+    """The `conf` flags that the settings ask for."""
+    wanted = settings.flags
+    return (
+        FLAG_TIMESTAMP * wanted.timestamp
+        + FLAG_SEQUENCE * wanted.sequence
+        + FLAG_CHECKSUM * wanted.checksum
+        + FLAG_BULK * wanted.bulk_updates
+    )
+
+
+def wanted_streams(
+    settings: BitfinexSettings,
+) -> Iterable[tuple[str, str, Channel, dict[str, Any], bool]]:
+    """All streams of the settings: (symbol, pair, channel, parameters, is the primary book)."""
+    for symbol in settings.symbols:
+        pair = common_pair(symbol)
+        if "books" in settings.channels:
+            for index, book in enumerate(settings.books):
+                channel: Channel = "raw_books" if book.precision == "R0" else "books"
+                parameters = {
+                    "precision": book.precision,
+                    "frequency": book.frequency,
+                    "length": book.length,
+                }
+                yield symbol, pair, channel, parameters, index == 0
+        if "trades" in settings.channels:
+            yield symbol, pair, "trades", {}, False
+        if "ticker" in settings.channels:
+            yield symbol, pair, "ticker", {}, False
+        if "candles" in settings.channels:
+            for timeframe in settings.candles:
+                yield symbol, pair, "candles", {"timeframe": timeframe}, False
+
+
+def plan(subscriptions: list[Subscription], limit: int) -> list[list[Subscription]]:
+    """Spread subscriptions over connections, an instrument's streams together where they fit."""
+    connections: list[list[Subscription]] = []
+    by_instrument: dict[int, list[Subscription]] = {}
+    for subscription in subscriptions:
+        by_instrument.setdefault(subscription.instrument.index, []).append(subscription)
+    for group in by_instrument.values():
+        for start in range(0, len(group), limit):
+            part = group[start : start + limit]
+            for connection in connections:
+                if len(connection) + len(part) <= limit:
+                    connection.extend(part)
+                    break
+            else:
+                connections.append(list(part))
+    return connections
+
+
+def sub_id(subscription: Subscription) -> str:
+    """The name under which a request is answered."""
+    return f"{subscription.instrument.index}.{subscription.stream.index}"
+
+
+def subscribe_request(subscription: Subscription) -> dict[str, Any]:
+    """The `subscribe` event of one stream."""
+    symbol, stream = subscription.instrument.symbol, subscription.stream
+    request: dict[str, Any] = {"event": "subscribe", "subId": sub_id(subscription)}
+    if stream.channel in {"books", "raw_books"}:
+        request |= {
+            "channel": "book",
+            "symbol": symbol,
+            "prec": stream.precision,
+            "freq": stream.frequency,
+            "len": str(stream.length),
+        }
+    elif stream.channel == "candles":
+        request |= {"channel": "candles", "key": f"trade:{stream.timeframe}:{symbol}"}
+    elif stream.channel == "status":
+        request |= {"channel": "status", "key": f"deriv:{symbol}"}
+    else:
+        request |= {"channel": stream.channel, "symbol": symbol}
+    return request
+
+
+def describe(event: dict[str, Any]) -> tuple[str, Channel, dict[str, Any]] | None:
+    """Symbol, channel and stream parameters that an ack or error speaks of; None if it does not."""
+    name = event.get("channel")
+    if name == "book":
+        precision = str(event.get("prec", "P0"))
+        channel: Channel = "raw_books" if precision == "R0" else "books"
+        return (
+            str(event.get("symbol", "")),
+            channel,
+            {
+                "precision": precision,
+                "frequency": str(event.get("freq", "F0")),
+                "length": int(event.get("len", 25)),
+            },
+        )
+    if name in {"ticker", "trades"}:
+        return str(event.get("symbol", "")), name, {}
+    key = str(event.get("key", ""))
+    if name == "candles" and key.count(":") >= 2:
+        _, timeframe, symbol = key.split(":", 2)
+        return symbol, "candles", {"timeframe": timeframe}
+    if name == "status" and ":" in key:
+        return key.split(":", 1)[1], "status", {}
+    return None

@@ -1,0 +1,31 @@
+"""Bitfinex's names for things, and the common form of them: `tBTCF0:USTF0` is `BTC/USDT:PERP`."""
+
+CURRENCIES: dict[str, str] = {
+    "UST": "USDT", "UDC": "USDC", "DSH": "DASH", "IOT": "IOTA", "ALG": "ALGO", "ATO": "ATOM",
+    "QTM": "QTUM", "MNA": "MANA", "DAT": "DATA", "BAB": "BCH", "EUT": "EURT", "CNHT": "CNHT",
+    "AMP": "AMPL", "B21X": "B21", "TESTBTC": "TESTBTC", "TESTUSD": "TESTUSD",
+}  # fmt: skip
+"""Codes that differ from the common ones (conf pub:map:currency:sym, and the venue's symbol
+page)."""
+
+
+def split_pair(symbol: str) -> tuple[str, str]:
+    """The two codes of a trading symbol: `tBTCUSD` → BTC, USD; `tDOGE:USD` → DOGE, USD."""
+    body = symbol[1:]
+    if ":" in body:
+        base, _, quote = body.partition(":")
+        return base, quote
+    return body[:-3], body[-3:]
+
+
+def common_pair(symbol: str) -> str:
+    """`BASE/QUOTE`, with `:PERP` for a derivative; `CODE:FUNDING` for a funding currency."""
+    if symbol.startswith("f"):
+        code = symbol[1:]
+        return f"{CURRENCIES.get(code, code)}:FUNDING"
+    base, quote = split_pair(symbol)
+    perpetual = base.endswith("F0") and quote.endswith("F0")
+    if perpetual:
+        base, quote = base[:-2], quote[:-2]
+    pair = f"{CURRENCIES.get(base, base)}/{CURRENCIES.get(quote, quote)}"
+    return f"{pair}:PERP" if perpetual else pair

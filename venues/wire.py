@@ -1,0 +1,209 @@
+"""What every venue's codec has in common: the notices it gives its session, and its slot block.
+
+A codec turns frames into tape slots and notices. Slots are data and go to the ring; notices are
+what the session reacts to (an ack, a refusal, a fault). Neither knows the other's venue.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from msgspec import Struct
+
+from schemas import tape
+from schemas.instruments import Instrument, Stream
+from schemas.tape import Marker, MarkerReason
+
+
+class Subscription(Struct, frozen=True, kw_only=True):
+    """One stream of one instrument as the configuration wants it."""
+
+    instrument: Instrument
+    stream: Stream
+    primary: bool = False
+    """The book that fills every slot's payload and feeds features."""
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """The venue greeted a new connection."""
+
+    operative: bool
+    text: str = ""
+
+
+class Acknowledged(Struct, frozen=True, kw_only=True):
+    """The venue accepted a subscription; frames with this channel id will follow."""
+
+    channel_id: int
+    subscription: Subscription
+
+
+class Ended(Struct, frozen=True, kw_only=True):
+    """The venue confirmed an unsubscription."""
+
+    channel_id: int
+
+
+class Refused(Struct, frozen=True, kw_only=True):
+    """The venue refused a subscription. `full` means: put it on another connection."""
+
+    code: int
+    text: str
+    subscription: Subscription | None
+    full: bool = False
+    permanent: bool = True
+
+
+class SequenceGap(Struct, frozen=True, kw_only=True):
+    """Frames of this connection are missing; which channels they were of nobody can know."""
+
+    expected: int
+    found: int
+
+
+class ChannelBroken(Struct, frozen=True, kw_only=True):
+    """One channel cannot be trusted any more and must be subscribed anew."""
+
+    channel_id: int
+    subscription: Subscription
+    reason: int
+    """A `schemas.tape.MarkerReason`."""
+    text: str
+
+
+class BadFrame(Struct, frozen=True, kw_only=True):
+    """A frame that could not be decoded; it was skipped."""
+
+    text: str
+    why: str
+
+
+class ServerNotice(Struct, frozen=True, kw_only=True):
+    """The venue announces something about itself."""
+
+    reconnect: bool = False
+    pause: bool = False
+    resubscribe: bool = False
+    text: str = ""
+
+
+Notice = (
+    Opened | Acknowledged | Ended | Refused | SequenceGap | ChannelBroken | BadFrame | ServerNotice
+)
+
+BATCH_BYTES = 1 << 20
+BATCH_FRAMES = 8192
+
+
+class FrameBatch:
+    """The frames of one socket read, one after another in memory that is used again and again."""
+
+    def __init__(self) -> None:
+        self._text = bytearray(BATCH_BYTES)
+        self._ends = np.zeros(BATCH_FRAMES, np.int64)
+        self._size = 0
+        self.count = 0
+        self.text_address = int(np.frombuffer(self._text, np.uint8).ctypes.data)
+        self.ends_address = int(self._ends.ctypes.data)
+
+    def add(self, payload: bytes | memoryview) -> bool:
+        """Copy one frame in. False if the batch is full: empty it first."""
+        begin = self._size
+        end = begin + len(payload)
+        if end > BATCH_BYTES or self.count == BATCH_FRAMES:
+            return False
+        self._text[begin:end] = payload
+        self._ends[self.count] = end
+        self._size = end
+        self.count += 1
+        return True
+
+    @property
+    def size(self) -> int:
+        """Bytes of all frames together."""
+        return self._size
+
+    def frame(self, index: int) -> bytes:
+        """One frame's bytes."""
+        begin = int(self._ends[index - 1]) if index else 0
+        return bytes(self._text[begin : int(self._ends[index])])
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        self._size = 0
+        self.count = 0
+
+
+class SlotBlock:
+    """Tape slots in memory that is used again and again, with its address at hand."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = np.zeros(slots, tape.SLOT)
+        self.address = int(self.slots.ctypes.data)
+
+
+Publish = Callable[[SlotBlock, int], None]
+"""Takes the first so many slots of a block; the block is free again when it returns."""
+
+
+class Codec(Protocol):
+    """One connection's decoder."""
+
+    tallies: np.ndarray
+    bad_frames: int
+    epoch: int
+
+    def open(self, epoch: int, recv_ns: int) -> None:
+        """Begin a connection: no channels, sequence from the start."""
+
+    def feed(self, batch: FrameBatch, recv_ns: int) -> list[Notice]:
+        """Decode the frames of one socket read; slots go to `Publish`, notices are returned."""
+
+    def data_ns(self) -> list[tuple[Subscription, int, int]]:
+        """Per acknowledged channel: what it is, its id, when it last had data."""
+
+    def mute(self, channel_id: int) -> None:
+        """Drop the frames of a channel from here on."""
+
+    def interrupt(self, reason: MarkerReason, subscription: Subscription | None = None) -> None:
+        """Note that a stream, or all of them, are unknown from the last frame on."""
+
+    def mark(
+        self,
+        marker: Marker,
+        reason: MarkerReason,
+        *,
+        subscription: Subscription | None = None,
+    ) -> None:
+        """Put a marker on the tape: of a subscription, or of the whole connection."""
+
+    def flush(self) -> None:
+        """Publish markers that were put on the tape outside of `feed`."""
+
+
+class Venue(Protocol):
+    """What the collector must know of a venue; everything else is the venue's own affair."""
+
+    name: str
+    url: str
+
+    def plan(self, subscriptions: list[Subscription]) -> list[list[Subscription]]:
+        """Spread subscriptions over connections."""
+
+    def codec(self, subscriptions: list[Subscription], publish: Publish, connection: int) -> Codec:
+        """A decoder for one connection."""
+
+    def opening(self) -> list[str]:
+        """What to send on a new connection before anything else."""
+
+    def subscribe(self, subscription: Subscription) -> str:
+        """The request for a stream."""
+
+    def unsubscribe(self, channel_id: int) -> str:
+        """The request to end one."""
+
+    def recover(self, slots: np.ndarray, subscriptions: list[Subscription]) -> None:
+        """Take what an earlier life wrote on the tape: trade ids, and where knowledge ended."""
+
+    def tally(self, codec: Codec) -> dict[str, int]:
+        """A codec's counts by metric name, or by `ingest_events` and channel."""
