@@ -209,15 +209,17 @@ class Context:
         """Number of the session: the rings' generation."""
         return self.registry.session
 
-    def reader(self, ring: str, *, start: Start = "resume", limit: int = 4096) -> RingReader:
-        """Read a ring under this process's name."""
+    def reader(
+        self, ring: str, *, start: Start = "resume", limit: int = 4096, name: str = ""
+    ) -> RingReader:
+        """Read a ring under this process's name, or another for a second reader of it."""
         dtype, layout = ring_layout(ring)
         return RingReader(
             self._segment("ring", ring),
             self._segment("readers", ring),
             dtype,
             layout,
-            self.name,
+            name or self.name,
             start=start,
             limit=limit,
         )

@@ -194,7 +194,8 @@ class RingReader:
             self.position = self.committed if start == "newest" else self.oldest
             self._page.store(self.row, self.position, self.lost)
         self._block = np.zeros(limit, dtype)
-        self._address = self._block.ctypes.data
+        self.block_address = int(self._block.ctypes.data)
+        """Where the slots that `read` returns stand, always."""
         self._limit = limit
 
     @property
@@ -230,7 +231,7 @@ class RingReader:
         Raises:
             TornReadError: never, or the ring's protocol is broken.
         """
-        count, lost = take(self._ring.address, self.position, self._address, self._limit)
+        count, lost = take(self._ring.address, self.position, self.block_address, self._limit)
         if count == TORN:
             raise TornReadError(f"{self.name} read a torn slot of {self.ring_name}")
         self.lost_before = lost

@@ -17,7 +17,7 @@ import msgspec
 
 from config.loader import ROOT, differences, effect_of, load
 from processes.bus import Bus
-from processes.clock import Clock
+from processes.clock import Clock, measure_offset_ns
 from processes.files import write_whole
 from processes.killswitch import pull, read_latch
 from processes.logs import open_log

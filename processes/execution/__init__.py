@@ -1,0 +1,1 @@
+"""Execution: a deterministic machine over one input journal; policy, risk, orders, brokers."""

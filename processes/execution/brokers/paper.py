@@ -1,0 +1,306 @@
+"""The paper broker: a venue of our own that fills from the tape.
+
+Orders take some latency to arrive. A market order then walks the ten levels of the book it meets, a
+fill a level, and what they cannot fill is cancelled; a limit order takes what is better than its
+price and rests with the remainder until the book crosses it. Like a real venue it has a memory of
+its own (`data/paper.sqlite`), so that orders survive a crash of the process that asked for them,
+and can be asked for by command id afterwards.
+"""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from processes.execution.brokers.base import QUEUE_EVENTS, Events
+from schemas.settings import PaperSettings
+from schemas.tape import LEVELS, Flag, Kind
+from schemas.trading import (
+    BrokerEvent,
+    Intent,
+    OrderAccepted,
+    OrderCanceled,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    Reconciled,
+)
+from shm.readers import RingReader
+
+IDLE_S: Final = 0.1
+BUSY_S: Final = 0.005
+RECENT_SLOTS: Final = 4096
+CENT: Final = Decimal("0.00000001")
+
+
+class Level(NamedTuple):
+    """One level of the book an order meets."""
+
+    price: Decimal
+    size: Decimal
+
+
+class Resting(msgspec.Struct):
+    """An order the broker has."""
+
+    intent: Intent
+    due_ns: int
+    remaining: Decimal
+    fills: int = 0
+    arrived: bool = False
+
+
+class Memory:
+    """What the paper venue remembers: orders and all events it has told of them."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.executescript(
+            "CREATE TABLE IF NOT EXISTS orders (command_id TEXT PRIMARY KEY, body BLOB) STRICT;"
+            "CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, command_id TEXT,"
+            " body BLOB) STRICT;"
+        )
+
+    def add_order(self, intent: Intent) -> bool:
+        """Keep an order; False if its id is known, as a venue refuses a client id twice."""
+        try:
+            self._db.execute(
+                "INSERT INTO orders VALUES (?,?)", (intent.command_id, msgspec.json.encode(intent))
+            )
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
+    def add_event(self, event: BrokerEvent) -> None:
+        """Keep an event before it is told."""
+        assert not isinstance(event, Reconciled)
+        self._db.execute(
+            "INSERT INTO events (command_id, body) VALUES (?,?)",
+            (event.command_id, msgspec.json.encode(event)),
+        )
+
+    def events(self, command_id: str) -> list[BrokerEvent] | None:
+        """All that was told of an order; None if there never was one."""
+        known = self._db.execute("SELECT 1 FROM orders WHERE command_id=?", (command_id,))
+        if known.fetchone() is None:
+            return None
+        rows = self._db.execute(
+            "SELECT body FROM events WHERE command_id=? ORDER BY number", (command_id,)
+        )
+        return [msgspec.json.decode(body, type=BrokerEvent) for (body,) in rows]
+
+    def open_orders(self) -> list[Resting]:
+        """Orders of an earlier life that are not finished."""
+        found = []
+        for (body,) in self._db.execute("SELECT body FROM orders").fetchall():
+            intent = msgspec.json.decode(body, type=Intent)
+            resting = Resting(intent, 0, Decimal(intent.quantity))
+            finished = False
+            for event in self.events(intent.command_id) or []:
+                if isinstance(event, OrderFilled):
+                    resting.remaining -= Decimal(event.quantity)
+                    resting.fills += 1
+                resting.arrived |= isinstance(event, OrderAccepted)
+                finished |= isinstance(event, OrderCanceled | OrderRejected)
+            if resting.remaining > 0 and not finished:
+                found.append(resting)
+        return found
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+
+class PaperBroker:
+    """The broker and its thread.
+
+    Args:
+        readers: the tapes, newest first, to see books on. events: where events go.
+        symbols: quote currencies for fees, by instrument.
+    """
+
+    def __init__(
+        self,
+        readers: Sequence[RingReader],
+        events: Events,
+        path: Path,
+        quotes: dict[int, str],
+        settings: PaperSettings,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._readers = list(readers)
+        self._events = events
+        self._memory = Memory(path)
+        self._quotes = quotes
+        self._settings = settings
+        self._now_ns = now_ns
+        self._commands: queue.Queue[Intent | str | list[str]] = queue.Queue(QUEUE_EVENTS)
+        self._orders: dict[str, Resting] = {}
+        self._books: dict[int, np.ndarray] = {}
+        self._references: dict[int, float] = {}
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="paper", daemon=True)
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Take up the orders of an earlier life, then live."""
+        for resting in self._memory.open_orders():
+            self._orders[resting.intent.command_id] = resting
+        self._thread.start()
+
+    def submit(self, intent: Intent) -> bool:
+        """Hand an order over."""
+        return self._put(intent)
+
+    def cancel(self, command_id: str) -> None:
+        """Ask for a cancel."""
+        self._put(command_id)
+
+    def reconcile(self, command_ids: Sequence[str]) -> None:
+        """Tell all that is known of these orders."""
+        self._put(list(command_ids))
+
+    def _put(self, command: Intent | str | list[str]) -> bool:
+        try:
+            self._commands.put_nowait(command)
+        except queue.Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(2.0)
+        self._memory.close()
+
+    # ---- the broker's thread
+
+    def _live(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._turn()
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def _turn(self) -> None:
+        try:
+            command = self._commands.get(timeout=BUSY_S if self._orders else IDLE_S)
+            self._take(command)
+        except queue.Empty:
+            pass
+        if self._orders:
+            self._look_at_tapes()
+            for resting in list(self._orders.values()):
+                self._move(resting)
+
+    def _take(self, command: Intent | str | list[str]) -> None:
+        now_ns = self._now_ns()
+        if isinstance(command, Intent):
+            if not self._memory.add_order(command):
+                return  # known already: a venue with client ids does nothing twice
+            due_ns = now_ns + int(self._settings.latency_ms * 1e6)
+            self._orders[command.command_id] = Resting(command, due_ns, Decimal(command.quantity))
+        elif isinstance(command, str):
+            resting = self._orders.pop(command, None)
+            if resting is not None:
+                self._tell(OrderCanceled(command, now_ns, "cancelled on request"))
+        else:
+            for number in command:
+                known = self._memory.events(number)
+                if known is None:
+                    self._events.put(OrderExpired(number, now_ns, "never reached the venue"))
+                for event in known or []:
+                    self._events.put(event)
+            self._events.put(Reconciled("paper", now_ns))
+
+    def _tell(self, event: BrokerEvent) -> None:
+        self._memory.add_event(event)
+        self._events.put(event)
+
+    def _look_at_tapes(self) -> None:
+        """Take the newest book of every instrument from the tapes."""
+        for reader in self._readers:
+            if reader.committed - reader.position > RECENT_SLOTS:
+                reader.seek(reader.committed - RECENT_SLOTS)
+            slots = reader.read()
+            shown = slots[
+                (slots["kind"] <= Kind.BOOK_LEVEL)
+                & ((slots["flags"] & Flag.FRAME_END) != 0)
+                & (slots["reference_price"] > 0)
+            ]
+            for instrument in np.unique(shown["instrument"]):
+                newest = shown[shown["instrument"] == instrument][-1]
+                self._books[int(instrument)] = newest["book"].copy()
+                self._references[int(instrument)] = float(newest["reference_price"])
+
+    def _levels(self, instrument: int, side: str) -> list[Level]:
+        """The levels an order of this side meets, best first."""
+        book, reference = self._books[instrument], self._references[instrument]
+        base = 2 * LEVELS if side == "buy" else 0
+        return [
+            Level(_price(reference, float(book[base + n])), Decimal(repr(round(float(size), 8))))
+            for n, size in enumerate(book[base + LEVELS : base + 2 * LEVELS])
+            if size > 0
+        ]
+
+    def _move(self, resting: Resting) -> None:
+        intent = resting.intent
+        now_ns = self._now_ns()
+        if now_ns < resting.due_ns or intent.instrument not in self._books:
+            return
+        if not resting.arrived:
+            resting.arrived = True
+            self._tell(OrderAccepted(intent.command_id, f"paper-{intent.command_id[:12]}", now_ns))
+        limit = Decimal(intent.limit_price) if intent.kind == "limit" else None
+        for level in self._levels(intent.instrument, intent.side):
+            if limit is not None and _worse(level.price, limit, intent.side):
+                break
+            self._fill(resting, level, now_ns)
+            if resting.remaining <= 0:
+                break
+        if resting.remaining <= 0:
+            del self._orders[intent.command_id]
+        elif limit is None:
+            del self._orders[intent.command_id]
+            self._tell(OrderCanceled(intent.command_id, now_ns, "the book had no more"))
+
+    def _fill(self, resting: Resting, level: Level, now_ns: int) -> None:
+        amount = min(resting.remaining, level.size)
+        if amount <= 0:
+            return
+        resting.remaining -= amount
+        resting.fills += 1
+        fee_rate = Decimal(str(self._settings.fee_bps)) / 10_000
+        fee = (amount * level.price * fee_rate).quantize(CENT, ROUND_HALF_UP)
+        intent = resting.intent
+        self._tell(
+            OrderFilled(
+                intent.command_id,
+                f"{intent.command_id[:16]}-{resting.fills}",
+                f"{level.price:f}",
+                f"{amount:f}",
+                f"{fee:f}",
+                self._quotes.get(intent.instrument, ""),
+                now_ns,
+            )
+        )
+
+
+def _price(reference: float, offset: float) -> Decimal:
+    """A level's price again in the venue's digits: float32 offsets are good to nine of them."""
+    return Decimal(f"{reference + offset:.9g}")
+
+
+def _worse(price: Decimal, limit: Decimal, side: str) -> bool:
+    return price > limit if side == "buy" else price < limit

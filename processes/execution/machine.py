@@ -1,0 +1,300 @@
+"""The machine: inputs to decisions and effects, and nothing else read, not even the clock.
+
+Every input carries its time. The same inputs in the same order give the same decisions, orders and
+positions: that is what a replay checks. What an effect *does* (write the ledger, hand over to a
+broker) is `main.py`'s.
+"""
+
+import hashlib
+from collections import deque
+from decimal import ROUND_DOWN, Decimal
+from typing import Final, NamedTuple
+
+from processes.execution.orders import Order
+from processes.execution.policy import Policy, Prediction, Wish
+from processes.execution.positions import Book, Position
+from processes.execution.risk import Proposal, Situation, denial, limits_of
+from schemas.settings import Settings
+from schemas.trading import (
+    Action,
+    BrokerEvent,
+    Intent,
+    KillLevel,
+    OrderFilled,
+    OrderSide,
+    OrderState,
+    Reason,
+    Reconciled,
+)
+
+AMOUNT_STEP: Final = Decimal("0.00000001")
+CLOSED_KEPT: Final = 500
+
+
+class Decision(NamedTuple):
+    """What was decided of one input, and why."""
+
+    action: Action
+    reason: Reason
+    instrument: int
+    strategy: str
+    wish: Wish | None = None
+    prediction: Prediction | None = None
+    quantity: Decimal = Decimal(0)
+    price: Decimal = Decimal(0)
+    command_id: str = ""
+
+
+class Send(NamedTuple):
+    """Effect: record the intent, then hand it to the broker."""
+
+    intent: Intent
+    by_kill_switch: bool = False
+
+
+class Cancel(NamedTuple):
+    """Effect: ask the broker to cancel."""
+
+    command_id: str
+
+
+Effect = Send | Cancel
+
+
+def command_id(session: int, cut: int, instrument: int, strategy: str, leg: str) -> str:
+    """32 hex digits: the same decision has the same id, however often it is made."""
+    text = f"{session} {cut} {instrument} {strategy} {leg}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class Machine:
+    """All of execution's state.
+
+    Args:
+        session: part of every command id. symbols: the venues' names by instrument.
+    """
+
+    def __init__(self, session: int, symbols: dict[int, str], settings: Settings) -> None:
+        self.orders: dict[str, Order] = {}
+        self.book = Book()
+        self.kill_level = KillLevel.NONE
+        self.reconciled = False
+        self.denied = 0
+        self.changed_orders: list[tuple[Order, OrderState]] = []
+        """Orders that changed state in the last input, with the state before; for who publishes."""
+        self.changed_positions: set[int] = set()
+        self._session = session
+        self._symbols = symbols
+        self._policy = Policy(settings)
+        self._order_times: deque[int] = deque(maxlen=1000)
+        self._last_order_ns: dict[int, int] = {}
+        self._flattened: dict[int, int] = {}
+        self.on_config(settings)
+
+    # ---- inputs
+
+    def on_config(self, settings: Settings) -> None:
+        """New settings are in force."""
+        self._policy.obey(settings)
+        self._limits = limits_of(settings.risk)
+        self._notional = Decimal(settings.execution.order_notional)
+        self._enabled = settings.execution.enabled
+        self._cooldown_ns = int(settings.strategy.cooldown_s * 1e9)
+
+    def on_prediction(
+        self, prediction: Prediction, now_ns: int, sequence: int
+    ) -> tuple[Decision, list[Effect]]:
+        """Decide about one prediction. `sequence` is the input's."""
+        instrument = prediction.instrument
+        position = self.book.position(instrument)
+        if prediction.reference_price > 0:
+            self.book.marks[instrument] = Decimal(repr(prediction.reference_price))
+        wish = self._policy.wish(prediction, position.quantity, position.opened_ns, now_ns)
+        if wish.action == Action.HOLD:
+            return self._hold(prediction, wish, wish.reason), []
+        pending = self._pending(instrument)
+        if pending is not None:
+            return self._hold(prediction, wish, Reason.ORDER_PENDING), []
+        cooling = now_ns - self._last_order_ns.get(instrument, -(1 << 62)) < self._cooldown_ns
+        if cooling and wish.action != Action.EXIT:
+            return self._hold(prediction, wish, Reason.COOLDOWN), []
+        return self._propose(prediction, wish, position, now_ns, sequence)
+
+    def on_event(self, event: BrokerEvent, now_ns: int) -> list[Effect]:
+        """A broker has told something."""
+        self.changed_orders.clear()
+        self.changed_positions.clear()
+        if isinstance(event, Reconciled):
+            self.reconciled = True
+            return self._obey_kill(now_ns)
+        order = self.orders.get(event.command_id)
+        if order is None:
+            return []
+        before = order.state
+        known = len(order.fill_ids)
+        if order.add(event) and isinstance(event, OrderFilled) and len(order.fill_ids) > known:
+            self.book.fill(order.intent.instrument, order.intent.side, event)
+            self.changed_positions.add(order.intent.instrument)
+        if order.state is not before:
+            self.changed_orders.append((order, before))
+        self._forget_closed()
+        return self._obey_kill(now_ns)
+
+    def on_timer(self, now_ns: int) -> list[Effect]:
+        """Time has passed."""
+        self.book.turn_day(now_ns)
+        return self._obey_kill(now_ns)
+
+    def on_kill(self, level: int, now_ns: int) -> list[Effect]:
+        """The kill switch has moved."""
+        self.kill_level = KillLevel(level)
+        if level == KillLevel.NONE:
+            self._flattened.clear()
+        return self._obey_kill(now_ns)
+
+    def on_reconciling(self) -> None:
+        """Nothing new is sent until the broker has answered for every open order."""
+        self.reconciled = False
+
+    def restore(self, order: Order) -> None:
+        """An order of an earlier life, as the ledger has it."""
+        self.orders[order.intent.command_id] = order
+        self._last_order_ns[order.intent.instrument] = max(
+            self._last_order_ns.get(order.intent.instrument, 0), order.intent.decided_ns
+        )
+        self._order_times.append(order.intent.decided_ns)
+
+    def not_sent(self, intent: Intent) -> None:
+        """The last look before the send said no: the intent is void."""
+        self.orders.pop(intent.command_id, None)
+
+    # ---- deciding
+
+    def _hold(self, prediction: Prediction, wish: Wish, reason: Reason) -> Decision:
+        if wish.action != Action.HOLD:
+            self.denied += 1
+        return Decision(Action.HOLD, reason, prediction.instrument, wish.strategy, wish, prediction)
+
+    def _propose(
+        self, prediction: Prediction, wish: Wish, position: Position, now_ns: int, sequence: int
+    ) -> tuple[Decision, list[Effect]]:
+        reference = self.book.marks[prediction.instrument]
+        if wish.action == Action.EXIT:
+            signed = -position.quantity
+        else:
+            size = (self._notional / reference).quantize(AMOUNT_STEP, ROUND_DOWN)
+            signed = size if wish.action == Action.ENTER_LONG else -size
+        proposal = Proposal(
+            prediction.instrument,
+            signed,
+            reference,
+            reference,
+            reduces=wish.action == Action.EXIT,
+            now_ns=now_ns,
+        )
+        denied = denial(proposal, self._situation())
+        if denied is None and not self._enabled:
+            denied = Reason.EXECUTION_DISABLED
+        if denied is not None:
+            return self._hold(prediction, wish, denied), []
+        leg = wish.action.name.lower()
+        number = command_id(
+            self._session, prediction.cut, prediction.instrument, wish.strategy, leg
+        )
+        if number in self.orders:
+            return self._hold(prediction, wish, Reason.DUPLICATE_COMMAND), []
+        intent = self._intent(number, proposal, wish.strategy, wish.reason, now_ns, sequence)
+        decision = Decision(
+            wish.action,
+            wish.reason,
+            prediction.instrument,
+            wish.strategy,
+            wish,
+            prediction,
+            abs(signed),
+            reference,
+            number,
+        )
+        return decision, [Send(intent)]
+
+    def _intent(
+        self,
+        number: str,
+        proposal: Proposal,
+        strategy: str,
+        reason: Reason,
+        now_ns: int,
+        sequence: int,
+    ) -> Intent:
+        side: OrderSide = "buy" if proposal.signed_quantity > 0 else "sell"
+        intent = Intent(
+            command_id=number,
+            instrument=proposal.instrument,
+            symbol=self._symbols.get(proposal.instrument, ""),
+            side=side,
+            quantity=f"{abs(proposal.signed_quantity):f}",
+            kind="market",
+            reduce_only=proposal.reduces,
+            strategy=strategy,
+            reason=reason,
+            decided_ns=now_ns,
+            decision_sequence=sequence,
+        )
+        order = self.orders[number] = Order.of(intent)
+        order.sent = True  # or a broker's event will say that it provably was not
+        self._order_times.append(now_ns)
+        self._last_order_ns[proposal.instrument] = now_ns
+        return intent
+
+    def _situation(self) -> Situation:
+        return Situation(
+            self.book, self._limits, self.kill_level, self.reconciled, self._order_times
+        )
+
+    def _pending(self, instrument: int) -> Order | None:
+        for order in self.orders.values():
+            if order.intent.instrument == instrument and order.open:
+                return order
+        return None
+
+    def open_orders(self) -> list[Order]:
+        """Orders of which something may still come."""
+        return [order for order in self.orders.values() if order.open]
+
+    def _forget_closed(self) -> None:
+        """Closed orders are kept for a while, since late events may come; not for ever."""
+        if len(self.orders) > 2 * CLOSED_KEPT:
+            closed = [number for number, order in self.orders.items() if not order.open]
+            for number in closed[:-CLOSED_KEPT]:
+                del self.orders[number]
+
+    # ---- the kill switch
+
+    def _obey_kill(self, now_ns: int) -> list[Effect]:
+        """What the level asks for now: cancel what is open, then close what is held."""
+        effects: list[Effect] = []
+        if self.kill_level >= KillLevel.CANCEL:
+            for order in self.open_orders():
+                if not order.cancel_asked and not order.intent.reduce_only:
+                    order.cancel_asked = True
+                    effects.append(Cancel(order.intent.command_id))
+        if self.kill_level >= KillLevel.FLATTEN and self.reconciled and not effects:
+            effects += self._flatten(now_ns)
+        return effects
+
+    def _flatten(self, now_ns: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for instrument in self.book.held():
+            if self._pending(instrument) is not None:
+                continue
+            position = self.book.position(instrument)
+            attempt = self._flattened.get(instrument, 0) + 1
+            self._flattened[instrument] = attempt
+            mark = self.book.marks.get(instrument, position.average_price)
+            proposal = Proposal(
+                instrument, -position.quantity, mark, mark, reduces=True, now_ns=now_ns
+            )
+            number = command_id(self._session, now_ns, instrument, "kill_switch", str(attempt))
+            intent = self._intent(number, proposal, "kill_switch", Reason.KILL_FLATTEN, now_ns, 0)
+            effects.append(Send(intent, by_kill_switch=True))
+        return effects

@@ -1,0 +1,295 @@
+"""Execution as a child process: one blocking loop, one journal, one broker thread.
+
+Order of things for each input: commit it to the journal; let the machine decide; commit the
+decision; for an order, write and sync the intent, look at the kill switch once more, hand it over.
+At start, ledger and venue must agree before anything new is sent.
+"""
+
+import queue
+from typing import Final
+
+from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
+from processes.execution.brokers.paper import PaperBroker
+from processes.execution.journal import DRAIN, InputJournal
+from processes.execution.ledger import Ledger
+from processes.execution.machine import Cancel, Effect, Machine, Send
+from processes.execution.orders import Order
+from processes.rings import enabled_venues
+from processes.runtime import Context, run
+from schemas.control import Word
+from schemas.decisions import SlotKind
+from schemas.messages import KillChanged, OrderChanged, PositionChanged
+from schemas.metrics import place
+from schemas.settings import Settings
+from schemas.trading import BrokerEvent, KillLevel, OrderExpired, OrderState, OrderUnknown
+from shm.atomics import read_word
+
+KEPT_NS: Final = 3_600_000_000_000
+"""Closed orders of the last hour are remembered over a restart."""
+
+
+class Execution:
+    """Inputs, the machine, and what its decisions do."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reader = context.reader("predictions", limit=DRAIN)
+        self._journal = InputJournal(context.writer("decisions"), context.clock.now_ns)
+        self._journal.generation = context.generation
+        self._inbox = context.inbox([self._reader], ["predictions"])
+        self._ledger = Ledger(context.paths.data / "ledger.sqlite", context.session)
+        self._events: Events = queue.Queue(QUEUE_EVENTS)
+        instruments = context.tables.instruments
+        symbols = {item.index: item.symbol for item in instruments}
+        self._machine = Machine(context.session, symbols, context.settings)
+        quotes = {item.index: item.pair.partition("/")[2] for item in instruments}
+        self._broker = self._make_broker(quotes)
+        self._kill_word = context.control.word_address(Word.KILL_LEVEL)
+        self._next_timer_ns = 0
+        self._places = {
+            name: place(name)
+            for name in (
+                "decisions", "decisions_denied", "orders_sent", "fills", "recv_to_decision",
+            )
+        }  # fmt: skip
+        self._denied = 0
+        context.on_reload(self._obey)
+
+    def _make_broker(self, quotes: dict[int, str]) -> Broker:
+        context = self._context
+        rings = [f"tape.{venue}" for venue in enabled_venues(context.settings)]
+        readers = [context.reader(ring, start="newest", name="execution.paper") for ring in rings]
+        return PaperBroker(
+            readers,
+            self._events,
+            context.paths.data / "paper.sqlite",
+            quotes,
+            context.settings.execution.paper,
+            context.clock.now_ns,
+        )
+
+    # ---- start
+
+    def begin(self) -> None:
+        """Restore from the ledger, obey the latch, ask the broker for every open order."""
+        now_ns = self._context.clock.now_ns()
+        orders, book = self._ledger.restore(now_ns - KEPT_NS)
+        for order in orders:
+            self._machine.restore(order)
+        self._machine.book = book
+        self._reader.seek(max(self._reader.position, self._journal.last_prediction()))
+        open_ids = [order.intent.command_id for order in self._machine.open_orders()]
+        self._journal.message(
+            SlotKind.INPUT_START,
+            now_ns,
+            {
+                "open_orders": len(open_ids),
+                "positions": len(book.held()),
+                "realized_today": str(book.realized_today),
+            },
+        )
+        self._look_at_switch()
+        self._broker.start()
+        # What an earlier life may have sent is asked for, never sent again.
+        for number in open_ids:
+            self._take_event(OrderUnknown(number, now_ns, "after a restart"))
+        self._broker.reconcile(open_ids)
+        self._context.log.info("restored", open_orders=open_ids, positions=len(book.held()))
+
+    # ---- the loop
+
+    def live(self) -> None:
+        """Take inputs until told to stop."""
+        context = self._context
+        timeout_ms = context.settings.signal.timeout_ms
+        while not context.stopping:
+            self._inbox.wait(timeout_ms)
+            self._look_at_switch()
+            self._take_predictions()
+            self._take_events()
+            self._take_time()
+            context.service()
+        self._broker.close()
+        self._ledger.close()
+
+    def _look_at_switch(self) -> None:
+        """The kill switch: journaled as a command, obeyed, acknowledged."""
+        level = read_word(self._kill_word)
+        if level == self._machine.kill_level:
+            return
+        now_ns = self._context.clock.now_ns()
+        self._journal.kill_level = KillLevel(level)
+        self._journal.message(SlotKind.INPUT_COMMAND, now_ns, {"kill_level": level})
+        self._do(self._machine.on_kill(level, now_ns))
+        self._context.control.set(Word.KILL_ACKNOWLEDGED, level)
+        name = KillLevel(level).name.lower()
+        self._context.log.warning("kill switch", level=name)
+        self._context.bus.publish(KillChanged(level=level, by="", time_ns=now_ns))
+
+    def _take_predictions(self) -> None:
+        slots = self._reader.read()
+        if not len(slots):
+            return
+        now_ns = self._context.clock.now_ns()
+        first, predictions = self._journal.predictions(
+            self._reader.block_address, len(slots), now_ns
+        )
+        effects: list[Effect] = []
+        for offset, prediction in enumerate(predictions):
+            decision, wanted = self._machine.on_prediction(prediction, now_ns, first + offset)
+            self._journal.decide(decision, now_ns, first + offset)
+            effects += wanted
+        self._journal.commit()
+        self._do(effects)
+        self._reader.acknowledge()
+        metrics = self._context.metrics
+        metrics.add(self._places["decisions"], len(slots))
+        done_ns = self._context.clock.now_ns()
+        for prediction in predictions:
+            metrics.observe(self._places["recv_to_decision"], done_ns - prediction.cut_ns)
+        if self._machine.denied != self._denied:
+            metrics.add(self._places["decisions_denied"], self._machine.denied - self._denied)
+            self._denied = self._machine.denied
+
+    def _take_events(self) -> None:
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                return
+            self._take_event(event)
+
+    def _take_event(self, event: BrokerEvent) -> None:
+        now_ns = self._context.clock.now_ns()
+        self._journal.event(event, now_ns)
+        effects = self._machine.on_event(event, now_ns)
+        for order, _ in self._machine.changed_orders:
+            self._ledger.record_event(event, order.state)
+            self._tell_order(order, now_ns)
+        if self._machine.changed_positions and not self._machine.changed_orders:
+            # A further fill of a partially filled order: the state has not changed, the books have.
+            self._ledger.record_event(event, OrderState.PARTIALLY_FILLED)
+        for instrument in self._machine.changed_positions:
+            self._tell_position(instrument, now_ns)
+        self._do(effects)
+
+    def _take_time(self) -> None:
+        now_ns = self._context.clock.now_ns()
+        if now_ns < self._next_timer_ns:
+            return
+        interval_ns = int(self._context.settings.execution.timer_s * 1e9)
+        self._next_timer_ns = now_ns + interval_ns
+        self._journal.message(SlotKind.INPUT_TIMER, now_ns, {})
+        self._do(self._machine.on_timer(now_ns))
+        self._count()
+        text = "" if self._machine.reconciled else "waiting for the broker to reconcile"
+        if self._machine.reconciled:
+            self._context.ready(text)
+        else:
+            self._context.say(text)
+
+    # ---- effects
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Send):
+                self._send(effect)
+            else:
+                self._cancel(effect)
+
+    def _send(self, effect: Send) -> None:
+        intent = effect.intent
+        now_ns = self._context.clock.now_ns()
+        if not self._ledger.record_intent(intent):
+            self._context.log.error("command id known already", command_id=intent.command_id)
+            self._machine.not_sent(intent)
+            return
+        # The last look, immediately before the send: nothing but the switch's own orders passes.
+        level = read_word(self._kill_word)
+        if (
+            level != KillLevel.NONE
+            and not effect.by_kill_switch
+            and not (level == KillLevel.PAUSE and intent.reduce_only)
+        ):
+            self._take_event(OrderExpired(intent.command_id, now_ns, "the kill switch is on"))
+            return
+        if not self._broker.submit(intent):
+            self._take_event(OrderExpired(intent.command_id, now_ns, "the broker's queue is full"))
+            return
+        self._context.metrics.add(self._places["orders_sent"])
+        self._context.log.info(
+            "order sent",
+            command_id=intent.command_id,
+            symbol=intent.symbol,
+            side=intent.side,
+            quantity=intent.quantity,
+            strategy=intent.strategy,
+        )
+        self._tell_order(self._machine.orders[intent.command_id], now_ns)
+
+    def _cancel(self, effect: Cancel) -> None:
+        self._broker.cancel(effect.command_id)
+        self._context.log.info("cancel sent", command_id=effect.command_id)
+
+    # ---- telling
+
+    def _tell_order(self, order: Order, now_ns: int) -> None:
+        fills = len(order.fill_ids)
+        self._context.bus.publish(
+            OrderChanged(
+                command_id=order.intent.command_id,
+                instrument=order.intent.instrument,
+                state=order.state.name.lower(),
+                time_ns=now_ns,
+                filled=f"{order.filled:f}",
+                text=order.text,
+            )
+        )
+        if order.state.final:
+            self._context.log.info(
+                "order closed",
+                command_id=order.intent.command_id,
+                state=order.state.name.lower(),
+                filled=f"{order.filled:f}",
+                fills=fills,
+                text=order.text,
+            )
+
+    def _tell_position(self, instrument: int, now_ns: int) -> None:
+        self._context.metrics.add(self._places["fills"])
+        position = self._machine.book.position(instrument)
+        self._context.bus.publish(
+            PositionChanged(
+                instrument=instrument,
+                quantity=f"{position.quantity:f}",
+                average_price=f"{position.average_price:f}",
+                realized=f"{position.realized:f}",
+                time_ns=now_ns,
+            )
+        )
+
+    def _count(self) -> None:
+        book, metrics = self._machine.book, self._context.metrics
+        metrics.set(place("open_orders"), len(self._machine.open_orders()))
+        metrics.set(place("open_positions"), len(book.held()))
+        metrics.set(place("realized_pnl_micros"), int(book.realized_today * 1_000_000))
+        metrics.set(place("unrealized_pnl_micros"), int(book.unrealized() * 1_000_000))
+
+    def _obey(self, settings: Settings) -> None:
+        self._journal.generation = self._context.generation
+        now_ns = self._context.clock.now_ns()
+        self._journal.message(
+            SlotKind.INPUT_CONFIG, now_ns, {"generation": self._context.generation}
+        )
+        self._machine.on_config(settings)
+
+
+def main(context: Context) -> None:
+    """Execute."""
+    execution = Execution(context)
+    execution.begin()
+    execution.live()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,125 @@
+"""The life of an order, written so that the order of events cannot matter.
+
+An order's state is a function of the facts known of it, not of the path on which they came: how
+much was filled, and whether it was sent, accepted, cancelled, rejected, expired, or lost sight of.
+Facts are only ever added (a fill is known by its id, so a doubled one adds nothing), so events that
+come out of order, twice or late end in the same state. TRANSITIONS is what can be seen from
+outside, and what the property test holds the code against.
+
+    NEW ─▶ SENT ─▶ ACKED ─▶ PARTIALLY_FILLED ─▶ FILLED
+             │        │             │
+             ├────────┴─────────────┴─▶ CANCELED · EXPIRED (a late fill may still make it FILLED)
+             ├─▶ REJECTED
+             └─▶ UNKNOWN ─▶ whatever the venue answers when it is asked
+"""
+
+from decimal import Decimal
+from typing import Final
+
+from msgspec import Struct
+
+from schemas.trading import (
+    BrokerEvent,
+    Intent,
+    OrderAccepted,
+    OrderCanceled,
+    OrderExpired,
+    OrderFilled,
+    OrderRejected,
+    OrderState,
+    OrderUnknown,
+    Reconciled,
+)
+
+S = OrderState
+_OPEN_ENDS = frozenset({S.FILLED, S.CANCELED, S.REJECTED, S.EXPIRED})
+TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
+    S.NEW: frozenset({S.SENT, S.EXPIRED}),
+    S.SENT: frozenset({S.ACKED, S.PARTIALLY_FILLED, S.UNKNOWN}) | _OPEN_ENDS,
+    S.UNKNOWN: frozenset({S.ACKED, S.PARTIALLY_FILLED}) | _OPEN_ENDS,
+    S.ACKED: frozenset({S.PARTIALLY_FILLED}) | _OPEN_ENDS,
+    S.PARTIALLY_FILLED: frozenset({S.FILLED, S.CANCELED, S.EXPIRED}),
+    S.CANCELED: frozenset({S.FILLED}),
+    S.EXPIRED: frozenset({S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.ACKED}),
+    S.REJECTED: frozenset({S.PARTIALLY_FILLED, S.FILLED, S.CANCELED}),
+    S.FILLED: frozenset(),
+}
+"""From each state, the states an event may lead to. A venue that fills what it rejected or let
+expire is believed: the quantity is the truth."""
+
+
+class Order(Struct):
+    """An order and all that is known of it."""
+
+    intent: Intent
+    quantity: Decimal
+    sent: bool = False
+    accepted: bool = False
+    canceled: bool = False
+    rejected: bool = False
+    expired: bool = False
+    unknown: bool = False
+    filled: Decimal = Decimal(0)
+    fill_ids: set[str] = set()
+    cancel_asked: bool = False
+    text: str = ""
+
+    @classmethod
+    def of(cls, intent: Intent) -> "Order":
+        """A new order."""
+        return cls(intent=intent, quantity=Decimal(intent.quantity), fill_ids=set())
+
+    @property
+    def state(self) -> OrderState:
+        """What the facts come to."""
+        if self.filled >= self.quantity:
+            return S.FILLED
+        if self.canceled:
+            return S.CANCELED
+        if self.rejected and not self.filled:
+            return S.REJECTED
+        if self.expired and not (self.accepted or self.filled):
+            return S.EXPIRED
+        if self.filled:
+            return S.PARTIALLY_FILLED
+        if self.accepted:
+            return S.EXPIRED if self.expired else S.ACKED
+        if self.unknown:
+            return S.UNKNOWN
+        return S.SENT if self.sent else S.NEW
+
+    @property
+    def open(self) -> bool:
+        """Something may still happen, as far as we know."""
+        return not self.state.final
+
+    def add(self, event: BrokerEvent) -> bool:
+        """Add what an event says; True if it was news."""
+        before = (self.accepted, self.canceled, self.rejected, self.expired, self.unknown)
+        fills = len(self.fill_ids)
+        match event:
+            case OrderAccepted():
+                self.accepted = self.sent = True
+            case OrderFilled():
+                self._fill(event)
+            case OrderCanceled():
+                self.canceled = self.sent = True
+                self.text = event.text or self.text
+            case OrderRejected():
+                self.rejected = self.sent = True
+                self.text = event.text or self.text
+            case OrderExpired():
+                self.expired = True
+                self.text = event.text or self.text
+            case OrderUnknown():
+                self.unknown = self.sent = True
+            case Reconciled():
+                pass
+        after = (self.accepted, self.canceled, self.rejected, self.expired, self.unknown)
+        return before != after or fills != len(self.fill_ids)
+
+    def _fill(self, event: OrderFilled) -> None:
+        self.sent = self.accepted = True
+        if event.fill_id not in self.fill_ids:
+            self.fill_ids.add(event.fill_id)
+            self.filled += Decimal(event.quantity)

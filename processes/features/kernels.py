@@ -1,0 +1,487 @@
+"""Rolling state of every instrument and the columns made of it, compiled and free of allocation.
+
+One record an instrument holds everything. Time is receive time in buckets of 100 ms; each bucket
+keeps the sums of what happened in it, and four running windows (1, 5, 15, 60 s) are kept by adding
+to the running bucket and taking out the one that leaves. The windows are summed anew from their
+buckets every 64 rotations, so that rounding never builds up: what a window says depends on its
+buckets alone.
+
+Only slots that end a frame are looked at (`FRAME_END`): inside a frame a book may be invalid. Order
+flow compares levels in whole ticks, because float32 offsets from two references never compare
+equal. Formulas and sources stand in `schemas/features.py`.
+"""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numba import carray, njit
+
+from schemas import features, tape
+from schemas.features import COLUMN, Invalid
+from schemas.tape import WHOLE_CONNECTION, Flag, Kind, Marker
+from shm.atomics import memory
+
+BUCKET_NS: Final = 100_000_000
+BUCKETS: Final = 608
+WINDOWS: Final = 4
+WINDOW_BUCKETS = np.array([10, 50, 150, 600])
+RESUM_EVERY: Final = 64
+SPREADS: Final = 1024
+SPREAD_BINS: Final = 2048
+LEVELS: Final = tape.LEVELS
+WARM_NS: Final = 15_000_000_000
+"""Rows carry `WARMING` until this much unbroken history is there."""
+
+# Sums of a bucket.
+(
+    OFI_1, OFI_5, OFI_10, DEPTH_1, DEPTH_5, DEPTH_10, BOOK_EVENTS, BOUGHT, SOLD, TRADES, NOTIONAL,
+    SQUARES, BIPOWER,
+) = range(13)  # fmt: skip
+SUMS: Final = 13
+
+STATE = np.dtype(
+    [
+        ("tick_size", "f8"),
+        ("has_book", "i8"),
+        ("gapped", "i8"),
+        ("touched", "i8"),
+        ("epoch", "i8"),
+        ("since_ns", "i8"),  # unbroken history begins here
+        ("book_ns", "i8"),
+        ("trade_ns", "i8"),
+        ("newest_ns", "i8"),
+        ("reference", "f8"),
+        ("book", "f4", (4 * LEVELS,)),
+        ("ticks", "i8", (2, LEVELS)),
+        ("sizes", "f8", (2, LEVELS)),
+        ("mid", "f8"),
+        ("last_return", "f8"),
+        ("mean_fast", "f8"),
+        ("mean_slow", "f8"),
+        ("bucket", "i8"),
+        ("rotations", "i8"),
+        ("spreads", "i4", (SPREADS,)),
+        ("spread_count", "i8"),
+        ("spread_bins", "i4", (SPREAD_BINS,)),
+        ("windows", "f8", (WINDOWS, SUMS)),
+        ("mids", "f8", (BUCKETS,)),
+        ("buckets", "f8", (BUCKETS, SUMS)),
+    ]
+)
+
+_FAST = 1.0 - math.exp(-BUCKET_NS / 5e9)
+_SLOW = 1.0 - math.exp(-BUCKET_NS / 30e9)
+_NO_BID, _NO_ASK = -(1 << 60), 1 << 60
+
+_TRADE, _BOOK_LEVEL, _MARKER = int(Kind.TRADE), int(Kind.BOOK_LEVEL), int(Kind.MARKER)
+_FRAME_END, _SNAPSHOT, _PRIMARY = int(Flag.FRAME_END), int(Flag.SNAPSHOT), int(Flag.PRIMARY)
+_BACKFILLED = int(Flag.BACKFILLED)
+_BREAKS = np.array(
+    [
+        int(marker)
+        for marker in (
+            Marker.DISCONNECTED,
+            Marker.GAP,
+            Marker.RESYNC,
+            Marker.STALE,
+            Marker.MAINTENANCE_BEGIN,
+        )
+    ]
+)
+_END = int(Marker.SNAPSHOT_END)
+_MARKER_WORD = tape.MARKER.fields["marker"][1] // 4  # type: ignore[index]
+_CODES = {name: int(bit) for name, bit in Invalid.__members__.items()}
+_NO_BOOK, _STALE, _GAPPED = _CODES["NO_BOOK"], _CODES["STALE"], _CODES["GAPPED"]
+_CROSSED, _WARMING = _CODES["CROSSED"], _CODES["WARMING"]
+_NOT_FINITE = _CODES["NOT_FINITE"]
+
+
+def make_states(tick_sizes: list[float]) -> np.ndarray:
+    """Fresh state for instruments in the order of the table."""
+    states = np.zeros(max(len(tick_sizes), 1), STATE)
+    states["tick_size"][: len(tick_sizes)] = tick_sizes
+    return states
+
+
+@njit(cache=True, nogil=True)
+def _resum(state: Any) -> None:
+    windows, buckets = state.windows, state.buckets
+    for window in range(WINDOWS):
+        for column in range(SUMS):
+            total = 0.0
+            for back in range(WINDOW_BUCKETS[window]):
+                total += buckets[(state.bucket - back) % BUCKETS, column]
+            windows[window, column] = total
+
+
+@njit(cache=True, nogil=True)
+def rotate(state: Any, bucket: int) -> None:
+    """Move the running bucket on to `bucket`."""
+    if bucket <= state.bucket:
+        return
+    windows, buckets, mids = state.windows, state.buckets, state.mids
+    if bucket - state.bucket >= BUCKETS:
+        for window in range(WINDOWS):
+            for column in range(SUMS):
+                windows[window, column] = 0.0
+        for place in range(BUCKETS):
+            mids[place] = state.mid
+            for column in range(SUMS):
+                buckets[place, column] = 0.0
+        state.mean_fast = state.mean_slow = state.mid
+        state.bucket = bucket
+        return
+    while state.bucket < bucket:
+        mids[state.bucket % BUCKETS] = state.mid
+        state.mean_fast += _FAST * (state.mid - state.mean_fast)
+        state.mean_slow += _SLOW * (state.mid - state.mean_slow)
+        state.bucket += 1
+        place = state.bucket % BUCKETS
+        for window in range(WINDOWS):
+            leaving = (state.bucket - WINDOW_BUCKETS[window]) % BUCKETS
+            for column in range(SUMS):
+                windows[window, column] -= buckets[leaving, column]
+        for column in range(SUMS):
+            buckets[place, column] = 0.0
+        state.rotations += 1
+        if state.rotations % RESUM_EVERY == 0:
+            _resum(state)
+
+
+@njit(cache=True, nogil=True)
+def _add(state: Any, column: int, value: float) -> None:
+    windows = state.windows
+    state.buckets[state.bucket % BUCKETS, column] += value
+    for window in range(WINDOWS):
+        windows[window, column] += value
+
+
+@njit(cache=True, nogil=True)
+def _note_spread(state: Any, ticks: int) -> None:
+    spreads, bins = state.spreads, state.spread_bins
+    place = state.spread_count % SPREADS
+    if state.spread_count >= SPREADS:
+        bins[spreads[place]] -= 1
+    held = min(max(ticks, 0), SPREAD_BINS - 1)
+    spreads[place] = held
+    bins[held] += 1
+    state.spread_count += 1
+
+
+@njit(cache=True, nogil=True)
+def _order_flow(state: Any, ticks: Any, sizes: Any) -> None:
+    """Cont, Kukanov and Stoikov's e_n at each level, summed over 1, 5 and 10 of them."""
+    old_ticks, old_sizes = state.ticks, state.sizes
+    total = 0.0
+    for level in range(LEVELS):
+        bid, old_bid = ticks[0, level], old_ticks[0, level]
+        ask, old_ask = ticks[1, level], old_ticks[1, level]
+        if bid >= old_bid:
+            total += sizes[0, level]
+        if bid <= old_bid:
+            total -= old_sizes[0, level]
+        if ask <= old_ask:
+            total -= sizes[1, level]
+        if ask >= old_ask:
+            total += old_sizes[1, level]
+        if level == 0:
+            _add(state, OFI_1, total)
+        elif level == 4:
+            _add(state, OFI_5, total)
+    _add(state, OFI_10, total)
+
+
+@njit(cache=True, nogil=True)
+def _read_levels(state: Any, slot: Any, ticks: Any, sizes: Any) -> None:
+    """A slot's ten levels a side in whole ticks; levels that are not there stand infinitely far."""
+    book = slot.book
+    for side in range(2):
+        base = 2 * LEVELS * side
+        for level in range(LEVELS):
+            size = book[base + LEVELS + level]
+            sizes[side, level] = size
+            if size > 0.0:
+                price = slot.reference_price + book[base + level]
+                ticks[side, level] = np.int64(np.rint(price / state.tick_size))
+            else:
+                ticks[side, level] = _NO_BID if side == 0 else _NO_ASK
+
+
+@njit(cache=True, nogil=True)
+def _apply_book(state: Any, slot: Any, ticks: Any, sizes: Any) -> None:
+    if slot.reference_price <= 0.0:
+        return
+    if state.tick_size <= 0.0:
+        # Five significant digits (the venue's rule where the table knows no tick).
+        state.tick_size = 10.0 ** (math.floor(math.log10(slot.reference_price)) - 4)
+    _read_levels(state, slot, ticks, sizes)
+    snapshot = slot.flags & _SNAPSHOT
+    mid = slot.reference_price
+    both = sizes[0, 0] > 0.0 and sizes[1, 0] > 0.0
+    if snapshot != 0 or state.has_book == 0:
+        if state.mid == 0.0:
+            state.mean_fast = state.mean_slow = mid
+            mids = state.mids
+            for place in range(BUCKETS):
+                mids[place] = mid
+    else:
+        _order_flow(state, ticks, sizes)
+        step = math.log(mid / state.mid)
+        _add(state, SQUARES, step * step)
+        _add(state, BIPOWER, abs(step) * abs(state.last_return))
+        state.last_return = step
+    old_ticks, old_sizes, book, seen = state.ticks, state.sizes, state.book, slot.book
+    depth = 0.0
+    for level in range(LEVELS):
+        depth += sizes[0, level] + sizes[1, level]
+        if level == 0:
+            _add(state, DEPTH_1, depth / 2.0)
+        elif level == 4:
+            _add(state, DEPTH_5, depth / 2.0)
+        for side in range(2):
+            old_ticks[side, level] = ticks[side, level]
+            old_sizes[side, level] = sizes[side, level]
+    _add(state, DEPTH_10, depth / 2.0)
+    _add(state, BOOK_EVENTS, 1.0)
+    for index in range(4 * LEVELS):
+        book[index] = seen[index]
+    state.reference = mid
+    state.mid = mid
+    if both:
+        _note_spread(state, ticks[1, 0] - ticks[0, 0])
+    state.has_book = 1 if both else 0
+    state.book_ns = slot.recv_ns
+    state.epoch = slot.epoch
+
+
+@njit(cache=True, nogil=True)
+def _apply_marker(states: Any, count: int, slot: Any, marker: int) -> None:
+    broken = False
+    for index in range(len(_BREAKS)):
+        broken |= marker == _BREAKS[index]
+    if slot.instrument == WHOLE_CONNECTION:
+        for index in range(count):
+            if broken and states[index].epoch == slot.epoch:
+                states[index].gapped = 1
+                states[index].touched = 1
+        return
+    if slot.instrument >= count:
+        return
+    state = states[slot.instrument]
+    if broken and slot.flags & _PRIMARY:
+        state.gapped = 1
+        state.touched = 1
+    elif marker == _END and slot.flags & _PRIMARY:
+        if state.gapped != 0 or state.since_ns == 0:
+            state.since_ns = slot.recv_ns
+        state.gapped = 0
+
+
+@njit(cache=True, nogil=True)
+def lapse(states_address: int, count: int, now_ns: int) -> None:
+    """Slots of the tape were lost: every history begins anew."""
+    states = carray(memory(states_address), (count,), STATE)
+    for index in range(count):
+        states[index].since_ns = now_ns
+
+
+@njit(cache=True, nogil=True)
+def apply_block(
+    states_address: int, count: int, slots_address: int, first: int, slots_count: int, until_ns: int
+) -> int:
+    """Take slots `first` to `slots_count` that were received before `until_ns`; the next one."""
+    states = carray(memory(states_address), (count,), STATE)
+    slots = carray(memory(slots_address), (slots_count,), tape.SLOT)
+    words = carray(memory(slots_address), (slots_count, tape.SLOT_BYTES // 4), np.uint32)
+    ticks = np.empty((2, LEVELS), np.int64)
+    sizes = np.empty((2, LEVELS), np.float64)
+    for index in range(first, slots_count):
+        slot = slots[index]
+        if slot.recv_ns >= until_ns:
+            return index
+        if slot.kind == _MARKER:
+            _apply_marker(states, count, slot, words[index, _MARKER_WORD])
+            continue
+        if slot.instrument >= count:
+            continue
+        state = states[slot.instrument]
+        state.newest_ns = slot.recv_ns
+        state.touched = 1
+        if slot.kind == _BOOK_LEVEL:
+            if slot.flags & _FRAME_END and slot.flags & _PRIMARY:
+                rotate(state, slot.recv_ns // BUCKET_NS)
+                _apply_book(state, slot, ticks, sizes)
+        elif slot.kind == _TRADE and slot.flags & (_SNAPSHOT | _BACKFILLED) == 0:
+            rotate(state, slot.recv_ns // BUCKET_NS)
+            _add(state, BOUGHT if slot.side == 1 else SOLD, slot.size)
+            _add(state, TRADES, 1.0)
+            _add(state, NOTIONAL, slot.size * slot.price)
+            state.trade_ns = slot.recv_ns
+    return slots_count
+
+
+@njit(cache=True, nogil=True)
+def _ratio(above: float, below: float) -> float:
+    return above / below if below != 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _quantile(state: Any, share: float) -> int:
+    """The exact quantile of the remembered spreads, in ticks."""
+    held = min(state.spread_count, SPREADS)
+    wanted = share * held
+    bins = state.spread_bins
+    below = 0
+    for ticks in range(SPREAD_BINS):
+        below += bins[ticks]
+        if below >= wanted and below > 0:
+            return ticks
+    return 0
+
+
+@njit(cache=True, nogil=True)
+def _past_mid(state: Any, window: int) -> float:
+    mids = state.mids
+    return float(mids[(state.bucket - WINDOW_BUCKETS[window]) % BUCKETS])
+
+
+# Places of the columns, as constants of the compiled code.
+_C = {name: np.int64(place) for name, place in COLUMN.items()}
+C_SPREAD, C_Q50, C_Q90 = _C["spread_bps"], _C["spread_q50_bps"], _C["spread_q90_bps"]
+C_RANK, C_MICRO = _C["spread_rank"], _C["microprice_bps"]
+C_IMBALANCE = _C["imbalance_1"]
+C_DEPTH, C_SLOPE = _C["depth_bid_5"], _C["slope_bid_bps"]
+C_OFI = _C["ofi_1_1s"]
+C_TRADE, C_VOLUME, C_COUNT = _C["trade_imbalance_1s"], _C["trade_volume_5s"], _C["trade_count_5s"]
+C_VWAP, C_RETURN = _C["vwap_distance_60s_bps"], _C["return_1s_bps"]
+C_VOLATILITY, C_BIPOWER = _C["volatility_5s_bps"], _C["bipower_60s_bps"]
+C_RATE, C_MEAN, C_AGE = _C["book_rate_1s"], _C["mean_fast_bps"], _C["book_age_s"]
+
+
+@njit(cache=True, nogil=True)
+def _book_columns(state: Any, values: Any) -> None:
+    ticks, sizes, mid = state.ticks, state.sizes, state.mid
+    bid = ticks[0, 0] * state.tick_size
+    ask = ticks[1, 0] * state.tick_size
+    spread = (ask - bid) / mid * 1e4
+    per_tick = state.tick_size / mid * 1e4
+    values[C_SPREAD] = spread
+    values[C_Q50] = _quantile(state, 0.5) * per_tick
+    values[C_Q90] = _quantile(state, 0.9) * per_tick
+    bins = state.spread_bins
+    below = 0
+    for smaller in range(min(max(ticks[1, 0] - ticks[0, 0], 0), SPREAD_BINS - 1)):
+        below += bins[smaller]
+    values[C_RANK] = _ratio(float(below), float(min(state.spread_count, SPREADS)))
+    near_bid, near_ask = sizes[0, 0], sizes[1, 0]
+    micro = _ratio(ask * near_bid + bid * near_ask, near_bid + near_ask)
+    values[C_MICRO] = (micro / mid - 1.0) * 1e4 if micro > 0.0 else 0.0
+    bought = sold = far_bid = far_ask = 0.0
+    for level in range(LEVELS):
+        bought += sizes[0, level]
+        sold += sizes[1, level]
+        if sizes[0, level] > 0.0:
+            far_bid += sizes[0, level] * (1.0 - ticks[0, level] * state.tick_size / mid) * 1e4
+        if sizes[1, level] > 0.0:
+            far_ask += sizes[1, level] * (ticks[1, level] * state.tick_size / mid - 1.0) * 1e4
+        if level == 0:
+            values[C_IMBALANCE] = _ratio(bought - sold, bought + sold)
+        elif level == 4:
+            values[C_IMBALANCE + 1] = _ratio(bought - sold, bought + sold)
+            values[C_DEPTH] = bought
+            values[C_DEPTH + 1] = sold
+    values[C_IMBALANCE + 2] = _ratio(bought - sold, bought + sold)
+    values[C_SLOPE] = _ratio(far_bid, bought)
+    values[C_SLOPE + 1] = _ratio(far_ask, sold)
+
+
+@njit(cache=True, nogil=True)
+def _flow_columns(state: Any, values: Any) -> None:
+    w = state.windows
+    for window in range(3):
+        depth = _ratio(w[window, DEPTH_1], w[window, BOOK_EVENTS])
+        values[C_OFI + window] = _ratio(w[window, OFI_1], depth)
+    for window in range(2):
+        depth_5 = _ratio(w[window, DEPTH_5], w[window, BOOK_EVENTS])
+        depth_10 = _ratio(w[window, DEPTH_10], w[window, BOOK_EVENTS])
+        values[C_OFI + 3 + window] = _ratio(w[window, OFI_5], depth_5)
+        values[C_OFI + 5 + window] = _ratio(w[window, OFI_10], depth_10)
+    for place in range(3):
+        window = place if place < 2 else 3  # 1, 5 and 60 s
+        bought, sold = w[window, BOUGHT], w[window, SOLD]
+        values[C_TRADE + place] = _ratio(bought - sold, bought + sold)
+    values[C_VOLUME] = w[1, BOUGHT] + w[1, SOLD]
+    traded = w[3, BOUGHT] + w[3, SOLD]
+    values[C_VOLUME + 1] = traded
+    values[C_COUNT] = w[1, TRADES] / 5.0
+    # A window that a subtraction left a hair above zero holds no trade.
+    vwap = _ratio(w[3, NOTIONAL], traded) if w[3, TRADES] > 0.5 else 0.0
+    values[C_VWAP] = (state.mid / vwap - 1.0) * 1e4 if vwap > 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _price_columns(state: Any, values: Any, cut_ns: int) -> None:
+    w, mid = state.windows, state.mid
+    for window in range(WINDOWS):
+        values[C_RETURN + window] = math.log(mid / _past_mid(state, window)) * 1e4
+    values[C_VOLATILITY] = math.sqrt(max(w[1, SQUARES], 0.0)) * 1e4
+    values[C_VOLATILITY + 1] = math.sqrt(max(w[3, SQUARES], 0.0)) * 1e4
+    values[C_BIPOWER] = math.sqrt(max(w[3, BIPOWER], 0.0) * math.pi / 2.0) * 1e4
+    values[C_RATE] = w[0, BOOK_EVENTS]
+    values[C_RATE + 1] = w[3, BOOK_EVENTS] / 60.0
+    values[C_MEAN] = (mid / state.mean_fast - 1.0) * 1e4
+    values[C_MEAN + 1] = (mid / state.mean_slow - 1.0) * 1e4
+    values[C_MEAN + 2] = (state.mean_fast / state.mean_slow - 1.0) * 1e4
+    values[C_AGE] = (cut_ns - state.book_ns) / 1e9
+    values[C_AGE + 1] = min((cut_ns - state.trade_ns) / 1e9, 60.0)
+
+
+@njit(cache=True, nogil=True)
+def _validity(state: Any, cut_ns: int, stale_ns: int) -> int:
+    invalid = 0
+    if cut_ns - state.book_ns > stale_ns:
+        invalid |= _STALE
+    if state.gapped != 0:
+        invalid |= _GAPPED
+    if state.ticks[0, 0] >= state.ticks[1, 0]:
+        invalid |= _CROSSED
+    if state.since_ns == 0 or cut_ns - state.since_ns < WARM_NS:
+        invalid |= _WARMING
+    return invalid
+
+
+@njit(cache=True, nogil=True)
+def cut(
+    states_address: int, count: int, cut_ns: int, stale_ns: int, touched_only: bool, out: int
+) -> int:
+    """Write a row an instrument that has a book (and is touched) at `out`; how many rows."""
+    states = carray(memory(states_address), (count,), STATE)
+    rows = carray(memory(out), (count,), features.SLOT)
+    made = 0
+    for index in range(count):
+        state = states[index]
+        if state.has_book == 0 or (touched_only and state.touched == 0):
+            continue
+        state.touched = 0
+        rotate(state, (cut_ns - 1) // BUCKET_NS)
+        row = rows[made]
+        values = row["values"]
+        _book_columns(state, values)
+        _flow_columns(state, values)
+        _price_columns(state, values, cut_ns)
+        invalid = _validity(state, cut_ns, stale_ns)
+        for column in range(len(values)):
+            if not math.isfinite(values[column]):
+                values[column] = 0.0
+                invalid |= _NOT_FINITE
+        row.invalid = invalid
+        row.newest_recv_ns = state.newest_ns
+        row.reference_price = state.mid
+        row.instrument = index
+        row.cut_ns = cut_ns
+        book, seen = row.book, state.book
+        for place in range(4 * LEVELS):
+            book[place] = seen[place]
+        made += 1
+    return made

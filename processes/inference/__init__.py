@@ -1,0 +1,1 @@
+"""Inference: feature rows to predictions, on whatever rung of the model chain holds."""

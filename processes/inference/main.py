@@ -1,0 +1,110 @@
+"""Inference as a child process: one thread, a blocking loop over the feature ring."""
+
+from pathlib import Path
+
+import numpy as np
+
+from config.loader import ROOT
+from processes.inference.chain import MOST_ROWS, Chain
+from processes.runtime import Context, run
+from schemas.control import Word
+from schemas.messages import RungChanged
+from schemas.metrics import place
+from schemas.predictions import Rung
+
+WARM_ROWS = 1024
+"""Rows before the last predicted one that rebuild the network's memory, many times what it
+needs."""
+
+
+class Predictor:
+    """Reader of the rows, the chain, the writer of the predictions."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._reader = context.reader("features", limit=MOST_ROWS)
+        self._writer = context.writer("predictions")
+        self._inbox = context.inbox([self._reader], ["features"])
+        settings = context.settings.inference
+        self._chain = Chain(
+            settings,
+            ROOT / Path(settings.model),
+            len(context.tables.instruments),
+            self._publish,
+            context.clock.now_ns,
+            context.log,
+            self._on_rung,
+        )
+        self._chain.generation = context.generation
+        self._counted: dict[str, int] = {}
+        self._latency = place("recv_to_prediction")
+
+    def _publish(self, slots: np.ndarray, count: int) -> None:
+        self._writer.append(slots, count)
+        metrics = self._context.metrics
+        metrics.add(place("predictions"), count)
+        late_ns = self._context.clock.now_ns() - int(slots["cut_ns"][0])
+        metrics.observe(self._latency, late_ns)
+
+    def _on_rung(self, rung: Rung, why: str) -> None:
+        context = self._context
+        context.control.set(Word.RUNG, rung)
+        context.metrics.set(place("model_rung"), rung)
+        context.say(f"{rung.name.lower()}: {why}" if why else rung.name.lower())
+        context.log.info("rung", rung=rung.name.lower(), reason=why)
+        now_ns = context.clock.now_ns()
+        context.bus.publish(RungChanged(rung=rung, time_ns=now_ns, text=why))
+
+    def warm(self) -> None:
+        """Load the chain; step what went before, silently."""
+        self._chain.load()
+        reader = self._reader
+        reader.seek(max(reader.oldest, reader.committed - WARM_ROWS))
+        while len(rows := reader.read()):
+            self._chain.warm(rows)
+            self._context.service()
+        reader.acknowledge()
+
+    def live(self) -> None:
+        """Read, predict, sleep, until told to stop."""
+        context, reader, chain = self._context, self._reader, self._chain
+        metrics, now_ns = context.metrics, context.clock.now_ns
+        timeout_ms = context.settings.signal.timeout_ms
+        spent = place("prediction_latency")
+        while not context.stopping:
+            self._inbox.wait(timeout_ms)
+            rows = reader.read()
+            if len(rows):
+                began_ns = now_ns()
+                chain.take(rows, reader.block_address)
+                metrics.observe(spent, now_ns() - began_ns)
+                reader.acknowledge()
+            chain.retry()
+            self._count()
+            context.service()
+
+    def _count(self) -> None:
+        chain, metrics = self._chain, self._context.metrics
+        totals = {
+            "prediction_steps": chain.steps,
+            "predictions_superseded": chain.superseded,
+            "deadline_misses": chain.misses,
+            "rung_falls": chain.falls,
+        }
+        for name, value in totals.items():
+            before = self._counted.get(name, 0)
+            if value != before:
+                metrics.add(place(name), value - before)
+                self._counted[name] = value
+
+
+def main(context: Context) -> None:
+    """Predict."""
+    predictor = Predictor(context)
+    predictor.warm()
+    context.ready(context.control.row(context.row).text)
+    predictor.live()
+
+
+if __name__ == "__main__":
+    run(main)

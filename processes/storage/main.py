@@ -1,0 +1,92 @@
+"""Storage as a child process: a loop over all rings, never on anybody's way.
+
+It sleeps by a timer and not by the doorbell: waking it for every event would cost the others more
+than its lateness does.
+"""
+
+import shutil
+
+from processes.clock import monotonic_s, nap
+from processes.runtime import Context, run
+from processes.storage.lake import salvage
+from processes.storage.store import Store, TableView
+from schemas.metrics import place
+from schemas.settings import Settings
+
+READ_SLOTS = 8192
+
+
+class Storage:
+    """All stores of an instance."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        settings = context.settings.storage
+        lake = context.paths.data / "lake"
+        lake.mkdir(parents=True, exist_ok=True)
+        for path in salvage(lake):
+            context.log.info("file salvaged", file=str(path.relative_to(lake)))
+        tables = TableView(context.tables)
+        self._stores = [
+            Store(
+                ring,
+                context.reader(ring, limit=READ_SLOTS),
+                context.paths.data / "journal",
+                lake,
+                tables,
+                context.session,
+                settings,
+            )
+            for ring in context.registry.ring_names()
+        ]
+        self._counted: dict[str, int] = {}
+        self._settings = settings
+        context.on_reload(self._obey)
+
+    def _obey(self, settings: Settings) -> None:
+        self._settings = settings.storage
+
+    def live(self) -> None:
+        """Read, write, count, until told to stop; then seal everything."""
+        context = self._context
+        context.ready()
+        while not context.stopping:
+            began_s = monotonic_s()
+            for store in self._stores:
+                store.take()
+                if store.flush_due():
+                    context.service()
+            self._count()
+            context.metrics.observe(place("storage_flush"), int((monotonic_s() - began_s) * 1e9))
+            context.service()
+            nap(self._settings.poll_ms / 1e3)
+        for store in self._stores:
+            store.finish()
+            context.service()
+        self._count()
+
+    def _count(self) -> None:
+        stores, metrics = self._stores, self._context.metrics
+        journal_bytes = sum(store.journal.bytes for store in stores)
+        if journal_bytes > self._settings.journal_max_bytes:
+            for store in stores:
+                store.seal()
+        metrics.set(place("journal_bytes"), journal_bytes)
+        metrics.set(place("disk_free_bytes"), shutil.disk_usage(self._context.paths.data).free)
+        totals = {
+            "journal_slots": sum(store.slots for store in stores),
+            "lake_rows": sum(store.lake.rows for store in stores),
+            "lake_files_sealed": sum(store.lake.sealed for store in stores),
+        }
+        for name, value in totals.items():
+            metrics.add(place(name), value - self._counted.get(name, 0))
+            self._counted[name] = value
+
+
+def main(context: Context) -> None:
+    """Store everything."""
+    Storage(context).live()
+
+
+if __name__ == "__main__":
+    run(main)
