@@ -1,8 +1,8 @@
 """Where compiled kernels are kept between runs.
 
 Numba keys its cache by the file a kernel stands in, but a kernel also holds the code of the kernels
-it calls in other files. So the cache lives in a folder named after the content of every file that
-holds a kernel: change one, and all are compiled again, once.
+it calls in other files, and layouts and sizes as constants. So the cache lives in a folder named
+after the state of all source files: change one, and all kernels are compiled again, once.
 """
 
 import hashlib
@@ -12,21 +12,18 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("shm", "venues", "models", "processes")
+PACKAGES = ("shm", "schemas", "venues", "models", "processes")
 KEPT = 3
 """Caches of this many versions are kept, for who switches between branches."""
 
 
 def _digest(root: Path) -> str:
+    """Stands for the state of every file that a kernel may be made of."""
     digest = hashlib.blake2b(sys.version.encode(), digest_size=6)
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
-            text = path.read_bytes()
-            if b"njit" in text or b"intrinsic" in text:
-                digest.update(str(path.relative_to(root)).encode() + b"\0" + text)
-    # Layouts and sizes are compiled in as constants.
-    for path in sorted((root / "schemas").glob("*.py")):
-        digest.update(path.read_bytes())
+            found = path.stat()
+            digest.update(f"{path.relative_to(root)} {found.st_size} {found.st_mtime_ns}".encode())
     return digest.hexdigest()
 
 

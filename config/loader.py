@@ -29,7 +29,7 @@ def profiles(root: Path = ROOT) -> list[str]:
     return sorted(path.stem for path in (root / "config" / "profiles").glob("*.yml"))
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML without 1.1's surprises: `on` and `no` are words, `1:30` is text, not 90."""
 
 

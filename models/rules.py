@@ -1,28 +1,28 @@
-"""Rule strategies as models: they need no training and give the same five outputs."""
+"""Rule strategies as models: they need no training and give the same five outputs as a network.
 
-import numpy as np
+Scalar functions, compiled: inference calls them for every row that it publishes.
+"""
 
-from schemas.features import COLUMN
+import math
 
-OUTPUTS = 5
+from numba import njit
+
+STRENGTH = 4.0
 
 
-def moving_average_cross(values: np.ndarray) -> np.ndarray:
+@njit(cache=True, nogil=True)
+def moving_average_cross(
+    cross_bps: float, volatility_bps: float
+) -> tuple[float, float, float, float, float]:
     """The fast mean of mid against the slow one, measured in what the market usually moves.
 
     Args:
-        values: (rows, columns) feature values.
+        cross_bps: feature `mean_cross_bps`. volatility_bps: feature `volatility_60s_bps`.
 
-    Returns (rows, 5) float32: up, flat and down sum to 1; the expected move is the distance of the
-    means (the trend goes on as far as it has come); its spread is the minute's volatility.
+    Returns up, flat and down, which sum to 1; the expected move, which is the distance of the means
+    (the trend goes on as far as it has come); and its spread, the minute's volatility.
     """
-    cross = values[:, COLUMN["mean_cross_bps"]]
-    volatility = np.maximum(values[:, COLUMN["volatility_60s_bps"]], np.float32(0.01))
-    strength = np.tanh(np.float32(4.0) * cross / volatility)
-    out = np.empty((len(values), OUTPUTS), np.float32)
-    out[:, 0] = np.maximum(strength, np.float32(0))
-    out[:, 1] = np.float32(1) - np.abs(strength)
-    out[:, 2] = np.maximum(-strength, np.float32(0))
-    out[:, 3] = cross
-    out[:, 4] = volatility
-    return out
+    volatility = max(float(volatility_bps), 0.01)
+    strength = math.tanh(STRENGTH * cross_bps / volatility)
+    move = float(cross_bps)
+    return max(strength, 0.0), 1.0 - abs(strength), max(-strength, 0.0), move, volatility

@@ -28,6 +28,8 @@ HIDDEN_TAPS: Final = 4
 BATCHES: Final = (8, 64)
 """Rows of the batch shapes; a drain of more rows takes several calls."""
 CLIP: Final = 5.0
+SPREAD_BOUND: Final = 5.0
+"""The log of the move's spread is bound * tanh(y / bound): never stuck, never absurd."""
 
 Weights = dict[str, np.ndarray]
 """`A` (3F, H) and `a`, `B` (3H, H) and `b`, `C` (H, 5) and `c`, `mean` and `scale` (F)."""
@@ -91,7 +93,8 @@ class MlxStepper:
 def normalise(rows: np.ndarray, weights: Weights) -> np.ndarray:
     """Feature values as the network takes them: centred, scaled, clipped. Shape (..., F)."""
     scaled = (rows - weights["mean"]) * weights["scale"]
-    return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+    clipped: np.ndarray = np.clip(scaled, -CLIP, CLIP).astype(np.float32)
+    return clipped
 
 
 def forward(weights: Weights, inputs: np.ndarray) -> np.ndarray:
@@ -139,6 +142,9 @@ def fit(
     draw = np.random.default_rng(seed)
     columns = inputs.shape[2]
 
+    # The spread begins where it is right on average: a far start would drown the rest of the loss.
+    typical = np.log(max(float(moves[labels >= 0].std()), 1e-3))
+
     def initial(rows: int, width: int) -> Any:
         return mx.array((draw.normal(size=(rows, width)) * np.sqrt(2 / rows)).astype(np.float32))
 
@@ -148,7 +154,7 @@ def fit(
         "B": initial(KERNEL * hidden, hidden),
         "b": mx.zeros(hidden),
         "C": initial(hidden, OUTPUTS) * 0.1,
-        "c": mx.zeros(OUTPUTS),
+        "c": mx.array(np.array([0, 0, 0, 0, typical], np.float32)),
     }
 
     def causal(rows: Any, kernel: Any, dilation: int) -> Any:
@@ -165,7 +171,7 @@ def fit(
         picked = mx.take_along_axis(logits, y[..., None], axis=2)[..., 0]
         entropy = mx.logsumexp(logits, axis=2) - picked
         # A Gaussian for the move: its mean, and the log of its spread.
-        log_spread = mx.clip(out[..., 4], -3, 5)
+        log_spread = SPREAD_BOUND * mx.tanh(out[..., 4] / SPREAD_BOUND)
         gaussian = log_spread + 0.5 * ((move - out[..., 3]) * mx.exp(-log_spread)) ** 2
         return mx.sum((entropy + 0.3 * gaussian) * known) / mx.maximum(mx.sum(known), 1)
 

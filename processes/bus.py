@@ -11,7 +11,7 @@ from typing import Any
 
 import zmq
 
-from schemas.errors import OperatorError
+from schemas.errors import NotRunningError, OperatorError
 from schemas.messages import (
     Command,
     Fact,
@@ -21,7 +21,7 @@ from schemas.messages import (
     encode,
     topic,
 )
-from shm.doorbell import socket_path
+from shm.sockets import socket_path
 
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 Handler = Callable[[dict[str, Any]], Any]
@@ -118,7 +118,7 @@ def request(
     """
     endpoint = command_endpoint(run, process)
     if not Path(endpoint.removeprefix("ipc://")).exists():
-        raise OperatorError(f"{process} is not running")
+        raise NotRunningError(f"{process} is not running: dcctl start")
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
         socket.linger = 0
         socket.connect(endpoint)

@@ -12,10 +12,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from processes.clock import monotonic_s, nap
-from processes.files import sync_folder, write_whole
+from processes.latch import Latch, Pulled, read_latch, remove_latch, write_latch
 from schemas.control import Word
 from schemas.registry import Registry
 from schemas.trading import KillLevel
@@ -26,40 +24,6 @@ from shm.segment import Segment
 
 ACKNOWLEDGE_S = 1.0
 _POLL_S = 0.002
-
-
-class Latch(msgspec.Struct, frozen=True, kw_only=True):
-    """The kill switch as it stands on disk."""
-
-    level: int
-    by: str
-    since_ns: int
-
-
-class Pulled(msgspec.Struct, frozen=True, kw_only=True):
-    """What pulling the switch came to."""
-
-    level: str
-    acknowledged: bool
-    killed: bool
-    """Execution did not answer and was killed."""
-    milliseconds: float
-    running: bool
-
-
-def latch_path(data: Path) -> Path:
-    """Where the latch lives."""
-    return data / "state" / "latch.json"
-
-
-def read_latch(data: Path) -> Latch:
-    """The latch; level 0 when there is none. One that cannot be read counts as pulled."""
-    try:
-        return msgspec.json.decode(latch_path(data).read_bytes(), type=Latch)
-    except FileNotFoundError:
-        return Latch(level=0, by="", since_ns=0)
-    except msgspec.DecodeError:
-        return Latch(level=KillLevel.CANCEL, by="an unreadable latch file", since_ns=0)
 
 
 def pull(
@@ -74,9 +38,7 @@ def pull(
     """Raise the switch to at least `level`, and make sure that execution obeys or is dead."""
     began_s = monotonic_s()
     before = read_latch(data)
-    if before.level < level:
-        latch = Latch(level=level, by=by, since_ns=now_ns)
-        write_whole(latch_path(data), msgspec.json.encode(latch))
+    write_latch(data, Latch(level=level, by=by, since_ns=now_ns))
     wanted = KillLevel(max(level, before.level))
 
     def answer(*, acknowledged: bool, killed: bool, running: bool) -> Pulled:
@@ -112,9 +74,7 @@ def pull(
 def release(registry: Registry | None, data: Path) -> KillLevel:
     """Open the switch; the level it was at."""
     before = KillLevel(read_latch(data).level)
-    if latch_path(data).exists():
-        latch_path(data).unlink()
-        sync_folder(latch_path(data).parent)
+    remove_latch(data)
     with_control = _attach(registry)
     if with_control is not None:
         control, close = with_control

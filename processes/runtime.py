@@ -20,12 +20,11 @@ import msgspec
 from processes.bus import Bus, publisher_endpoint
 from processes.clock import Clock, monotonic_s
 from processes.logs import Log, open_log
+from processes.places import read_registry, read_settings
 from processes.rings import ring_layout, ring_specs
 from schemas import metrics
 from schemas.control import ProcessState, Word
-from schemas.errors import OperatorError
 from schemas.instruments import Tables
-from schemas.registry import Registry
 from schemas.settings import Settings
 from shm.control import ControlBlock
 from shm.counters import CounterPage, CounterPages
@@ -47,41 +46,6 @@ SERVICE_INTERVAL_S: Final = 0.02
 BEAT_INTERVAL_S: Final = 0.1
 ORPHAN_GRACE_S: Final = 5.0
 EXIT_ORPHANED: Final = 70
-
-
-class Paths(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the instance lives."""
-
-    run: Path
-    data: Path
-    logs: Path
-
-
-def read_registry(run: Path) -> Registry:
-    """The registry of the instance that runs there.
-
-    Raises:
-        OperatorError: none runs.
-    """
-    try:
-        return msgspec.json.decode((run / "registry.json").read_bytes(), type=Registry)
-    except FileNotFoundError:
-        raise OperatorError("Data Controller is not running here; start it: dcctl start") from None
-
-
-def read_settings(run: Path) -> tuple[Settings, Paths, int]:
-    """The settings that the supervisor has put in force, the folders, and their generation."""
-    resolved = msgspec.json.decode((run / "config.json").read_bytes(), type=Resolved)
-    folders = {name: Path(value) for name, value in resolved.folders.items()}
-    return resolved.settings, Paths(**folders), resolved.generation
-
-
-class Resolved(msgspec.Struct, frozen=True, kw_only=True):
-    """`run/config.json`: what all processes of the instance obey."""
-
-    generation: int
-    folders: dict[str, str]
-    settings: Settings
 
 
 class SignallingWriter:
@@ -161,17 +125,21 @@ class Context:
         """Ask the main loop to end."""
         self.stopping = True
 
-    def service(self) -> None:
-        """Call this in every turn of the main loop: beats, commands, new settings; cheap."""
+    def service(self) -> bool:
+        """Call this in every turn of the main loop: beats, commands, new settings; cheap.
+
+        True some fifty times a second: the moment for whatever else need not be done every turn.
+        """
         now_s = monotonic_s()
         if now_s < self._next_service_s:
-            return
+            return False
         self._next_service_s = now_s + SERVICE_INTERVAL_S
         self.bus.serve_commands()
         if self.control.get(Word.CONFIG_GENERATION) != self.generation:
             self._reload()
         if now_s >= self._next_beat_s:
             self._beat()
+        return True
 
     def _beat(self) -> None:
         self._next_beat_s = monotonic_s() + BEAT_INTERVAL_S

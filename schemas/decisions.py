@@ -95,10 +95,11 @@ _HEADER = [
     ("invalid", "<u8", 224),
     ("config_generation", "<u4", 232),
     ("kill_level", "u1", 236),
+    ("spare", "u1", 237),
     ("message_length", "<u2", 238),
 ]
 
-SLOT = layout([*_HEADER, ("message", f"V{MESSAGE_BYTES}", 240)], SLOT_BYTES)
+SLOT = layout([*_HEADER, ("message", ("u1", (MESSAGE_BYTES,)), 240)], SLOT_BYTES)
 
 INPUT_PREDICTION = layout(
     [

@@ -4,6 +4,7 @@
     ├── ConfigError            a setting is wrong: says which key, what it is, what it may be (exit
     78)
     ├── OperatorError          a command cannot be done now: one sentence and what to type (exit 1)
+    │   └── NotRunningError    it needs a running instance and there is none (exit 3)
     ├── FeedError              market data could not be used
     │   ├── DecodeError        a frame is not what the venue's protocol says
     │   └── SubscriptionError  the venue refused a subscription
@@ -25,6 +26,10 @@ class ConfigError(DataControllerError):
 
 class OperatorError(DataControllerError):
     """A command cannot be done as typed; the text says what to type instead."""
+
+
+class NotRunningError(OperatorError):
+    """A command needs a running instance, and there is none."""
 
 
 class FeedError(DataControllerError):

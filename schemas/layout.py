@@ -46,3 +46,13 @@ def fingerprint(dtype: np.dtype[np.void], version: int, names: Iterable[str] = (
     )
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def join(blocks: Sequence[np.ndarray], dtype: np.dtype[np.void]) -> np.ndarray:
+    """Slots one after another. `np.concatenate` would pack the fields and lose the offsets."""
+    out = np.empty(sum(len(block) for block in blocks), dtype)
+    at = 0
+    for block in blocks:
+        out[at : at + len(block)] = block
+        at += len(block)
+    return out

@@ -107,7 +107,7 @@ class ControlBlock:
     def word_address(self, index: int) -> int:
         """Where a word stands, for a kernel that reads it."""
         assert 0 <= index < WORD_COUNT
-        return self._segment.address + WORDS + 8 * index
+        return int(self._segment.address + WORDS + 8 * index)
 
     def get(self, index: int) -> int:
         """A word, acquire."""
@@ -115,7 +115,7 @@ class ControlBlock:
 
     def set(self, index: int, value: int) -> None:
         """A word, release."""
-        write_word(self.word_address(index), value)
+        write_word(self.word_address(index), int(value))
 
     def raise_to(self, index: int, value: int) -> bool:
         """Make a word at least `value`, whoever else writes it; True if it was lower."""
@@ -175,7 +175,7 @@ class ControlBlock:
     def beat(self, index: int, now_ns: int, state: int) -> None:
         """Say that this process is alive."""
         row = self._row(index)
-        write_word(row + STATE, state)
+        write_word(row + STATE, int(state))
         write_word(row + BEATS, read_word(row + BEATS) + 1)
         write_word(row + BEAT, now_ns)
 

@@ -8,7 +8,6 @@ so that a ring with several readers wakes only those that sleep.
 *datagram*: a Unix datagram socket a reader, one byte a signal; several times quicker, same rules.
 """
 
-import contextlib
 import errno
 import socket
 import struct
@@ -19,27 +18,10 @@ from typing import Protocol
 
 import zmq
 
-from shm.errors import SharedMemoryError
 from shm.readers import ReadersPage, RingReader
+from shm.sockets import socket_path
 
-SOCKET_PATH_BYTES_MAX = 103
-"""macOS allows 104 with the end mark."""
 TOPIC = b"!"
-
-
-def socket_path(directory: Path, name: str) -> str:
-    """Path of a socket in the run directory.
-
-    Raises:
-        SharedMemoryError: too long for macOS.
-    """
-    path = str(directory / name)
-    if len(path.encode()) > SOCKET_PATH_BYTES_MAX:
-        raise SharedMemoryError(
-            f"socket path {path} is longer than {SOCKET_PATH_BYTES_MAX} bytes; set paths.run to a "
-            "shorter folder"
-        )
-    return path
 
 
 class Ringer(Protocol):
@@ -62,19 +44,25 @@ class Waiter(Protocol):
         """Give the socket up."""
 
 
-class _RowNames:
-    """Names of a ring's reader rows, looked up again when a bit is new or its row changed hands."""
+class _Bells:
+    """From armed bits to the addresses of their readers, remembered; rows may change hands."""
 
-    def __init__(self, page: ReadersPage) -> None:
+    def __init__(self, page: ReadersPage, address_of: Callable[[str], bytes]) -> None:
         self._page = page
-        self._names: dict[int, str] = {}
-        self._seen = 0
+        self._address_of = address_of
+        self._known: dict[int, list[bytes]] = {}
+        self._asked = 0
 
-    def names(self, armed: int) -> list[str]:
-        self._seen += 1
-        if armed & ~sum(1 << index for index in self._names) or self._seen % 1024 == 0:
-            self._names = {row.place: row.name for row in self._page.rows()}
-        return [name for index, name in self._names.items() if armed >> index & 1]
+    def of(self, armed: int) -> list[bytes]:
+        """Addresses of the readers whose bits are set."""
+        self._asked += 1
+        if self._asked % 1024 == 0:
+            self._known.clear()
+        found = self._known.get(armed)
+        if found is None:
+            rows = [row for row in self._page.rows() if armed >> row.place & 1]
+            found = self._known[armed] = [self._address_of(row.name) for row in rows]
+        return found
 
 
 class ZmqRinger:
@@ -82,14 +70,16 @@ class ZmqRinger:
 
     def __init__(self, publisher: "zmq.Socket[bytes]", page: ReadersPage) -> None:
         self._publisher = publisher
-        self._rows = _RowNames(page)
+        self._bells = _Bells(page, lambda name: TOPIC + name.encode())
 
     def ring(self, armed: int) -> None:
         """Publish each sleeper's name."""
-        for name in self._rows.names(armed):
+        for topic in self._bells.of(armed):
             # A full queue of a reader that is stuck must not hold the writer up.
-            with contextlib.suppress(zmq.Again):
-                self._publisher.send(TOPIC + name.encode(), zmq.NOBLOCK)
+            try:
+                self._publisher.send(topic, zmq.NOBLOCK)
+            except zmq.Again:
+                continue
 
     def close(self) -> None:
         """Nothing: the PUB socket belongs to the process."""
@@ -116,8 +106,10 @@ class ZmqWaiter:
         if timeout_ms != self._timeout_ms:
             self._socket.setsockopt(zmq.RCVTIMEO, timeout_ms)
             self._timeout_ms = timeout_ms
-        with contextlib.suppress(zmq.Again):
+        try:
             self._socket.recv()
+        except zmq.Again:
+            return
 
     def close(self) -> None:
         """Close the socket."""
@@ -132,16 +124,15 @@ class DatagramRinger:
     """Sends one byte to the bell of each sleeper."""
 
     def __init__(self, directory: Path, page: ReadersPage) -> None:
-        self._directory = directory
-        self._rows = _RowNames(page)
+        self._bells = _Bells(page, lambda name: _bell_path(directory, name).encode())
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
     def ring(self, armed: int) -> None:
         """One byte each; a bell that is full is ringing already, one that is gone has a timeout."""
-        for name in self._rows.names(armed):
+        for path in self._bells.of(armed):
             try:
-                self._socket.sendto(b"!", _bell_path(self._directory, name))
+                self._socket.sendto(b"!", path)
             except OSError as error:
                 if error.errno not in {
                     errno.EAGAIN, errno.ENOBUFS, errno.ENOENT, errno.ECONNREFUSED
@@ -173,8 +164,10 @@ class DatagramWaiter:
             )  # fmt: skip
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, microseconds)
             self._timeout_ms = timeout_ms
-        with contextlib.suppress(BlockingIOError):
+        try:
             self._socket.recv(8)
+        except BlockingIOError:
+            return
 
     def close(self) -> None:
         """Close and remove the socket."""
@@ -204,14 +197,13 @@ class Inbox:
         """Return at once if any ring has something new, else when rung or after the timeout."""
         if self._spin is not None and self._spin():
             return
-        armed = []
-        for reader in self._readers:
+        for index, reader in enumerate(self._readers):
             if not reader.arm():
-                break
-            armed.append(reader)
-        else:
-            self._waiter.wait(timeout_ms)
-        for reader in armed:
+                for other in self._readers[:index]:
+                    other.disarm()
+                return
+        self._waiter.wait(timeout_ms)
+        for reader in self._readers:
             reader.disarm()
 
     def close(self) -> None:

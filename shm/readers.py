@@ -9,8 +9,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
+from numba import njit
 
-from shm.atomics import clear_bits, read_word, set_bits, swap_word, write_word
+from shm.atomics import (
+    clear_bits,
+    fence_full,
+    fetch_and,
+    fetch_or,
+    load_acquire,
+    read_word,
+    store_release,
+    swap_word,
+    write_word,
+)
 from shm.errors import LayoutMismatchError, NoRoomError, SharedMemoryError, TornReadError
 from shm.identity import is_alive, own_identity, pid_of
 from shm.ring import (
@@ -43,6 +54,26 @@ TAP: Final = 1
 __all__ = ["READERS_BYTES", "ReaderRow", "ReadersPage", "RingReader", "format_readers"]
 
 Start = Literal["resume", "oldest", "newest"]
+
+
+@njit(cache=True, nogil=True)
+def arm(page: int, bit: int, ring: int, position: int) -> bool:
+    """Ask to be rung, unless the ring has passed `position`: then False, and nothing is asked."""
+    if load_acquire(ring + COMMITTED) > position:
+        return False
+    fetch_or(page + ARMED, bit)
+    fence_full()
+    if load_acquire(ring + COMMITTED) > position:
+        fetch_and(page + ARMED, ~bit)
+        return False
+    return True
+
+
+@njit(cache=True, nogil=True)
+def store(row: int, position: int, lost: int) -> None:
+    """Say how far a reader has come."""
+    store_release(row + ROW_LOST, lost)
+    store_release(row + ROW_POSITION, position)
 
 
 class ReaderRow(NamedTuple):
@@ -134,24 +165,19 @@ class ReadersPage:
         clear_bits(self._segment.address + ARMED, 1 << index)
         write_word(self._row(index) + ROW_OWNER, 0)
 
-    def store(self, index: int, position: int, lost: int) -> None:
-        """Say how far a reader has come."""
-        row = self._row(index)
-        write_word(row + ROW_LOST, lost)
-        write_word(row + ROW_POSITION, position)
-
     def load(self, index: int) -> tuple[int, int]:
         """Position and loss of a row."""
         row = self._row(index)
         return read_word(row + ROW_POSITION), read_word(row + ROW_LOST)
 
-    def arm(self, index: int) -> None:
-        """Ask to be rung; a full fence follows, so look at the ring once more before sleeping."""
-        set_bits(self._segment.address + ARMED, 1 << index)
+    def row_address(self, index: int) -> int:
+        """Where a row stands."""
+        return self._row(index)
 
-    def disarm(self, index: int) -> None:
-        """Take the wish to be rung back."""
-        clear_bits(self._segment.address + ARMED, 1 << index)
+    @property
+    def address(self) -> int:
+        """Where the page stands."""
+        return self._segment.address
 
 
 class RingReader:
@@ -189,10 +215,14 @@ class RingReader:
         self._ring = ring
         self._page = ReadersPage(readers)
         self.row, known = self._page.claim(name, tap=tap)
+        self._bit = 1 << self.row
+        self._page_address = self._page.address
+        self._row_address = self._page.row_address(self.row)
+        self._ring_address = ring.address
         self.position, self.lost = self._page.load(self.row)
         if not known or start == "newest":
             self.position = self.committed if start == "newest" else self.oldest
-            self._page.store(self.row, self.position, self.lost)
+            self.acknowledge()
         self._block = np.zeros(limit, dtype)
         self.block_address = int(self._block.ctypes.data)
         """Where the slots that `read` returns stand, always."""
@@ -217,7 +247,7 @@ class RingReader:
     @property
     def ring_address(self) -> int:
         """Where the ring stands in memory."""
-        return self._ring.address
+        return self._ring_address
 
     def seek(self, position: int) -> None:
         """Read on after this sequence."""
@@ -231,7 +261,7 @@ class RingReader:
         Raises:
             TornReadError: never, or the ring's protocol is broken.
         """
-        count, lost = take(self._ring.address, self.position, self.block_address, self._limit)
+        count, lost = take(self._ring_address, self.position, self.block_address, self._limit)
         if count == TORN:
             raise TornReadError(f"{self.name} read a torn slot of {self.ring_name}")
         self.lost_before = lost
@@ -241,21 +271,15 @@ class RingReader:
 
     def acknowledge(self) -> None:
         """Make the position the one a restart goes on from: everything before it is done with."""
-        self._page.store(self.row, self.position, self.lost)
+        store(self._row_address, self.position, self.lost)
 
     def arm(self) -> bool:
         """Ask to be rung. False if there is something to read already (and nothing was asked)."""
-        if self.committed > self.position:
-            return False
-        self._page.arm(self.row)
-        if self.committed > self.position:
-            self._page.disarm(self.row)
-            return False
-        return True
+        return arm(self._page_address, self._bit, self._ring_address, self.position)
 
     def disarm(self) -> None:
         """Take the wish to be rung back."""
-        self._page.disarm(self.row)
+        clear_bits(self._page_address + ARMED, self._bit)
 
     def release(self) -> None:
         """Give the row up: this reader will not come back."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from schemas import tape
 from schemas.instruments import Instrument, Stream
+from schemas.layout import join
 from venues.bitfinex.codec import BitfinexCodec
 from venues.bitfinex.markets import Markets
 from venues.wire import FrameBatch, Notice
@@ -61,7 +62,7 @@ class Feed:
 
     @property
     def slots(self) -> np.ndarray:
-        return np.concatenate([*self.published, np.zeros(0, tape.SLOT)])
+        return join(self.published, tape.SLOT)
 
     def kinds(self) -> dict[str, int]:
         names, counts = np.unique(self.slots["kind"], return_counts=True)

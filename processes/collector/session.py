@@ -154,10 +154,11 @@ class Session:
         self._transport: WSTransport | None = None
         self._end_reason = MarkerReason.NONE
         self._paused = False
+        self._stopping = False
 
     async def run(self) -> None:
-        """Connect again and again, until cancelled."""
-        while True:
+        """Connect again and again, until told to stop."""
+        while not self.is_stopping():
             await asyncio.sleep(self._limit.delay_s())
             try:
                 listener = await self._connect()
@@ -172,12 +173,19 @@ class Session:
                 self._end(listener)
             if listener.error is not None:
                 raise listener.error
+            if self.is_stopping():
+                return
             if monotonic_s() - began_s > HEALTHY_S or self._end_reason == MarkerReason.SEQUENCE:
                 self._backoff.succeeded()
             await asyncio.sleep(self._backoff.next_s())
 
+    def is_stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopping
+
     def stop(self) -> None:
-        """The process ends in order: say so on the tape."""
+        """The process ends in order: say so on the tape. A cancel alone may be lost in a wait."""
+        self._stopping = True
         if self._transport is not None:
             self._end_reason = MarkerReason.STOP
             self._transport.disconnect(graceful=False)

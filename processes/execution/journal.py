@@ -24,6 +24,7 @@ DRAIN: Final = 1024
 _INPUT = int(SlotKind.INPUT_PREDICTION)
 _TAIL_WORDS: Final = (predictions.SLOT_BYTES - 96) // 4
 _MODELS: Final = len(MODELS)
+_NO_MESSAGE: Final = np.zeros(MESSAGE_BYTES, np.uint8)
 _NUMBER: Final = {name: index for index, name in enumerate(NUMBERS)}
 
 
@@ -93,10 +94,10 @@ class InputJournal:
         ]
         self._made = 0
 
-    @property
-    def position(self) -> int:
-        """Sequence of the newest slot."""
-        return self._writer.ring.committed
+    def compile(self) -> None:
+        """Run the compiled part once, so that the first real prediction is not late."""
+        nothing = np.zeros(1, predictions.SLOT)
+        carry_predictions(nothing.ctypes.data, 0, 0, 0, 0, *self._addresses)
 
     def last_prediction(self) -> int:
         """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""
@@ -108,7 +109,7 @@ class InputJournal:
         """Commit prediction slots as inputs: the first one's sequence, and what they say."""
         inputs, integers, floats = self._addresses
         carry_predictions(
-            address, count, time_ns, self.kill_level, self.generation, inputs, integers, floats
+            address, count, time_ns, int(self.kill_level), self.generation, inputs, integers, floats
         )
         first = self._writer.ring.committed + 1
         self._inputs["made_ns"][:count] = self._now_ns()
@@ -132,7 +133,7 @@ class InputJournal:
         slot["config_generation"] = self.generation
         slot["kill_level"] = self.kill_level
         slot["message_length"] = len(raw)
-        slot["message"] = np.void(raw.ljust(MESSAGE_BYTES, b"\0"))
+        slot["message"] = np.frombuffer(raw.ljust(MESSAGE_BYTES, b"\0"), np.uint8)
         self._writer.append(self._inputs, 1)
         return self._writer.ring.committed
 
@@ -165,7 +166,7 @@ class InputJournal:
             0, time_ns, 0, input_sequence, cut, features, source, reference, newest, low, high,
             int(SlotKind.DECISION), decision.action, decision.reason, decision.instrument,
             STRATEGIES.index(decision.strategy), rung, numbers, invalid, self.generation,
-            self.kill_level, 0, b"",
+            self.kill_level, 0, 0, _NO_MESSAGE,
         )  # fmt: skip
         self._outputs[self._made] = slot_values
         self._made += 1

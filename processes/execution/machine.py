@@ -275,7 +275,7 @@ class Machine:
         effects: list[Effect] = []
         if self.kill_level >= KillLevel.CANCEL:
             for order in self.open_orders():
-                if not order.cancel_asked and not order.intent.reduce_only:
+                if not order.cancel_asked and order.intent.strategy != "kill_switch":
                     order.cancel_asked = True
                     effects.append(Cancel(order.intent.command_id))
         if self.kill_level >= KillLevel.FLATTEN and self.reconciled and not effects:

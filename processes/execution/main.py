@@ -72,6 +72,7 @@ class Execution:
 
     def begin(self) -> None:
         """Restore from the ledger, obey the latch, ask the broker for every open order."""
+        self._journal.compile()
         now_ns = self._context.clock.now_ns()
         orders, book = self._ledger.restore(now_ns - KEPT_NS)
         for order in orders:
@@ -120,8 +121,10 @@ class Execution:
         now_ns = self._context.clock.now_ns()
         self._journal.kill_level = KillLevel(level)
         self._journal.message(SlotKind.INPUT_COMMAND, now_ns, {"kill_level": level})
-        self._do(self._machine.on_kill(level, now_ns))
+        effects = self._machine.on_kill(level, now_ns)
+        # From here on nothing is sent but what the switch itself asks for.
         self._context.control.set(Word.KILL_ACKNOWLEDGED, level)
+        self._do(effects)
         name = KillLevel(level).name.lower()
         self._context.log.warning("kill switch", level=name)
         self._context.bus.publish(KillChanged(level=level, by="", time_ns=now_ns))

@@ -14,14 +14,21 @@ import numpy as np
 from processes.features import kernels
 from schemas import features, tape
 from schemas.features import MAX_TAPES, CutReason
+from schemas.layout import join
 from schemas.settings import FeatureSettings
 
 SILENCE_GRACE_NS: Final = 2_000_000
 """How long after a boundary its events may still be on their way through the ring."""
+LONGEST_SILENCE: Final = 60
+"""Boundaries that passed without an event and are still cut, one by one."""
 FOREVER: Final = (1 << 63) - 1
 
-Emit = Callable[[np.ndarray, int], None]
-"""Takes the first so many rows of an array."""
+_BOUNDARY, _SILENCE, _TRIGGER = (
+    int(reason) for reason in (CutReason.BOUNDARY, CutReason.SILENCE, CutReason.TRIGGER)
+)
+
+Emit = Callable[[int, int, int], None]
+"""Takes rows: the address where they stand, how many, and the time of their cut."""
 
 
 class Cutter:
@@ -44,8 +51,12 @@ class Cutter:
         self.cut_number = 0
         self.late_cuts = 0
         self.events = 0
+        self.rows = 0
+        self.invalid_rows = 0
         self.generation = 0
-        self.positions = [0] * tapes
+        self._tapes = tapes
+        self._words = np.zeros(kernels.CUTTER_WORDS, np.int64)
+        self._words_address = int(self._words.ctypes.data)
         self._states = kernels.make_states(tick_sizes)
         self._address = int(self._states.ctypes.data)
         self._count = len(self._states)
@@ -69,9 +80,23 @@ class Cutter:
         """The next boundary is the first after now."""
         self._boundary_ns = (now_ns // self._interval_ns + 1) * self._interval_ns
 
-    def warm(self, slots: np.ndarray) -> None:
-        """Take slots without cutting."""
-        kernels.apply_block(self._address, self._count, slots.ctypes.data, 0, len(slots), FOREVER)
+    def compile(self) -> None:
+        """Run every compiled part once, so that the first real cut is as quick as the others."""
+        nothing = np.zeros(1, tape.SLOT)
+        words, rows = self._words_address, self._rows_address
+        kernels.apply_block(self._address, self._count, words, nothing.ctypes.data, 0, 0, 0, False)
+        kernels.cut(self._address, self._count, words, rows, 1, 1, True, 0, 0, 0, 0)
+        kernels.lapse(self._address, 0, 0)
+
+    def place(self, tape_number: int, position: int) -> None:
+        """Say how far a tape was taken, where no slot says it."""
+        self._words[kernels.W_POSITIONS + tape_number] = position
+
+    def warm(self, slots: np.ndarray, address: int) -> None:
+        """Take slots of one tape without cutting."""
+        kernels.apply_block(
+            self._address, self._count, self._words_address, address, 0, len(slots), FOREVER, False
+        )
 
     def lapse(self, now_ns: int) -> None:
         """Slots were lost: no history is unbroken."""
@@ -84,86 +109,71 @@ class Cutter:
     def take(self, tape_number: int, slots: np.ndarray, address: int) -> None:
         """Slots of one tape. With a single tape they are in order already and applied at once."""
         self.events += len(slots)
-        if len(self.positions) == 1:
-            self._apply(slots, address)
+        if self._tapes == 1:
+            self._apply(len(slots), address)
         else:
             numbered = slots.copy()
             numbered["spare"] = tape_number
             self._pending.append(numbered)
 
-    def _apply(self, slots: np.ndarray, address: int) -> None:
+    def _apply(self, count: int, address: int) -> None:
         """Apply slots in order, cutting wherever one of them passes a boundary."""
         done = 0
-        while done < len(slots):
-            before = done
+        while True:
             done = kernels.apply_block(
-                self._address, self._count, address, done, len(slots), self._boundary_ns
-            )
-            if done > before:
-                self._note_positions(slots[before:done])
-            if done < len(slots):
-                self._cut_boundary(CutReason.BOUNDARY)
-
-    def _note_positions(self, slots: np.ndarray) -> None:
-        if len(self.positions) == 1:
-            self.positions[0] = int(slots["sequence"][-1])
-            return
-        for number in range(len(self.positions)):
-            mine = slots["sequence"][slots["spare"] == number]
-            if len(mine):
-                self.positions[number] = int(mine[-1])
+                self._address, self._count, self._words_address, address, done, count,
+                self._boundary_ns, self._tapes > 1,
+            )  # fmt: skip
+            if done == count:
+                return
+            self._cut_boundary(_BOUNDARY)
 
     def turn(self) -> None:
         """After all tapes were read: what is due now."""
         now_ns = self._now_ns()
         if self._pending and (self._trigger or now_ns >= self._boundary_ns + SILENCE_GRACE_NS):
             self._apply_merged()
+        if now_ns - self._boundary_ns > LONGEST_SILENCE * self._interval_ns:
+            # Woken from a long sleep: rows for every second of it would be news of nothing.
+            self.begin(now_ns)
         while now_ns >= self._boundary_ns + SILENCE_GRACE_NS:
-            self._cut_boundary(CutReason.SILENCE)
+            self._cut_boundary(_SILENCE)
         if self._trigger and now_ns - self._triggered_ns >= self._trigger_ns:
             self._cut_trigger(now_ns)
 
     def _apply_merged(self) -> None:
         """Slots of several tapes, applied in one order for all."""
-        slots = np.concatenate(self._pending)
+        slots = join(self._pending, tape.SLOT)
         self._pending.clear()
         order = np.lexsort((slots["sequence"], slots["spare"], slots["recv_ns"]))
         merged = np.ascontiguousarray(slots[order])
-        self._apply(merged, int(merged.ctypes.data))
+        self._apply(len(merged), int(merged.ctypes.data))
 
-    def _cut_boundary(self, reason: CutReason) -> None:
+    def _cut_boundary(self, reason: int) -> None:
         boundary_ns = self._boundary_ns
         now_ns = self._now_ns()
         if now_ns - boundary_ns > 100_000_000:
             self.late_cuts += 1
         self._boundary_ns += self._interval_ns
         self._cut(boundary_ns, reason, touched_only=False)
-        if now_ns - self._boundary_ns > 60 * self._interval_ns:
-            # Woken from a long sleep: rows for every second of it would be news of nothing.
-            self.begin(now_ns)
 
     def _cut_trigger(self, now_ns: int) -> None:
-        newest_ns = int(self._states["newest_ns"].max())
-        if newest_ns and self._cut(newest_ns + 1, CutReason.TRIGGER, touched_only=True):
+        newest_ns = int(self._words[kernels.W_NEWEST])
+        if newest_ns and self._cut(newest_ns + 1, _TRIGGER, touched_only=True):
             self._triggered_ns = now_ns
 
-    def _cut(self, cut_ns: int, reason: CutReason, *, touched_only: bool) -> int:
+    def _cut(self, cut_ns: int, reason: int, *, touched_only: bool) -> int:
         made = kernels.cut(
-            self._address, self._count, cut_ns, self._stale_ns, touched_only, self._rows_address
-        )
+            self._address, self._count, self._words_address, self._rows_address, cut_ns,
+            self._stale_ns, touched_only, self.cut_number + 1, reason, self.generation,
+            self._now_ns(),
+        )  # fmt: skip
         if made:
             self.cut_number += 1
-            self._finish(self._rows[:made], reason)
-            self._emit(self._rows, made)
+            self.rows += made
+            self.invalid_rows += int(self._words[kernels.W_INVALID])
+            self._emit(self._rows_address, made, cut_ns)
         return made
-
-    def _finish(self, rows: np.ndarray, reason: CutReason) -> None:
-        rows["cut"] = self.cut_number
-        rows["reason"] = reason
-        rows["config_generation"] = self.generation
-        for number, position in enumerate(self.positions):
-            rows[f"tape_position_{number}"] = position
-        rows["made_ns"] = self._now_ns()
 
     def warm_marker(self, positions: list[int]) -> np.ndarray:
         """The slot that says from which positions a restarted builder warmed itself."""

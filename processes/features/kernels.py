@@ -286,12 +286,23 @@ def lapse(states_address: int, count: int, now_ns: int) -> None:
         states[index].since_ns = now_ns
 
 
+# Words of the cutter that kernels read and write: the newest receive time, what the last call
+# counted, and the tape positions that rows carry.
+W_NEWEST, W_INVALID, W_POSITIONS = 0, 1, 2
+CUTTER_WORDS: Final = W_POSITIONS + features.MAX_TAPES
+
+
 @njit(cache=True, nogil=True)
 def apply_block(
-    states_address: int, count: int, slots_address: int, first: int, slots_count: int, until_ns: int
-) -> int:
-    """Take slots `first` to `slots_count` that were received before `until_ns`; the next one."""
+    states_address: int, count: int, words_address: int, slots_address: int, first: int,
+    slots_count: int, until_ns: int, numbered: bool,
+) -> int:  # fmt: skip
+    """Take slots `first` to `slots_count` that were received before `until_ns`; the next one.
+
+    `numbered` slots carry the number of their tape in `spare`; others are all of tape 0.
+    """
     states = carray(memory(states_address), (count,), STATE)
+    told = carray(memory(words_address), (CUTTER_WORDS,), np.int64)
     slots = carray(memory(slots_address), (slots_count,), tape.SLOT)
     words = carray(memory(slots_address), (slots_count, tape.SLOT_BYTES // 4), np.uint32)
     ticks = np.empty((2, LEVELS), np.int64)
@@ -300,12 +311,15 @@ def apply_block(
         slot = slots[index]
         if slot.recv_ns >= until_ns:
             return index
+        which = np.int64(slot.spare) if numbered else 0
+        told[W_POSITIONS + which] = slot.sequence
         if slot.kind == _MARKER:
             _apply_marker(states, count, slot, words[index, _MARKER_WORD])
             continue
         if slot.instrument >= count:
             continue
         state = states[slot.instrument]
+        told[W_NEWEST] = max(told[W_NEWEST], slot.recv_ns)
         state.newest_ns = slot.recv_ns
         state.touched = 1
         if slot.kind == _BOOK_LEVEL:
@@ -453,12 +467,15 @@ def _validity(state: Any, cut_ns: int, stale_ns: int) -> int:
 
 @njit(cache=True, nogil=True)
 def cut(
-    states_address: int, count: int, cut_ns: int, stale_ns: int, touched_only: bool, out: int
-) -> int:
+    states_address: int, count: int, words_address: int, out: int, cut_ns: int, stale_ns: int,
+    touched_only: bool, number: int, reason: int, generation: int, made_ns: int,
+) -> int:  # fmt: skip
     """Write a row an instrument that has a book (and is touched) at `out`; how many rows."""
     states = carray(memory(states_address), (count,), STATE)
+    told = carray(memory(words_address), (CUTTER_WORDS,), np.int64)
     rows = carray(memory(out), (count,), features.SLOT)
     made = 0
+    told[W_INVALID] = 0
     for index in range(count):
         state = states[index]
         if state.has_book == 0 or (touched_only and state.touched == 0):
@@ -475,11 +492,21 @@ def cut(
             if not math.isfinite(values[column]):
                 values[column] = 0.0
                 invalid |= _NOT_FINITE
+        if invalid != 0:
+            told[W_INVALID] += 1
+        row.cut_ns = cut_ns
+        row.made_ns = made_ns
+        row.cut = number
+        row.tape_position_0 = told[W_POSITIONS]
+        row.tape_position_1 = told[W_POSITIONS + 1]
+        row.tape_position_2 = told[W_POSITIONS + 2]
+        row.tape_position_3 = told[W_POSITIONS + 3]
         row.invalid = invalid
         row.newest_recv_ns = state.newest_ns
         row.reference_price = state.mid
         row.instrument = index
-        row.cut_ns = cut_ns
+        row.reason = reason
+        row.config_generation = generation
         book, seen = row.book, state.book
         for place in range(4 * LEVELS):
             book[place] = seen[place]

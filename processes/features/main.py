@@ -1,7 +1,5 @@
 """The feature builder as a child process: a blocking loop over all tapes."""
 
-import numpy as np
-
 from processes.features.cutter import Cutter
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
@@ -28,32 +26,21 @@ class Builder:
         )
         self._cutter.generation = context.generation
         context.on_reload(self._obey)
-        self._counted_events = 0
-        self._counted_late = 0
-        self._places = {
-            name: place(name)
-            for name in (
-                "feature_events", "feature_rows", "feature_rows_invalid", "feature_late_cuts",
-                "recv_to_feature", "feature_compute",
-            )
-        }  # fmt: skip
+        self._counted: dict[str, int] = {}
+        self._latency = place("recv_to_feature")
+        self._compute = place("feature_compute")
 
     def _obey(self, settings: Settings) -> None:
         self._cutter.obey(settings.features)
         self._cutter.generation = self._context.generation
 
-    def _emit(self, rows: np.ndarray, count: int) -> None:
-        self._writer.append(rows, count)
-        metrics = self._context.metrics
-        metrics.add(self._places["feature_rows"], count)
-        invalid = int(np.count_nonzero(rows["invalid"][:count]))
-        if invalid:
-            metrics.add(self._places["feature_rows_invalid"], invalid)
-        late_ns = self._context.clock.now_ns() - int(rows["cut_ns"][0])
-        metrics.observe(self._places["recv_to_feature"], late_ns)
+    def _emit(self, address: int, count: int, cut_ns: int) -> None:
+        self._writer.append_at(address, count)
+        self._context.metrics.observe(self._latency, self._context.clock.now_ns() - cut_ns)
 
     def warm(self) -> None:
         """Take what the tapes still hold without cutting, so that windows begin full."""
+        self._cutter.compile()
         last = self._writer.ring.recent(1)
         self._cutter.cut_number = int(last["cut"][-1]) if len(last) else 0
         starts = []
@@ -61,9 +48,9 @@ class Builder:
             reader.seek(reader.oldest)
             starts.append(reader.position)
             while len(slots := reader.read()):
-                self._cutter.warm(slots)
+                self._cutter.warm(slots, reader.block_address)
                 self._context.service()
-            self._cutter.positions[number] = reader.position
+            self._cutter.place(number, reader.position)
             reader.acknowledge()
         now_ns = self._context.clock.now_ns()
         self._cutter.begin(now_ns)
@@ -86,19 +73,23 @@ class Builder:
                         context.log.warning("tape slots lost", slots=reader.lost_before)
                     cutter.take(number, slots, reader.block_address)
             cutter.turn()
-            if cutter.events != self._counted_events:
-                self._count(now_ns() - began_ns)
-            context.service()
-        self._inbox.close()
+            if context.service():
+                context.metrics.observe(self._compute, now_ns() - began_ns)
+                self._count()
+        self._count()
 
-    def _count(self, spent_ns: int) -> None:
-        metrics, cutter = self._context.metrics, self._cutter
-        metrics.add(self._places["feature_events"], cutter.events - self._counted_events)
-        self._counted_events = cutter.events
-        if cutter.late_cuts != self._counted_late:
-            metrics.add(self._places["feature_late_cuts"], cutter.late_cuts - self._counted_late)
-            self._counted_late = cutter.late_cuts
-        metrics.observe(self._places["feature_compute"], spent_ns)
+    def _count(self) -> None:
+        """Carry what was counted to the counter page, and say how far the tapes are read."""
+        cutter, metrics = self._cutter, self._context.metrics
+        totals = {
+            "feature_events": cutter.events,
+            "feature_rows": cutter.rows,
+            "feature_rows_invalid": cutter.invalid_rows,
+            "feature_late_cuts": cutter.late_cuts,
+        }
+        for name, value in totals.items():
+            metrics.add(place(name), value - self._counted.get(name, 0))
+            self._counted[name] = value
         for reader in self._readers:
             reader.acknowledge()
 

@@ -13,20 +13,74 @@ from typing import Final
 import numpy as np
 
 from models.base import Manifest, ModelError, load_manifest, load_weights
-from models.rules import moving_average_cross
 from models.tcn import BATCHES, HIDDEN_TAPS, INPUT_TAPS, OUTPUTS, MlxStepper, NumpyStepper, Stepper
 from processes.clock import monotonic_s
 from processes.inference import kernels
+from processes.inference.kernels import MOST_ROWS
 from processes.logs import Log
 from schemas import features, predictions
 from schemas.features import CATALOGUE
 from schemas.predictions import Device, PredictionFlag, Rung
 from schemas.settings import InferenceSettings
 
-MOST_ROWS: Final = 4096
 TRIAL_ROUNDS: Final = 200
+_LATE: Final = int(PredictionFlag.LATE)
+# Kernels are given plain integers: an IntEnum costs numba 30 µs to recognise.
 
-Publish = Callable[[np.ndarray, int], None]
+Publish = Callable[[int, int, int], None]
+"""Takes predictions: the address where they stand, how many, and the time of their cut."""
+
+
+class Batch:
+    """The arrays of one batch size, and where they stand."""
+
+    def __init__(self, rows: int, columns: int, hidden: int) -> None:
+        self.rows = rows
+        self.inputs = np.zeros((rows, 3 * columns), np.float32)
+        self.taps = np.zeros((rows, 2 * hidden), np.float32)
+        self.hidden = np.zeros((rows, hidden), np.float32)
+        self.outputs = np.zeros((rows, OUTPUTS), np.float32)
+        arrays = (self.inputs, self.taps, self.hidden, self.outputs)
+        self.inputs_at, self.taps_at, self.hidden_at, self.outputs_at = (
+            int(array.ctypes.data) for array in arrays
+        )
+
+    def step(self, stepper: Stepper) -> None:
+        """Compute hidden and outputs of what stands in inputs and taps."""
+        self.hidden[:], self.outputs[:] = stepper(self.inputs, self.taps)
+
+
+class Memory:
+    """What the network remembers of each instrument, and the table of addresses of it all."""
+
+    def __init__(self, instruments: int, weights: dict[str, np.ndarray]) -> None:
+        hidden = weights["B"].shape[1] if weights else 1
+        columns = len(CATALOGUE)
+        self.out = np.zeros(instruments, predictions.SLOT)
+        self.out_address = int(self.out.ctypes.data)
+        self._arrays = {
+            kernels.A_ROUNDS: np.zeros(MOST_ROWS, np.int64),
+            kernels.A_NEWEST: np.zeros(instruments, np.int64),
+            kernels.A_MEMBERS: np.zeros(BATCHES[-1], np.int64),
+            kernels.A_MEAN: np.ascontiguousarray(weights.get("mean", np.zeros(columns, "f4"))),
+            kernels.A_SCALE: np.ascontiguousarray(weights.get("scale", np.zeros(columns, "f4"))),
+            kernels.A_INPUTS_KEPT: np.zeros((instruments, INPUT_TAPS, columns), np.float32),
+            kernels.A_HIDDEN_KEPT: np.zeros((instruments, HIDDEN_TAPS, hidden), np.float32),
+            kernels.A_NETWORK: np.zeros((instruments, OUTPUTS), np.float32),
+            kernels.A_OUT: self.out,
+        }
+        self._table = np.zeros(kernels.TABLE, np.int64)
+        for place, array in self._arrays.items():
+            self._table[place] = array.ctypes.data
+        self._table[kernels.N_INSTRUMENTS] = instruments
+        self._table[kernels.N_HIDDEN] = hidden
+        self.table = int(self._table.ctypes.data)
+        self.batches = [Batch(rows, columns, hidden) for rows in BATCHES]
+
+    def forget(self) -> None:
+        """Begin anew, as if no row had ever come."""
+        self._arrays[kernels.A_INPUTS_KEPT][:] = 0
+        self._arrays[kernels.A_HIDDEN_KEPT][:] = 0
 
 
 class Chain:
@@ -50,6 +104,7 @@ class Chain:
         self.rung = Rung.POSITIONS_ONLY
         self.manifest: Manifest | None = None
         self.generation = 0
+        self.published = 0
         self.steps = 0
         self.superseded = 0
         self.misses = 0
@@ -67,10 +122,8 @@ class Chain:
         self._missed_in_a_row = 0
         self._retry_s = 0.0
         self._batch_rows = 0
-        self._rounds = np.zeros(MOST_ROWS, np.int64)
-        self._newest = np.zeros(self._instruments, np.int64)
-        self._out = np.zeros(self._instruments, predictions.SLOT)
-        self._network = np.zeros((self._instruments, OUTPUTS), np.float32)
+        self._version = 0
+        self._memory = Memory(self._instruments, {})
 
     # ---- rungs
 
@@ -85,21 +138,9 @@ class Chain:
         except ModelError as error:
             self._set_rung(Rung.POSITIONS_ONLY, str(error))
             return
-        self._make_memory()
+        self._version = self.manifest.fingerprint
+        self._memory = Memory(self._instruments, self._weights)
         self._climb()
-
-    def _make_memory(self) -> None:
-        hidden = self._weights["B"].shape[1]
-        columns = len(CATALOGUE)
-        self._inputs_kept = np.zeros((self._instruments, INPUT_TAPS, columns), np.float32)
-        self._hidden_kept = np.zeros((self._instruments, HIDDEN_TAPS, hidden), np.float32)
-        self._batches = {
-            rows: (
-                np.zeros((rows, 3 * columns), np.float32),
-                np.zeros((rows, 2 * hidden), np.float32),
-            )
-            for rows in BATCHES
-        }
 
     def _climb(self) -> None:
         """Try the rungs from the best down; each by a real forward pass."""
@@ -131,10 +172,10 @@ class Chain:
         return MlxStepper(self._weights, wanted), device
 
     def _measure(self, stepper: Stepper) -> float:
-        inputs, taps = self._batches[BATCHES[0]]
+        batch = self._memory.batches[0]
         began_s = monotonic_s()
         for _ in range(TRIAL_ROUNDS):
-            stepper(inputs, taps)
+            batch.step(stepper)
         return monotonic_s() - began_s
 
     def _set_rung(self, rung: Rung, why: str) -> None:
@@ -169,12 +210,21 @@ class Chain:
 
     # ---- rows
 
-    def warm(self, rows: np.ndarray) -> None:
+    def compile(self) -> None:
+        """Run every compiled part once, so that the first real row is as quick as the others."""
+        rows = np.zeros(1, features.SLOT)
+        publish, self._publish = self._publish, lambda *_: None
+        self.take(rows, int(rows.ctypes.data))
+        self._publish = publish
+        self.published = self.steps = self.superseded = self.misses = 0
+        self._missed_in_a_row = 0
+        self._memory.forget()
+
+    def warm(self, rows: np.ndarray, address: int) -> None:
         """Step rows that were predicted already, or are too old to be."""
-        if self._stepper is not None and len(rows):
-            rounds = self._arrange(rows)
-            for number in range(rounds):
-                self._step_round(rows, np.flatnonzero(self._rounds[: len(rows)] == number))
+        rounds, _ = kernels.arrange(self._memory.table, address, len(rows))
+        if self._stepper is not None:
+            self._step_all(rounds, address, len(rows))
 
     def take(self, rows: np.ndarray, address: int) -> None:
         """Step all rows, publish the newest of each instrument.
@@ -183,85 +233,57 @@ class Chain:
             rows: feature slots in order, at most MOST_ROWS. address: where they stand.
         """
         began_ns = self._now_ns()
-        rounds = self._arrange(rows)
-        if rounds == 0:
+        memory, count = self._memory, len(rows)
+        rounds, good = kernels.arrange(memory.table, address, count)
+        if not rounds:
             return
-        chosen = self._newest[self._newest >= 0]
-        places = np.full(self._instruments, -1, np.int64)
-        places[rows["instrument"][chosen]] = np.arange(len(chosen))
         if self._stepper is not None:
-            self._step_all(rows, rounds, chosen, places)
-        self.superseded += int(np.count_nonzero(self._rounds[: len(rows)] >= 0)) - len(chosen)
-        self._finish(rows, address, chosen, began_ns)
+            self._step_all(rounds, address, count)
+        network = self._stepper is not None
+        now_ns = self._now_ns()
+        late = now_ns - began_ns > self._settings.deadline_ms * 1e6
+        made = kernels.write_predictions(
+            memory.table, address, count, network, self._version if network else 0,
+            int(self.rung), int(self._device), self._batch_rows if network else 0,
+            self.generation, now_ns, _LATE if late else 0,
+        )  # fmt: skip
+        self._publish(memory.out_address, made, int(rows["cut_ns"][-1]))
+        self.published += made
+        self.superseded += good - made
+        self._judge(late=late)
 
-    def _arrange(self, rows: np.ndarray) -> int:
-        assert len(rows) <= MOST_ROWS
-        return kernels.arrange(
-            rows.ctypes.data, len(rows), self._instruments, self._rounds, self._newest
-        )
-
-    def _step_all(
-        self, rows: np.ndarray, rounds: int, chosen: np.ndarray, places: np.ndarray
-    ) -> None:
+    def _step_all(self, rounds: int, address: int, count: int) -> None:
+        assert count <= MOST_ROWS
         try:
             for number in range(rounds):
-                members = (
-                    chosen if rounds == 1 else np.flatnonzero(self._rounds[: len(rows)] == number)
-                )
-                outputs = self._step_round(rows, members)
-                self._network[places[rows["instrument"][members]]] = outputs
+                self._step_round(number, address, count)
         except Exception as error:  # noqa: BLE001  (a rung that raises is a rung that falls)
             self._log.exception("the network failed")
             self.fall(repr(error))
             # The next rung must not go on from half a step: its memory begins anew.
-            self._make_memory()
+            self._memory.forget()
 
-    def _step_round(self, rows: np.ndarray, members: np.ndarray) -> np.ndarray:
-        """Step rows of distinct instruments; outputs by place in `members`."""
+    def _step_round(self, number: int, address: int, count: int) -> None:
+        """Step the rows of one round, which are of distinct instruments."""
         assert self._stepper is not None
-        address = rows.ctypes.data
-        columns = len(CATALOGUE)
-        mean, scale = self._weights["mean"][:columns], self._weights["scale"][:columns]
-        outputs = np.empty((len(members), OUTPUTS), np.float32)
-        done = 0
-        while done < len(members):
-            size = next((b for b in BATCHES if b >= len(members) - done), BATCHES[-1])
-            part = members[done : done + size]
-            inputs, taps = self._batches[size]
-            kernels.gather(
-                address, len(rows), part, len(part), mean, scale, self._inputs_kept,
-                self._hidden_kept, inputs, taps,
+        memory, first = self._memory, 0
+        # One small batch, or as many large ones as it takes.
+        small = min(count, self._instruments) <= BATCHES[0]
+        batch = memory.batches[0 if small else -1]
+        while first < count:
+            members, first = kernels.gather(
+                memory.table, address, count, number, first, batch.rows, batch.inputs_at,
+                batch.taps_at,
             )  # fmt: skip
-            hidden, raw = self._stepper(inputs, taps)
-            outputs[done : done + len(part)] = raw[: len(part)]
-            kernels.keep(
-                address, len(rows), part, len(part), inputs, hidden, self._inputs_kept,
-                self._hidden_kept,
+            if not members:
+                return
+            batch.step(self._stepper)
+            kernels.absorb(
+                memory.table, address, count, members, batch.rows, batch.inputs_at,
+                batch.hidden_at, batch.outputs_at,
             )  # fmt: skip
-            self._batch_rows = size
-            done += len(part)
-        self.steps += len(members)
-        return outputs
-
-    def _finish(self, rows: np.ndarray, address: int, chosen: np.ndarray, began_ns: int) -> None:
-        count = len(chosen)
-        rule = moving_average_cross(rows["values"][chosen])
-        out = self._out[:count]
-        kernels.write_predictions(
-            address, len(rows), chosen, count, self._network, self._stepper is not None, rule,
-            self._out.ctypes.data,
-        )  # fmt: skip
-        network = self._stepper is not None
-        out["model_version"] = self.manifest.fingerprint if network and self.manifest else 0
-        out["rung"], out["device"] = self.rung, self._device
-        out["batch_rows"] = self._batch_rows if network else 0
-        out["config_generation"] = self.generation
-        now_ns = self._now_ns()
-        late = now_ns - began_ns > self._settings.deadline_ms * 1e6
-        out["flags"] = PredictionFlag.LATE if late else 0
-        out["made_ns"] = now_ns
-        self._publish(self._out, count)
-        self._judge(late=late)
+            self._batch_rows = batch.rows
+            self.steps += members
 
     def _judge(self, *, late: bool) -> None:
         if not late:

@@ -1,4 +1,8 @@
-"""The glue around the network's step, compiled: gathering taps, and writing prediction slots."""
+"""The glue around the network's step, compiled: which rows go together, taps, prediction slots.
+
+All arrays of the chain are handed over at once, as a table of their addresses; a drain of one row
+costs four calls of about a microsecond and the network between them.
+"""
 
 import math
 from typing import Any, Final
@@ -6,143 +10,214 @@ from typing import Any, Final
 import numpy as np
 from numba import carray, njit
 
-from models.tcn import CLIP, HIDDEN_TAPS, INPUT_TAPS, OUTPUTS
+from models.rules import moving_average_cross
+from models.tcn import CLIP, HIDDEN_TAPS, INPUT_TAPS, OUTPUTS, SPREAD_BOUND
 from schemas import features, predictions
 from schemas.features import COLUMN
 from shm.atomics import memory
 
+MOST_ROWS: Final = 4096
 _CROSS, _VOLATILITY = COLUMN["mean_cross_bps"], COLUMN["volatility_60s_bps"]
 _SPREAD, _AGE = COLUMN["spread_bps"], COLUMN["book_age_s"]
+_COLUMNS: Final = len(COLUMN)
 _NAN: Final = np.float32(np.nan)
+_NETWORK, _RULE = predictions.MODELS.index("tcn"), predictions.MODELS.index("moving_average_cross")
+
+# Addresses of the chain's arrays, and sizes, in one int64 table.
+(
+    A_ROUNDS,  # (MOST_ROWS) int64: the round of each row
+    A_NEWEST,  # (instruments) int64: the newest row of each instrument, -1 without one
+    A_MEMBERS,  # (largest batch) int64: rows of the batch being stepped
+    A_MEAN,
+    A_SCALE,  # (F) float32
+    A_INPUTS_KEPT,  # (instruments, 2, F) float32: t-2, t-1
+    A_HIDDEN_KEPT,  # (instruments, 4, H) float32: t-4 to t-1
+    A_NETWORK,  # (instruments, 5) float32: raw outputs of the last step
+    A_OUT,  # (instruments) prediction slots
+    N_INSTRUMENTS,
+    N_HIDDEN,
+) = range(11)
+TABLE: Final = 16
 
 
 @njit(cache=True, nogil=True)
-def arrange(rows_address: int, count: int, instruments: int, rounds: Any, newest: Any) -> int:
-    """Put each row into a round, so that no round has an instrument twice; how many rounds.
+def arrange(table: int, rows_address: int, count: int) -> tuple[int, int]:
+    """Put each row into a round, so that no round has an instrument twice.
 
-    `rounds[i]` becomes row i's round (-1 for a row of no instrument), `newest[k]` the last row of
-    instrument k or -1.
+    Returns how many rounds there are, and how many rows are of instruments at all.
     """
+    t = carray(memory(table), (TABLE,), np.int64)
     rows = carray(memory(rows_address), (count,), features.SLOT)
-    seen = np.zeros(instruments, np.int64)
+    instruments = t[N_INSTRUMENTS]
+    rounds = carray(memory(t[A_ROUNDS]), (MOST_ROWS,), np.int64)
+    newest = carray(memory(t[A_NEWEST]), (instruments,), np.int64)
     for index in range(instruments):
         newest[index] = -1
     most = 0
+    good = 0
     for index in range(count):
         instrument = rows[index].instrument
         if instrument >= instruments:
             rounds[index] = -1
             continue
-        rounds[index] = seen[instrument]
-        seen[instrument] += 1
-        most = max(most, seen[instrument])
+        before = newest[instrument]
+        rounds[index] = rounds[before] + 1 if before >= 0 else 0
         newest[instrument] = index
-    return most
+        most = max(most, rounds[index] + 1)
+        good += 1
+    return most, good
 
 
 @njit(cache=True, nogil=True)
 def gather(
-    rows_address: int, rows_count: int, chosen: Any, count: int, mean: Any, scale: Any,
-    inputs_kept: Any, hidden_kept: Any, inputs: Any, taps: Any,
-) -> None:  # fmt: skip
-    """Fill the batch: normalised inputs with two earlier ones, and two earlier hidden rows.
+    table: int, rows_address: int, count: int, number: int, first: int, batch: int, inputs: int,
+    taps: int,
+) -> tuple[int, int]:  # fmt: skip
+    """Fill a batch with rows of one round, from row `first` on.
 
     Args:
-        inputs_kept: (instruments, 2, F), t-2 and t-1. hidden_kept: (instruments, 4, H), t-4 to t-1.
-        inputs: (batch, 3F). taps: (batch, 2H). Rows behind `count` become zeros.
+        inputs: address of (batch, 3F) float32: t-2, t-1, t, normalised.
+        taps: address of (batch, 2H) float32: hidden rows t-4 and t-2.
+
+    Returns how many rows are in the batch, and the row to go on from.
     """
-    columns = mean.shape[0]
-    width = hidden_kept.shape[2]
-    rows = carray(memory(rows_address), (rows_count,), features.SLOT)
-    for place in range(inputs.shape[0]):
-        if place >= count:
-            for column in range(3 * columns):
-                inputs[place, column] = 0.0
-            for column in range(2 * width):
-                taps[place, column] = 0.0
-            continue
-        row = rows[chosen[place]]
-        values = row["values"]
-        instrument = row.instrument
-        for column in range(columns):
-            scaled = (values[column] - mean[column]) * scale[column]
-            inputs[place, column] = inputs_kept[instrument, 0, column]
-            inputs[place, columns + column] = inputs_kept[instrument, 1, column]
-            inputs[place, 2 * columns + column] = min(max(scaled, -CLIP), CLIP)
-        for column in range(width):
-            taps[place, column] = hidden_kept[instrument, 0, column]
-            taps[place, width + column] = hidden_kept[instrument, 2, column]
+    t = carray(memory(table), (TABLE,), np.int64)
+    width = t[N_HIDDEN]
+    rows = carray(memory(rows_address), (count,), features.SLOT)
+    rounds = carray(memory(t[A_ROUNDS]), (MOST_ROWS,), np.int64)
+    members = carray(memory(t[A_MEMBERS]), (batch,), np.int64)
+    mean = carray(memory(t[A_MEAN]), (_COLUMNS,), np.float32)
+    scale = carray(memory(t[A_SCALE]), (_COLUMNS,), np.float32)
+    kept = carray(memory(t[A_INPUTS_KEPT]), (t[N_INSTRUMENTS], INPUT_TAPS, _COLUMNS), np.float32)
+    hidden = carray(memory(t[A_HIDDEN_KEPT]), (t[N_INSTRUMENTS], HIDDEN_TAPS, width), np.float32)
+    x = carray(memory(inputs), (batch, 3 * _COLUMNS), np.float32)
+    h = carray(memory(taps), (batch, 2 * width), np.float32)
+    index = first
+    place = 0
+    while index < count and place < batch:
+        if rounds[index] == number:
+            row = rows[index]
+            values = row["values"]
+            instrument = row.instrument
+            members[place] = index
+            for column in range(_COLUMNS):
+                scaled = (values[column] - mean[column]) * scale[column]
+                x[place, column] = kept[instrument, 0, column]
+                x[place, _COLUMNS + column] = kept[instrument, 1, column]
+                x[place, 2 * _COLUMNS + column] = min(max(scaled, -CLIP), CLIP)
+            for column in range(width):
+                h[place, column] = hidden[instrument, 0, column]
+                h[place, width + column] = hidden[instrument, 2, column]
+            place += 1
+        index += 1
+    for empty in range(place, batch):
+        for column in range(3 * _COLUMNS):
+            x[empty, column] = 0.0
+        for column in range(2 * width):
+            h[empty, column] = 0.0
+    return place, index
 
 
 @njit(cache=True, nogil=True)
-def keep(
-    rows_address: int, rows_count: int, chosen: Any, count: int, inputs: Any, hidden: Any,
-    inputs_kept: Any, hidden_kept: Any,
+def absorb(
+    table: int, rows_address: int, count: int, members_count: int, batch: int, inputs: int,
+    hidden: int, outputs: int,
 ) -> None:  # fmt: skip
-    """Move every stepped instrument's taps on by one row."""
-    rows = carray(memory(rows_address), (rows_count,), features.SLOT)
-    columns = inputs_kept.shape[2]
-    width = hidden_kept.shape[2]
-    for place in range(count):
-        instrument = rows[chosen[place]].instrument
-        for column in range(columns):
-            for tap in range(INPUT_TAPS - 1):
-                inputs_kept[instrument, tap, column] = inputs_kept[instrument, tap + 1, column]
-            inputs_kept[instrument, INPUT_TAPS - 1, column] = inputs[place, 2 * columns + column]
+    """After a step: move the taps of its instruments on by one row, and keep the raw outputs."""
+    t = carray(memory(table), (TABLE,), np.int64)
+    width = t[N_HIDDEN]
+    instruments = t[N_INSTRUMENTS]
+    rows = carray(memory(rows_address), (count,), features.SLOT)
+    members = carray(memory(t[A_MEMBERS]), (batch,), np.int64)
+    kept = carray(memory(t[A_INPUTS_KEPT]), (instruments, INPUT_TAPS, _COLUMNS), np.float32)
+    deep = carray(memory(t[A_HIDDEN_KEPT]), (instruments, HIDDEN_TAPS, width), np.float32)
+    network = carray(memory(t[A_NETWORK]), (instruments, OUTPUTS), np.float32)
+    x = carray(memory(inputs), (batch, 3 * _COLUMNS), np.float32)
+    h = carray(memory(hidden), (batch, width), np.float32)
+    y = carray(memory(outputs), (batch, OUTPUTS), np.float32)
+    for place in range(members_count):
+        instrument = rows[members[place]].instrument
+        for column in range(_COLUMNS):
+            kept[instrument, 0, column] = kept[instrument, 1, column]
+            kept[instrument, 1, column] = x[place, 2 * _COLUMNS + column]
         for column in range(width):
             for tap in range(HIDDEN_TAPS - 1):
-                hidden_kept[instrument, tap, column] = hidden_kept[instrument, tap + 1, column]
-            hidden_kept[instrument, HIDDEN_TAPS - 1, column] = hidden[place, column]
+                deep[instrument, tap, column] = deep[instrument, tap + 1, column]
+            deep[instrument, HIDDEN_TAPS - 1, column] = h[place, column]
+        for column in range(OUTPUTS):
+            network[instrument, column] = y[place, column]
+
+
+@njit(cache=True, nogil=True)
+def _network_outputs(raw: Any, out: Any) -> None:
+    """Logits to probabilities, the move as it is, the spread bounded."""
+    highest = max(raw[0], raw[1], raw[2])
+    total = 0.0
+    for column in range(3):
+        weight = math.exp(raw[column] - highest)
+        out[column] = weight
+        total += weight
+    for column in range(3):
+        out[column] /= total
+    out[3] = raw[3]
+    out[4] = math.exp(SPREAD_BOUND * math.tanh(raw[4] / SPREAD_BOUND))
 
 
 @njit(cache=True, nogil=True)
 def write_predictions(
-    rows_address: int, rows_count: int, chosen: Any, count: int, network: Any, has_network: bool,
-    rule: Any, out: int,
-) -> None:  # fmt: skip
-    """Prediction slots of the chosen rows: the network's five, the rule's, the blend.
-
-    Args:
-        network: (rows, 5) raw outputs: logits, move, log spread; ignored without `has_network`.
-        rule: (rows, 5) finished outputs. Both are by place in `chosen`.
+    table: int, rows_address: int, count: int, has_network: bool, version: int, rung: int,
+    device: int, batch_rows: int, generation: int, made_ns: int, flags: int,
+) -> int:  # fmt: skip
+    """A prediction slot for the newest row of each instrument; how many.
 
     The blend is the network's word where there is one, the rule's where there is none.
     """
-    rows = carray(memory(rows_address), (rows_count,), features.SLOT)
-    slots = carray(memory(out), (count,), predictions.SLOT)
-    for place in range(count):
-        row = rows[chosen[place]]
+    t = carray(memory(table), (TABLE,), np.int64)
+    instruments = t[N_INSTRUMENTS]
+    rows = carray(memory(rows_address), (count,), features.SLOT)
+    newest = carray(memory(t[A_NEWEST]), (instruments,), np.int64)
+    network = carray(memory(t[A_NETWORK]), (instruments, OUTPUTS), np.float32)
+    slots = carray(memory(t[A_OUT]), (instruments,), predictions.SLOT)
+    made = 0
+    for instrument in range(instruments):
+        if newest[instrument] < 0:
+            continue
+        row = rows[newest[instrument]]
         values = row["values"]
-        slot = slots[place]
+        slot = slots[made]
+        made += 1
+        slot.made_ns = made_ns
         slot.cut = row.cut
         slot.cut_ns = row.cut_ns
         slot.feature_sequence = row.sequence
         slot.newest_recv_ns = row.newest_recv_ns
         slot.reference_price = row.reference_price
         slot.invalid = row.invalid
-        slot.instrument = row.instrument
+        slot.model_version = version
+        slot.instrument = instrument
+        slot.rung = rung
+        slot.device = device
+        slot.batch_rows = batch_rows
+        slot.flags = flags
+        slot.config_generation = generation
         outputs, blend = slot.outputs, slot.blend
         for model in range(predictions.MAX_MODELS):
             for column in range(OUTPUTS):
                 outputs[model, column] = _NAN
-        for column in range(OUTPUTS):
-            outputs[1, column] = rule[place, column]
-            blend[column] = rule[place, column]
+        up, flat, down, move, spread = moving_average_cross(values[_CROSS], values[_VOLATILITY])
+        outputs[_RULE, 0] = up
+        outputs[_RULE, 1] = flat
+        outputs[_RULE, 2] = down
+        outputs[_RULE, 3] = move
+        outputs[_RULE, 4] = spread
         if has_network:
-            highest_logit = max(network[place, 0], network[place, 1], network[place, 2])
-            total = np.float32(0.0)
-            for column in range(3):
-                weight = np.float32(math.exp(network[place, column] - highest_logit))
-                outputs[0, column] = weight
-                total += weight
-            for column in range(3):
-                outputs[0, column] /= total
-            outputs[0, 3] = network[place, 3]
-            outputs[0, 4] = math.exp(min(max(network[place, 4], -3.0), 5.0))
-            for column in range(OUTPUTS):
-                blend[column] = outputs[0, column]
+            _network_outputs(network[instrument], outputs[_NETWORK])
+        spoken = _NETWORK if has_network else _RULE
+        for column in range(OUTPUTS):
+            blend[column] = outputs[spoken, column]
         slot.spread_bps = values[_SPREAD]
         slot.volatility_bps = values[_VOLATILITY]
         slot.regime = _NAN
         slot.book_age_s = values[_AGE]
         slot.mean_cross_bps = values[_CROSS]
+    return made

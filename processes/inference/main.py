@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from config.loader import ROOT
-from processes.inference.chain import MOST_ROWS, Chain
+from processes.inference.chain import Chain
+from processes.inference.kernels import MOST_ROWS
 from processes.runtime import Context, run
 from schemas.control import Word
 from schemas.messages import RungChanged
@@ -39,12 +38,9 @@ class Predictor:
         self._counted: dict[str, int] = {}
         self._latency = place("recv_to_prediction")
 
-    def _publish(self, slots: np.ndarray, count: int) -> None:
-        self._writer.append(slots, count)
-        metrics = self._context.metrics
-        metrics.add(place("predictions"), count)
-        late_ns = self._context.clock.now_ns() - int(slots["cut_ns"][0])
-        metrics.observe(self._latency, late_ns)
+    def _publish(self, address: int, count: int, cut_ns: int) -> None:
+        self._writer.append_at(address, count)
+        self._context.metrics.observe(self._latency, self._context.clock.now_ns() - cut_ns)
 
     def _on_rung(self, rung: Rung, why: str) -> None:
         context = self._context
@@ -58,10 +54,11 @@ class Predictor:
     def warm(self) -> None:
         """Load the chain; step what went before, silently."""
         self._chain.load()
+        self._chain.compile()
         reader = self._reader
         reader.seek(max(reader.oldest, reader.committed - WARM_ROWS))
         while len(rows := reader.read()):
-            self._chain.warm(rows)
+            self._chain.warm(rows, reader.block_address)
             self._context.service()
         reader.acknowledge()
 
@@ -78,14 +75,16 @@ class Predictor:
                 began_ns = now_ns()
                 chain.take(rows, reader.block_address)
                 metrics.observe(spent, now_ns() - began_ns)
+            if context.service():
+                chain.retry()
+                self._count()
                 reader.acknowledge()
-            chain.retry()
-            self._count()
-            context.service()
+        self._count()
 
     def _count(self) -> None:
         chain, metrics = self._chain, self._context.metrics
         totals = {
+            "predictions": chain.published,
             "prediction_steps": chain.steps,
             "predictions_superseded": chain.superseded,
             "deadline_misses": chain.misses,

@@ -10,6 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from processes.simulator.market import UNITS, BookSide, Market, Trade
@@ -37,9 +38,16 @@ def number_text(value: Decimal) -> str:
     return f"{value:f}"
 
 
+@lru_cache(65_536)
 def amount_text(units: int) -> str:
     """Units as an amount."""
     return number_text(Decimal(units) / UNITS)
+
+
+@lru_cache(65_536)
+def price_text(tick: Decimal, ticks: int) -> str:
+    """Ticks as a price."""
+    return number_text(tick * ticks)
 
 
 class History:
@@ -108,15 +116,15 @@ class Channel:
         shown: dict[Any, tuple[BookSide, str]] = {}
         for side in (1, -1):
             for price, count, units in self._levels(side, limit):
-                text = f"{number_text(price)},{count},{amount_text(side * units)}"
+                text = f"{price},{count},{amount_text(side * units)}"
                 shown[price, side] = (side, text)
         return shown
 
-    def _levels(self, side: BookSide, limit: int) -> Iterable[tuple[Decimal, int, int]]:
+    def _levels(self, side: BookSide, limit: int) -> Iterable[tuple[str, int, int]]:
         digits = PRECISIONS[self.request["prec"]]
         if digits == 5:
             for ticks, count, units in self.market.levels(side, limit):
-                yield self.market.price(ticks), count, units
+                yield self._price(ticks), count, units
             return
         grouped: dict[Decimal, tuple[int, int]] = {}
         for ticks, count, units in self.market.levels(side, 10**9):
@@ -129,10 +137,10 @@ class Channel:
                 grouped.pop(key * step)
                 break
         for price, (count, units) in grouped.items():
-            yield price, count, units
+            yield number_text(price), count, units
 
     def _price(self, ticks: int) -> str:
-        return number_text(self.market.price(ticks))
+        return price_text(self.market.tick, ticks)
 
     def book_changes(self) -> list[str]:
         """Entries that turn what was sent into what is; deletes first, as levels make room."""

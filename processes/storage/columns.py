@@ -226,7 +226,7 @@ def decision_batch(slots: np.ndarray) -> pa.RecordBatch:
     low = command_ids["command_low"].astype(">u8").reshape(-1, 1).view(np.uint8)
     ids = np.concatenate([raw, low], axis=1).tobytes()
     messages = [
-        bytes(slot["message"])[: int(slot["message_length"])] if slot["message_length"] else None
+        slot["message"].tobytes()[: int(slot["message_length"])] if slot["message_length"] else None
         for slot in slots
     ]
     columns = [

@@ -18,6 +18,7 @@ from processes.storage.columns import decision_batch, feature_batch, prediction_
 from processes.storage.journal import Journal, Segment, read_slots
 from processes.storage.lake import Series, SeriesKey, last_sequence, tape_folder
 from schemas.instruments import Instrument, Stream, Tables
+from schemas.layout import join
 from schemas.settings import StorageSettings
 from schemas.tape import WHOLE_CONNECTION
 from shm.readers import RingReader
@@ -256,7 +257,7 @@ class Store:
         self._flushed_s = monotonic_s()
         if not self._pending:
             return
-        slots = np.concatenate(self._pending)
+        slots = join(self._pending, self._dtype)
         self._pending.clear()
         self._pending_count = 0
         self.lake.write(slots)

@@ -19,15 +19,16 @@ from config.loader import ROOT, differences, effect_of, load
 from processes.bus import Bus
 from processes.clock import Clock, measure_offset_ns
 from processes.files import write_whole
-from processes.killswitch import pull, read_latch
+from processes.killswitch import pull
+from processes.latch import read_latch
 from processes.logs import open_log
+from processes.places import CONFIG, SOCKET_SUFFIXES, Paths, Resolved, lock, resolve
 from processes.rings import enabled_venues
-from processes.runtime import Paths, Resolved
 from processes.supervisor.child import Child, ChildSpec, State
 from processes.supervisor.http import Endpoint
 from processes.supervisor.memory import open_memory
-from processes.supervisor.places import Allotment, lock, resolve, tables_path
 from processes.supervisor.status import Observer
+from processes.supervisor.tables import Allotment, tables_path
 from schemas.control import Mode, Word
 from schemas.errors import ConfigError, OperatorError
 from schemas.messages import ConfigChanged, ProcessChanged
@@ -114,7 +115,7 @@ class Supervisor:
             settings=settings,
         )
         content = msgspec.json.format(msgspec.json.encode(resolved), indent=1)
-        write_whole(self._paths.run / "config.json", content)
+        write_whole(self._paths.run / CONFIG, content)
         allotment = Allotment.load(self._paths.data)
         allotment.place_all(settings)
         allotment.save(self._paths.data)
@@ -139,7 +140,7 @@ class Supervisor:
         folder = sessions / str(self._memory.registry.session)
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(tables_path(self._paths.data), folder / "instruments.json")
-        shutil.copyfile(self._paths.run / "config.json", folder / f"config-{self._generation}.json")
+        shutil.copyfile(self._paths.run / CONFIG, folder / f"config-{self._generation}.json")
         for old in sorted(sessions.iterdir())[:-SESSIONS_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -207,9 +208,9 @@ class Supervisor:
         self._endpoint.close()
         self._bus.close()
         self._memory.remove(self._paths.run)
-        (self._paths.run / "config.json").unlink(missing_ok=True)
+        (self._paths.run / CONFIG).unlink(missing_ok=True)
         for leftover in self._paths.run.iterdir():
-            if leftover.suffix in {".pub", ".ctl", ".bell"}:
+            if leftover.suffix in SOCKET_SUFFIXES:
                 leftover.unlink()
         self._log.info("stopped")
         self._held.close()

@@ -16,6 +16,7 @@ import numpy as np
 from processes.clock import measure_offset_ns, monotonic_s, nap
 from processes.files import write_whole
 from processes.logs import Log
+from processes.places import REGISTRY, SOCKET_SUFFIXES
 from processes.rings import RingSpec, ring_specs
 from schemas import metrics
 from schemas.control import Word
@@ -41,7 +42,6 @@ from shm.ring import (
 from shm.segment import Segment, instance_id, segment_name
 
 PAGES = 32
-REGISTRY = "registry.json"
 
 
 class Memory:
@@ -92,6 +92,25 @@ def open_memory(settings: Settings, run: Path, data: Path, names: list[str], log
             Segment.unlink(entry.name)
         (run / REGISTRY).unlink()
     return _create(settings, run, names)
+
+
+def remove_leftovers(run: Path, data: Path, log: Log) -> list[str]:
+    """Clear away what a killed supervisor left, unread slots salvaged; names of what was there.
+
+    Call it with the instance's lock held.
+    """
+    found = []
+    old = _read_registry(run)
+    if old is not None:
+        _end_writers(old, log)
+        _salvage(old, data, log)
+        found += [f"/{entry.name}" for entry in old.segments if Segment.unlink(entry.name)]
+        (run / REGISTRY).unlink()
+    for path in run.iterdir():
+        if path.suffix in SOCKET_SUFFIXES:
+            path.unlink()
+            found.append(str(path))
+    return found
 
 
 def _read_registry(run: Path) -> Registry | None:

@@ -8,7 +8,7 @@ from typing import Final
 import psutil
 
 from processes.clock import Clock, monotonic_s, utc_text
-from processes.killswitch import read_latch
+from processes.latch import read_latch
 from processes.supervisor.child import Child, State
 from processes.supervisor.memory import Memory
 from schemas import metrics

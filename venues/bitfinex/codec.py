@@ -130,7 +130,6 @@ class BitfinexCodec:
         self.connection = connection
         self.broken = False
         """A sequence gap was found: nothing more of this connection is decoded."""
-        self.sequence_first = 0
         self.gaps = 0
         self._publish = publish
         self._allot = allot
@@ -187,6 +186,16 @@ class BitfinexCodec:
     def sequence_last(self) -> int:
         """The venue's number of the newest frame of this connection."""
         return int(self._state[kernel.LAST_SEQUENCE])
+
+    @property
+    def sequence_first(self) -> int:
+        """The venue's number of the first numbered frame of this connection."""
+        return int(self._state[kernel.FIRST_SEQUENCE])
+
+    @property
+    def newest_event_ns(self) -> int:
+        """The newest time that the venue has given on this connection, 0 if none."""
+        return int(self._state[kernel.NEWEST_EVENT])
 
     @property
     def unknown_frames(self) -> int:
@@ -395,11 +404,7 @@ class BitfinexCodec:
                 gap = self._on_gap(last + 1, sequence)
                 if self.broken:
                     return gap
-            self._state[kernel.LAST_SEQUENCE] = sequence
-        self._state[kernel.FRAME_SEQUENCE] = sequence
-        self._state[kernel.FRAME_NS] = time_ms * 1_000_000
-        if time_ms > 0:
-            self._state[kernel.CONNECTION_TIME] = time_ms * 1_000_000
+        kernel.take_tail(self._state, sequence, time_ms)
         return gap
 
     # ---- events
@@ -577,7 +582,7 @@ class BitfinexCodec:
         self._room(len(rows))
         used = kernel.apply_rows(
             self._address, place, len(rows), self._recv_ns,
-            int(self._result[kernel.R_SLOTS]), flags,
+            int(self._result[kernel.R_SLOTS]), int(flags),
         )  # fmt: skip
         if used < 0:
             name = self._by_place[place].stream.channel

@@ -92,8 +92,11 @@ COLUMNS: Final = 32
 """Rows of plain numbers a frame may have, and numbers a row: a candle snapshot has some 240."""
 
 # Words of the connection's state.
-FLAGS, LAST_SEQUENCE, EPOCH, CONNECTION_TIME, FRAME_NS, FRAME_SEQUENCE, FROM_FIRST = range(7)
-STATE_WORDS: Final = 8
+(
+    FLAGS, LAST_SEQUENCE, EPOCH, CONNECTION_TIME, FRAME_NS, FRAME_SEQUENCE, FROM_FIRST,
+    FIRST_SEQUENCE, NEWEST_EVENT,
+) = range(9)  # fmt: skip
+STATE_WORDS: Final = 16
 SEQUENCE_FLAG: Final = 65536
 TIMESTAMP_FLAG: Final = 32768
 
@@ -342,6 +345,8 @@ def _write_marker(
     slot = slots[at]
     _start_slot(slot, channel, state, recv_ns, _MARKER)
     _clear_payload(slot)
+    if channel.book >= 0 and channel.book == channel.primary_book:
+        slot.flags |= _PRIMARY
     words[at, 24] = marker
     words[at, 40] = channel.id & 0xFFFFFFFF
     words[at, 41] = channel.id >> 32
@@ -589,6 +594,7 @@ def _apply_trades(
         _start_slot(slot, channel, state, recv_ns, _TRADE)
         slot.id_low = trade
         slot.event_ns = np.int64(row[1]) * 1_000_000
+        state[NEWEST_EVENT] = max(state[NEWEST_EVENT], slot.event_ns)
         slot.size = abs(row[2])
         slot.side = _BID if row[2] > 0.0 else _ASK
         slot.price = row[3]
@@ -737,13 +743,17 @@ def _follows(state: Any, result: Any, sequence: int) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _take_tail(state: Any, sequence: int, time_ms: int) -> None:
+def take_tail(state: Any, sequence: int, time_ms: int) -> None:
+    """Note a frame's sequence and server time; zeros where it has none."""
     if sequence > 0:
         state[LAST_SEQUENCE] = sequence
+        if state[FIRST_SEQUENCE] == 0:
+            state[FIRST_SEQUENCE] = sequence
     state[FRAME_SEQUENCE] = sequence
     state[FRAME_NS] = time_ms * 1_000_000
     if time_ms > 0:
         state[CONNECTION_TIME] = time_ms * 1_000_000
+        state[NEWEST_EVENT] = max(state[NEWEST_EVENT], time_ms * 1_000_000)
 
 
 @njit(cache=True, nogil=True)
@@ -817,7 +827,7 @@ def decode_frames(
             stop = GAP
             break
         stop = DONE
-        _take_tail(state, sequence, time_ms)
+        take_tail(state, sequence, time_ms)
         tallies[N_TAIL_MISMATCH] += status
         tallies[N_FRAMES] += 1
         frame += 1

@@ -44,6 +44,10 @@ class Markets:
             self._primary[subscription.instrument.index] = index
         return index
 
+    def indices(self) -> dict[tuple[int, int], int]:
+        """Index of every book by (instrument, stream)."""
+        return dict(self._book_index)
+
     def primary_book(self, instrument: int) -> int:
         """Index of an instrument's primary book, -1 while it has none."""
         return self._primary.get(instrument, -1)

@@ -199,6 +199,10 @@ class PaperBroker:
             self._take(command)
         except queue.Empty:
             pass
+        for reader in self._readers:
+            if not self._orders:
+                reader.seek(reader.committed)
+            reader.acknowledge()
         if self._orders:
             self._look_at_tapes()
             for resting in list(self._orders.values()):
@@ -231,8 +235,8 @@ class PaperBroker:
     def _look_at_tapes(self) -> None:
         """Take the newest book of every instrument from the tapes."""
         for reader in self._readers:
-            if reader.committed - reader.position > RECENT_SLOTS:
-                reader.seek(reader.committed - RECENT_SLOTS)
+            if not self._books:
+                reader.seek(max(reader.committed - RECENT_SLOTS, reader.oldest))
             slots = reader.read()
             shown = slots[
                 (slots["kind"] <= Kind.BOOK_LEVEL)

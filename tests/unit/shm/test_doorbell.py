@@ -5,9 +5,10 @@ import threading
 import pytest
 import zmq
 
-from shm.doorbell import DatagramRinger, DatagramWaiter, Inbox, ZmqRinger, ZmqWaiter, socket_path
+from shm.doorbell import DatagramRinger, DatagramWaiter, Inbox, ZmqRinger, ZmqWaiter
 from shm.errors import SharedMemoryError
 from shm.readers import ReadersPage
+from shm.sockets import socket_path
 from tests.helpers import make_ring, slots, wait_until
 
 FOREVER_MS = 20_000

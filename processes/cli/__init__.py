@@ -1,0 +1,1 @@
+"""dcctl: the command line. A table for people, --json for programs, fixed exit codes."""

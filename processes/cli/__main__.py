@@ -1,0 +1,241 @@
+"""The commands of dcctl; each imports what it needs when it runs, so that all start fast."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from processes.cli.screen import complain
+from schemas.errors import ConfigError, DataControllerError, NotRunningError
+from shm.errors import SharedMemoryError
+
+EXIT_FAILED, EXIT_USAGE, EXIT_NOT_RUNNING, EXIT_CONFIG = 1, 2, 3, 78
+
+app = typer.Typer(
+    help="Data Controller: market data, features, models and orders on this machine.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not running, 78 bad configuration.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Profile = Annotated[
+    str, typer.Option("--profile", "-p", help="A file of config/profiles/; demo if not given.")
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A further YAML file, laid over the profile.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.command()
+def start(
+    profile: Profile = "",
+    config: ConfigFile = None,
+    foreground: Annotated[
+        bool,
+        typer.Option("--foreground", help="Stay; log to standard output. For launchd, systemd."),
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for readiness.")] = 180.0,
+) -> None:
+    """Start the pipeline; return when every process is ready, or say which is not and why."""
+    from processes.cli.lifecycle import start_background, start_foreground
+
+    if foreground:
+        start_foreground(profile, config)
+    else:
+        start_background(profile, config, timeout)
+
+
+@app.command()
+def stop(
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 60.0,
+) -> None:
+    """Stop everything in order: orders first, storage last. Leaves nothing behind."""
+    from processes.cli.lifecycle import stop as stop_all
+
+    stop_all(timeout)
+
+
+@app.command()
+def restart(
+    processes: Annotated[list[str] | None, typer.Argument(help="Names as in status; all.")] = None,
+) -> None:
+    """Restart one process, or several, or all of them; rings and positions stay."""
+    from processes.cli.lifecycle import restart as restart_some
+
+    restart_some(processes or [])
+
+
+@app.command()
+def status(
+    json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, once a second.")] = False,
+) -> None:
+    """Show what runs: processes, rings with their readers, latencies, the kill switch."""
+    from processes.cli.status import show, watch_status
+
+    if watch:
+        watch_status()
+    else:
+        show(as_json=json)
+
+
+@app.command()
+def top() -> None:
+    """Watch the pipeline live; the same as status --watch."""
+    from processes.cli.status import watch_status
+
+    watch_status()
+
+
+@app.command()
+def logs(
+    process: Annotated[str, typer.Argument(help="One process; all of them if not given.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=1, help="How many to begin with.")
+    ] = 40,
+    level: Annotated[str, typer.Option(help="Lowest level: debug, info, warning, error.")] = "info",
+    json: Json = False,
+) -> None:
+    """Show the newest log lines of one process or all, in the order of time."""
+    from processes.cli.logs import show_logs
+
+    show_logs(process, follow=follow, lines=lines, level=level, as_json=json)
+
+
+@app.command()
+def tap(
+    what: Annotated[str, typer.Argument(help="A ring (see status), or `bus` for the facts.")],
+    match: Annotated[
+        list[str] | None,
+        typer.Option("--match", "-m", help="Only where field=value holds; may be repeated."),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=0, help="End after so many; 0 = never.")
+    ] = 0,
+    oldest: Annotated[
+        bool, typer.Option("--oldest", help="Begin with the oldest there is.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Look into a ring or the bus, live and decoded. Costs its writer nothing."""
+    from processes.cli.tap import tap as tap_into
+
+    tap_into(what, match or [], count=count, oldest=oldest, as_json=json)
+
+
+@app.command()
+def kill(
+    level: Annotated[
+        str, typer.Option(help="pause entries, cancel all, flatten positions, or shutdown.")
+    ] = "flatten",
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Pull the kill switch. It stays pulled, over restarts too, until `dcctl arm`."""
+    from processes.cli.switch import kill as pull_switch
+
+    pull_switch(level, yes=yes, as_json=json)
+
+
+@app.command()
+def arm(yes: Yes = False, json: Json = False) -> None:
+    """Release the kill switch, so that orders may be sent again."""
+    from processes.cli.switch import arm as release_switch
+
+    release_switch(yes=yes, as_json=json)
+
+
+@app.command()
+def reload(json: Json = False) -> None:
+    """Take changed settings: live, or by restarting what needs it, or refused as a whole."""
+    from processes.cli.lifecycle import reload as reload_settings
+
+    reload_settings(as_json=json)
+
+
+@app.command()
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended.")] = False,
+    json: Json = False,
+) -> None:
+    """Check this machine and folder; each finding says what to type."""
+    from processes.cli.doctor import examine
+
+    examine(fix=fix, as_json=json)
+
+
+@app.command()
+def config(
+    profile: Profile = "",
+    config: ConfigFile = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="The JSON schema of all settings.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show the settings that a profile comes to, checked, without starting anything."""
+    from processes.cli.settings import show_config
+
+    show_config(profile, config, schema=schema, as_json=json)
+
+
+@app.command()
+def ingest(
+    files: Annotated[list[Path], typer.Argument(help="Recorded frames; several are one stream.")],
+    venue: Annotated[str, typer.Option(help="Whose frames they are.")],
+    out: Annotated[Path, typer.Option(help="Folder for the lake that is made of them.")],
+    json: Json = False,
+) -> None:
+    """Bring recorded frames through the real decoder, book, tape and lake."""
+    from processes.cli.ingest import ingest_files
+
+    ingest_files(files, venue, out, as_json=json)
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Which; all if none is given.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Short runs: a smoke test.")] = False,
+    json: Json = False,
+) -> None:
+    """Measure this machine: decoding, latency, rings, features, lake, beside their peers."""
+    from processes.cli.bench import run_benchmarks
+
+    run_benchmarks(names or [], quick=quick, as_json=json)
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Show the version of this program and of what it stands on."""
+    from processes.cli.settings import show_version
+
+    show_version(as_json=json)
+
+
+def main() -> None:
+    """Run a command; every fault on purpose becomes one sentence and its exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        complain(str(error))
+        sys.exit(EXIT_CONFIG)
+    except NotRunningError as error:
+        complain(str(error))
+        sys.exit(EXIT_NOT_RUNNING)
+    except (DataControllerError, SharedMemoryError) as error:
+        complain(str(error))
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

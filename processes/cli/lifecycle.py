@@ -1,0 +1,203 @@
+"""start, stop, restart, reload."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from config.loader import DEFAULT_PROFILE, ROOT, load
+from processes.cli.instance import ask, find_paths, running_paths
+from processes.cli.instance import status as read_status
+from processes.cli.screen import colour, complain, say, say_json
+from processes.cli.status import process_table
+from processes.clock import Clock, measure_offset_ns, monotonic_s, nap
+from processes.places import REGISTRY, SOCKET_SUFFIXES, Paths, is_locked, lock, resolve
+from schemas.errors import ConfigError, NotRunningError, OperatorError
+from schemas.messages import Status
+from schemas.registry import Registry
+from shm.errors import SharedMemoryError
+
+POLL_S = 0.05
+NEXT_STEPS = """
+  ./scripts/dcctl top                 watch it live
+  ./scripts/dcctl tap decisions       every decision and why
+  ./scripts/dcctl logs -f             what happens
+  ./scripts/dcctl kill                stop all orders, close positions
+  ./scripts/dcctl stop                end it"""
+
+
+def start_foreground(profile: str, file: Path | None) -> None:
+    """Be the supervisor, until a signal."""
+    from processes.logs import TO_STDOUT
+    from processes.supervisor.main import supervise
+
+    os.environ[TO_STDOUT] = "1"
+    supervise(profile or DEFAULT_PROFILE, file)
+
+
+def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
+    """Start a supervisor of its own session, and wait until all is ready.
+
+    Raises:
+        ConfigError: bad settings, nothing started. OperatorError: it cannot start, or is not ready.
+    """
+    settings = load(profile, file=file)
+    paths = resolve(settings, ROOT)
+    if is_locked(paths.run):
+        raise OperatorError("Data Controller runs here already: dcctl status, or dcctl stop")
+    arguments = [settings.profile, *([str(file.resolve())] if file is not None else [])]
+    errors = paths.logs / "supervisor.err"
+    with errors.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "processes.supervisor.main", *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    status = _wait_ready(process, paths, timeout_s, errors)
+    say(process_table(status))
+    say()
+    if status.state == "running":
+        say(f"{colour('running', 'green')}: profile {status.profile}, {status.mode} orders, "
+            f"health and metrics at {status.endpoints['http']}")  # fmt: skip
+        if status.kill_switch.level != "none":
+            say(f"the kill switch is on ({status.kill_switch.level}): dcctl arm")
+        say(NEXT_STEPS)
+        return
+    waiting = [p for p in status.processes if p.state != "ready"]
+    for one in waiting:
+        complain(f"{one.name} is {one.state}: {one.detail or 'see dcctl logs ' + one.name}")
+    raise OperatorError(f"not ready after {timeout_s:g} s; it goes on trying: dcctl status")
+
+
+def _wait_ready(
+    process: subprocess.Popen[bytes], paths: Paths, timeout_s: float, errors: Path
+) -> Status:
+    deadline_s = monotonic_s() + timeout_s
+    status: Status | None = None
+    told = ""
+    while monotonic_s() < deadline_s:
+        code = process.poll()
+        if code is not None:
+            text = errors.read_text(errors="replace").strip()
+            raise (ConfigError if code == 78 else OperatorError)(
+                text or f"the supervisor ended with code {code}; see logs/supervisor.jsonl"
+            )
+        try:
+            status = read_status(paths.run, timeout_s=1.0)
+        except NotRunningError:
+            nap(POLL_S)
+            continue
+        except OperatorError:
+            continue
+        if status.state == "running":
+            return status
+        if any(p.state == "failed" for p in status.processes):
+            return status
+        told = _tell_progress(status, told)
+        nap(POLL_S)
+    if status is None:
+        raise OperatorError(f"the supervisor did not answer in {timeout_s:g} s; see dcctl logs")
+    return status
+
+
+def _tell_progress(status: Status, told: str) -> str:
+    """On a terminal, one line that says what is being waited for."""
+    waiting = ", ".join(p.name for p in status.processes if p.state != "ready")
+    if waiting != told and sys.stderr.isatty():
+        sys.stderr.write(f"\x1b[2K\rstarting: waiting for {waiting}\r")
+        sys.stderr.flush()
+    return waiting
+
+
+def stop(timeout_s: float) -> None:
+    """Ask the supervisor to stop, wait for its end, and look for what is left."""
+    paths = find_paths()
+    if not is_locked(paths.run):
+        _clear_leftovers(paths)
+        return
+    registry = msgspec.json.decode((paths.run / REGISTRY).read_bytes(), type=Registry)
+    answer = ask("stop")
+    deadline_s = monotonic_s() + timeout_s
+    while is_locked(paths.run):
+        if monotonic_s() > deadline_s:
+            raise OperatorError(f"still stopping after {timeout_s:g} s; see dcctl logs supervisor")
+        nap(POLL_S)
+    left = _what_is_left(registry, paths, answer["pids"])
+    if left:
+        raise OperatorError(f"stopped, but this is left: {', '.join(left)}; dcctl doctor --fix")
+    say("stopped: no process, no shared memory, no socket is left")
+
+
+def _what_is_left(registry: Registry, paths: Paths, pids: list[int]) -> list[str]:
+    from shm.segment import Segment
+
+    left = [f"process {pid}" for pid in pids if _lives(pid)]
+    for entry in registry.segments:
+        try:
+            Segment.attach(entry.name, writable=False).close()
+        except SharedMemoryError:
+            continue
+        left.append(f"shared memory /{entry.name}")
+    left += [str(path) for path in paths.run.iterdir() if path.suffix in SOCKET_SUFFIXES]
+    return left
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _clear_leftovers(paths: Paths) -> None:
+    from processes.logs import open_log
+    from processes.supervisor.memory import remove_leftovers
+    from schemas.settings import LogSettings
+
+    held = lock(paths.run)
+    log = open_log(paths.logs, "dcctl", LogSettings(), Clock(measure_offset_ns()).now_ns)
+    found = remove_leftovers(paths.run, paths.data, log)
+    held.close()
+    if not found:
+        raise NotRunningError("Data Controller is not running here")
+    say(f"nothing was running; removed what a killed supervisor had left ({len(found)} things)")
+
+
+def restart(names: list[str]) -> None:
+    """Restart children and wait until they are ready again."""
+    wanted = ask("restart", {"processes": names})
+    before = {p.name: p.restarts for p in read_status().processes}
+    deadline_s = monotonic_s() + 120.0
+    while True:
+        nap(POLL_S)
+        by_name = {p.name: p for p in read_status().processes}
+        mine = [by_name[name] for name in wanted]
+        if all(p.state == "ready" and p.uptime_s < 120 for p in mine) and before:
+            break
+        if monotonic_s() > deadline_s:
+            late = ", ".join(p.name for p in mine if p.state != "ready")
+            raise OperatorError(f"not ready again: {late}; see dcctl logs")
+    say(f"restarted: {', '.join(wanted)}")
+
+
+def reload(*, as_json: bool) -> None:
+    """Have the supervisor take the settings anew."""
+    running_paths()
+    answer = ask("reload")
+    if as_json:
+        say_json(answer)
+        return
+    if not answer["changed"]:
+        say("nothing has changed")
+        return
+    for key, (old, new) in answer["changed"].items():
+        say(f"{key}: {old} → {new}")
+    restarted = answer["restarted"]
+    say(f"in force; restarted: {', '.join(restarted)}" if restarted else "in force, live")

@@ -1,0 +1,114 @@
+"""Folders of an instance: where they are, who holds them, and what stands in the run folder.
+
+This is all that a command needs to find a running instance; it loads nothing heavy.
+"""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from schemas.errors import NotRunningError, OperatorError
+from schemas.registry import Registry
+from schemas.settings import Settings
+from shm.sockets import SOCKET_PATH_BYTES_MAX
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST_SOCKET = "/collector.bitfinex.bell"
+REGISTRY = "registry.json"
+CONFIG = "config.json"
+SOCKET_SUFFIXES = frozenset({".pub", ".ctl", ".bell"})
+
+
+class Paths(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the instance lives."""
+
+    run: Path
+    data: Path
+    logs: Path
+
+
+class Resolved(msgspec.Struct, frozen=True, kw_only=True):
+    """`run/config.json`: what all processes of the instance obey."""
+
+    generation: int
+    folders: dict[str, str]
+    settings: Settings
+
+
+def read_registry(run: Path) -> Registry:
+    """The registry of the instance that runs there.
+
+    Raises:
+        NotRunningError: none runs.
+    """
+    try:
+        return msgspec.json.decode((run / REGISTRY).read_bytes(), type=Registry)
+    except FileNotFoundError:
+        raise NotRunningError("Data Controller is not running here: dcctl start") from None
+
+
+def read_settings(run: Path) -> tuple[Settings, Paths, int]:
+    """The settings that the supervisor has put in force, the folders, and their generation."""
+    resolved = msgspec.json.decode((run / CONFIG).read_bytes(), type=Resolved)
+    folders = {name: Path(value) for name, value in resolved.folders.items()}
+    return resolved.settings, Paths(**folders), resolved.generation
+
+
+def resolve(settings: Settings, root: Path) -> Paths:
+    """The instance's folders as absolute paths; made if they are not there.
+
+    The run folder is `run` in the project, or a folder of the user's below the system's temporary
+    one where that path is too long for sockets.
+    """
+    wanted = settings.paths
+    run = root / (wanted.run or "run")
+    if len(str(run).encode()) + len(LONGEST_SOCKET) > SOCKET_PATH_BYTES_MAX and not wanted.run:
+        mark = hashlib.blake2b(str(root).encode(), digest_size=4).hexdigest()
+        run = Path(tempfile.gettempdir()) / f"dc-{os.getuid()}-{mark}"
+    paths = Paths(run=run, data=root / wanted.data, logs=root / wanted.logs)
+    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if run.stat().st_uid != os.getuid():
+        raise OperatorError(f"{run} belongs to somebody else; set paths.run to a folder of yours")
+    run.chmod(0o700)
+    for folder in (paths.data / "state", paths.logs):
+        folder.mkdir(parents=True, exist_ok=True)
+    return paths
+
+
+def lock(run: Path) -> IO[str]:
+    """Hold the instance's lock for as long as the file is open.
+
+    Raises:
+        OperatorError: another supervisor holds it.
+    """
+    file = (run / "lock").open("a+", encoding="ascii")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read().strip()
+        file.close()
+        raise OperatorError(
+            f"Data Controller runs here already (process {owner}); dcctl status, or dcctl stop"
+        ) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file
+
+
+def is_locked(run: Path) -> bool:
+    """Whether a supervisor lives there."""
+    try:
+        with (run / "lock").open("r", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
