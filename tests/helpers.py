@@ -103,3 +103,16 @@ def python(*arguments: str, **options: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, *arguments], env=_environment(), cwd=ROOT, text=True, **pipes
     )
+
+
+class QuietLog:
+    """A log that keeps its lines and writes none."""
+
+    def __init__(self, lines: "list[tuple[str, str, dict]] | None" = None) -> None:
+        self.lines = [] if lines is None else lines
+
+    def bind(self, **_: object) -> "QuietLog":
+        return QuietLog(self.lines)
+
+    def __getattr__(self, level: str):
+        return lambda event, **more: self.lines.append((level, event, more))

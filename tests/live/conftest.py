@@ -1,0 +1,134 @@
+"""A whole instance in a folder of its own, driven by dcctl as a user would, and a clean end."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from schemas.messages import Status
+from shm.segment import instance_id
+from tests.helpers import ROOT, wait_until
+
+
+class Project:
+    """dcctl in a folder of its own. `settings` are environment overrides of the profile."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.run, self.data, self.logs = folder / "run", folder / "data", folder / "logs"
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DC__http__port": "0",
+            "DC__paths__run": str(self.run),
+            "DC__paths__data": str(self.data),
+            "DC__paths__logs": str(self.logs),
+        }
+        self.set(**settings)
+
+    def set(self, **settings: object) -> None:
+        """Settings such as `simulator__seed=3`, for commands from now on."""
+        for key, value in settings.items():
+            self.environment[f"DC__{key}"] = json.dumps(value)
+
+    def dcctl(self, *arguments: str, code: int = 0, deadline_s: float = 200) -> str:
+        """Run a command to its end; its standard output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "processes.cli", *arguments],
+            env=self.environment,
+            cwd=ROOT,
+            text=True,
+            capture_output=True,
+            timeout=deadline_s,
+            check=False,
+        )
+        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        return done.stdout if code == 0 else done.stderr
+
+    def json(self, *arguments: str, code: int = 0):
+        return json.loads(self.dcctl(*arguments, "--json", code=code))
+
+    def status(self) -> Status:
+        return msgspec.convert(self.json("status"), Status)
+
+    def pid(self, name: str) -> int:
+        return next(p.pid for p in self.status().processes if p.name == name)
+
+    def kill(self, name: str, number: int = signal.SIGKILL) -> int:
+        """Signal a child; its pid."""
+        pid = self.supervisor_pid() if name == "supervisor" else self.pid(name)
+        os.kill(pid, number)
+        return pid
+
+    def supervisor_pid(self) -> int:
+        return int((self.run / "lock").read_text())
+
+    def ring(self, name: str):
+        return next(ring for ring in self.status().rings if ring.name == name)
+
+    def wait_running(self, deadline_s: float = 60) -> None:
+        wait_until(lambda: self.status().state == "running", deadline_s, "running again")
+
+    def wait_slots(self, ring: str, more: int, deadline_s: float = 60) -> None:
+        goal = self.ring(ring).committed + more
+        wait_until(lambda: self.ring(ring).committed >= goal, deadline_s, f"{more} in {ring}")
+
+    def wait_back(self, name: str, old_pid: int, deadline_s: float = 60) -> None:
+        def back() -> bool:
+            mine = next(p for p in self.status().processes if p.name == name)
+            return mine.state == "ready" and mine.pid not in {0, old_pid}
+
+        wait_until(back, deadline_s, f"{name} is back")
+
+    def children(self) -> list[psutil.Process]:
+        """Every process whose command line names this instance's run folder."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if str(self.run) in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def assert_clean(self) -> None:
+        """No process, no segment, no socket."""
+        wait_until(lambda: not self.children(), 15, f"processes left: {self.children()}")
+        shm = Path("/dev/shm")
+        if shm.is_dir():
+            assert not list(shm.glob(f"dc.{instance_id(str(self.run))}.*"))
+        if self.run.exists():
+            left = {path.name for path in self.run.iterdir()} - {"lock"}
+            assert not left, left
+
+    def end(self) -> None:
+        """Whatever state it is in, end it and leave nothing."""
+        if self.run.exists():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(
+                    [sys.executable, "-m", "processes.cli", "stop"],
+                    env=self.environment, cwd=ROOT, capture_output=True, timeout=90, check=False,
+                )  # fmt: skip
+        for process in self.children():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+@pytest.fixture
+def project() -> Iterator[Project]:
+    """A project; after the test nothing of it is left anywhere."""
+    # Not tmp_path: socket paths must be short.
+    folder = Path(tempfile.mkdtemp(prefix="dct-"))
+    made = Project(folder)
+    yield made
+    made.end()
+    made.assert_clean()
+    shutil.rmtree(folder, ignore_errors=True)

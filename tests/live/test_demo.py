@@ -1,0 +1,313 @@
+"""The demo as its user meets it: dcctl from start to stop, every command, every exit code."""
+
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from schemas.features import COLUMN
+from tests.helpers import ROOT, wait_until
+from tests.live.conftest import Project
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_a_whole_day_in_a_minute(project):
+    text = project.dcctl("start")
+    for word in ("collector.bitfinex", "ready", "profile demo", "paper", "dcctl stop"):
+        assert word in text
+    status = project.status()
+    check_status(status)
+    check_http(status.endpoints["http"])
+    check_tap(project)
+    check_logs(project)
+    check_switch(project)
+    check_reload(project)
+    check_restart(project)
+    assert "runs here already" in project.dcctl("start", code=1)
+    wait_until(lambda: project.ring("decisions").committed > 60, 60)
+    stopped = project.dcctl("stop")
+    assert "no process, no shared memory, no socket is left" in stopped
+    project.assert_clean()
+    check_lake(project)
+    assert "not running" in project.dcctl("status", code=3)
+    assert "not running" in project.dcctl("stop", code=3)
+
+
+def check_status(status) -> None:
+    assert (status.state, status.profile, status.mode, status.rung) == (
+        "running", "demo", "paper", "mlx",
+    )  # fmt: skip
+    assert status.kill_switch.level == "none"
+    names = {"simulator", "storage", "execution", "inference", "features", "collector.bitfinex"}
+    assert {process.name for process in status.processes} == names
+    assert all(p.state == "ready" and p.pid > 0 and p.restarts == 0 for p in status.processes)
+    rings = {ring.name: ring for ring in status.rings}
+    assert set(rings) == {"tape.bitfinex", "features", "predictions", "decisions"}
+    readers = {name: {reader.name for reader in ring.readers} for name, ring in rings.items()}
+    assert {"features", "storage"} <= readers["tape.bitfinex"]
+    assert {"inference", "storage"} <= readers["features"]
+    assert {"execution", "storage"} <= readers["predictions"]
+    assert {"storage"} <= readers["decisions"]
+    assert "recv_to_decision" in status.latency_us
+
+
+def check_http(url: str) -> None:
+    code, body = get(f"{url}/healthz")
+    health = json.loads(body)
+    assert code == 200
+    assert health["overall"] == "healthy"
+    assert set(health) == {"overall", "components", "timestamp"}
+    assert health["components"]["collector.bitfinex"]["healthy"]
+    wait_until(lambda: "prediction_latency_seconds_bucket" in get(f"{url}/metrics")[1], 30)
+    _, text = get(f"{url}/metrics")
+    assert re.search(
+        r'data_controller_ingest_rate{channel="books",exchange="bitfinex"} [0-9.]+', text
+    )
+    assert "kill_switch_active 0.0" in text
+    assert 'data_controller_process_up{process="inference"} 1.0' in text
+    for line in text.splitlines():
+        assert re.match(
+            r"^(# (HELP|TYPE) |[a-zA-Z_:][a-zA-Z0-9_:]*(\{.*\})? [-+0-9.eE]+(inf)?$)", line
+        ), line
+    assert get(f"{url}/nothing")[0] == 404
+
+
+def check_tap(project: Project) -> None:
+    for ring in ("tape.bitfinex", "features", "predictions", "decisions"):
+        lines = project.dcctl("tap", ring, "-n", "3", "--oldest", "--json").splitlines()
+        assert len(lines) == 3
+        assert json.loads(lines[0])["sequence"] == 1
+    row = json.loads(project.dcctl("tap", "features", "-n", "1", "-m", "instrument=0", "--json"))
+    assert set(COLUMN) <= set(row)
+    assert "there are" in project.dcctl("tap", "nothing", code=1)
+    assert "field=value" in project.dcctl("tap", "features", "-m", "x", code=1)
+
+
+def check_logs(project: Project) -> None:
+    assert "ready" in project.dcctl("logs", "features")
+    lines = project.dcctl("logs", "--json", "-n", "5").splitlines()
+    assert all({"time", "level", "process", "event"} <= set(json.loads(line)) for line in lines)
+    assert "no log of" in project.dcctl("logs", "nobody", code=1)
+    assert "no level" in project.dcctl("logs", "--level", "loud", code=1)
+
+
+def check_switch(project: Project) -> None:
+    told = project.json("kill", "--level", "pause", "--yes")
+    assert told["acknowledged"]
+    assert told["level"] == "pause"
+    assert project.status().kill_switch.level == "pause"
+    assert project.status().kill_switch.latched_by == "dcctl kill"
+    health = get(f"{project.status().endpoints['http']}/healthz")
+    assert health[0] == 503
+    assert "no level" in project.dcctl("kill", "--level", "gently", "--yes", code=1)
+    assert project.json("arm", "--yes") == {"level_before": "pause", "level": "none"}
+    assert project.status().kill_switch.level == "none"
+
+
+def check_reload(project: Project) -> None:
+    assert "nothing has changed" in project.dcctl("reload")
+
+
+def check_restart(project: Project) -> None:
+    before = {p.name: p.pid for p in project.status().processes}
+    assert "restarted: features" in project.dcctl("restart", "features")
+    after = {p.name: p.pid for p in project.status().processes}
+    assert {name for name in before if before[name] != after[name]} == {"features"}
+    assert "no process nobody" in project.dcctl("restart", "nobody", code=1)
+
+
+def check_lake(project: Project) -> None:
+    names = {
+        str(p.relative_to(project.data / "lake").parts[0:3])
+        for p in (project.data / "lake").rglob("*.arrow")
+    }
+    assert "('bitfinex', 'websocket', 'books')" in names
+    assert any("decisions" in name for name in names)
+    assert not list((project.data / "lake").rglob("*.part"))
+    assert not list((project.data / "journal").rglob("*.slots"))
+
+
+def test_reload_changes_what_it_may_and_refuses_the_rest(project):
+    extra = project.folder / "mine.yml"
+    extra.write_text("risk: {max_spread_bps: 7}\n")
+    project.dcctl("start", "--config", str(extra))
+    before = {p.name: p.pid for p in project.status().processes}
+    extra.write_text("risk: {max_spread_bps: 8}\n")
+    assert project.json("reload")["changed"] == {"risk.max_spread_bps": [7.0, 8.0]}
+    wait_until(lambda: "settings taken" in project.dcctl("logs", "execution"), 10)
+    extra.write_text("risk: {max_spread_bps: 8}\nfeatures: {stale_after_s: 5}\n")
+    told = project.json("reload")
+    assert told["restarted"] == ["features"]
+    project.wait_running()
+    extra.write_text("rings: {tape: 1024}\n")
+    assert "can only change with a stop and start" in project.dcctl("reload", code=1)
+    extra.write_text("risk: {max_spread_bps: -1}\n")
+    assert "nothing was changed: risk.max_spread_bps = -1" in project.dcctl("reload", code=1)
+    extra.write_text("risk: {max_spread_bps: 9}\nfeatures: {stale_after_s: 5}\n")
+    project.kill("supervisor", 1)  # SIGHUP
+    wait_until(
+        lambda: '"generation":4' in (project.run / "config.json").read_text().replace(" ", ""), 10
+    )
+    after = {p.name: p.pid for p in project.status().processes}
+    assert {name for name in before if before[name] != after[name]} == {"features"}
+    project.dcctl("stop")
+
+
+def test_a_bad_configuration_starts_nothing(project):
+    project.set(http__port="abc")
+    text = project.dcctl("start", code=78)
+    assert "http.port" in text
+    assert "'abc'" in text
+    assert not list(project.run.iterdir()) if project.run.exists() else True
+    project.set(http__port=0)
+    assert "no such profile" in project.dcctl("start", "--profile", "nope", code=78)
+    assert "No such option" in project.dcctl("start", "--nonsense", code=2)
+    assert "http.prt" in project.dcctl(
+        "config", "--config", write(project, "http: {prt: 1}"), code=78
+    )
+
+
+def write(project: Project, text: str) -> str:
+    path = project.folder / "extra.yml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_taken_port_is_said_before_anything_starts(project):
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        project.set(http__port=taken.getsockname()[1])
+        assert "is taken by another program" in project.dcctl("start", code=1)
+    project.assert_clean()
+
+
+def test_foreground_logs_to_standard_output_and_ends_on_a_signal(project):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "processes.cli", "start", "--foreground"],
+        env=project.environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    wait_until(lambda: (project.run / "registry.json").exists(), 60)
+    project.wait_running(90)
+    process.terminate()
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert {"supervisor", "features", "collector.bitfinex"} <= {line["process"] for line in lines}
+    project.assert_clean()
+
+
+def test_a_switched_off_execution_decides_and_sends_nothing(project):
+    project.set(execution__enabled=False, strategy__min_expected_value_bps=-1000.0)
+    project.dcctl("start")
+    text = project.dcctl(
+        "tap", "decisions", "-m", "reason=execution_disabled", "-n", "1", deadline_s=120
+    )
+    assert "action=hold" in text
+    project.dcctl("stop")
+    import sqlite3
+
+    with sqlite3.connect(project.data / "ledger.sqlite") as db:
+        assert db.execute("SELECT count(*) FROM intents").fetchone() == (0,)
+    db.close()
+
+
+def test_tools_that_need_no_instance(project):
+    versions = project.json("version")
+    assert versions["data-controller"]
+    assert versions["mlx"] != "absent"
+    settings = project.json("config")
+    assert settings["profile"] == "demo"
+    schema = project.json("config", "--schema")
+    assert "Settings" in json.dumps(schema)
+    assert "risk.max_daily_loss" in project.dcctl("config")
+    findings = project.json("doctor")
+    assert all(finding["well"] for finding in findings), findings
+    help_text = project.dcctl("--help")
+    for command in (
+        "start", "stop", "restart", "status", "logs", "top", "tap", "kill", "arm", "reload",
+        "doctor", "config", "ingest", "bench", "version",
+    ):  # fmt: skip
+        assert re.search(rf"^\s+{command}\b", help_text, re.MULTILINE), command
+        project.dcctl(command, "--help")
+
+
+def test_ingest_of_every_recording(project, recordings):
+    folder = recordings / "bitfinex"
+    golden = json.loads((folder / "golden_states_seqall_2021_part1.json").read_text())
+    for path in sorted(folder.glob("ws_*.jsonl")):
+        if not re.match(r"ws_(seqall|book_|reconnect_boundary|frames_2026)", path.name):
+            continue
+        out = project.folder / path.stem
+        told = project.json("ingest", "--venue", "bitfinex", str(path), "--out", str(out))
+        assert told["errors"] == [], path.name
+        assert told["sequence"]["gaps"] == 0
+        assert told["checksums"]["failed"] == 0
+        assert told["deletes_of_nothing"] == 0
+        assert sum(told["events"].values()) == told["lake_rows"]
+        if "seqall" in path.name:
+            assert told["sequence"] == {"first": 1, "last": golden["last_seq"], "gaps": 0}
+            assert told["unknown_frames"] == 0
+            for symbol, wanted in golden["books"].items():
+                assert told["books"][symbol]["bids"][0] == wanted["best_bid"]
+                assert told["books"][symbol]["asks"][0] == wanted["best_ask"]
+        if "r0" in path.name:
+            assert len(told["raw_books"]["tBTCUSD"]["bids"][0]) == 3
+    assert "holds a lake already" in project.dcctl(
+        "ingest", "--venue", "bitfinex", str(path), "--out", str(out), code=1
+    )
+    assert "is no file" in project.dcctl(
+        "ingest", "--venue", "bitfinex", "/nowhere", "--out", str(Path(out) / "x"), code=1
+    )
+
+
+def test_ingest_counts_what_it_cannot_use_and_goes_on(project):
+    lines = [
+        '{"t":1.5,"frame":{"event":"info","version":2}}',
+        '{"t":1.6,"frame":{"event":"conf","status":"OK","flags":65536}}',
+        '{"t":1.7,"frame":{"event":"subscribed","channel":"book","chanId":5,"symbol":"tBTCUSD",'
+        '"prec":"P0","freq":"F0","len":"25"}}',
+        '{"t":1.8,"frame":[5,[[100,1,2],[101,1,-3]],1]}',
+        "garbage",
+        '{"t":1.9,"frame":[5,[100,"x",2],2]}',
+        '{"t":2.0,"frame":[5,[99,1,1e-8],5]}',
+        '{"t":2.1,"frame":[5,"cs",123,6]}',
+        '{"t":2.2,"frame":[77,"hb",7]}',
+        '{"dir":"tx","t":2.2,"frame":{"event":"ping"}}',
+    ]
+    path = project.folder / "frames.jsonl"
+    path.write_text("\n".join(lines))
+    out = project.folder / "out"
+    told = project.json("ingest", "--venue", "bitfinex", str(path), "--out", str(out))
+    assert told["frames"] == 9
+    assert told["errors_total"] == 2
+    assert told["sequence"] == {"first": 1, "last": 7, "gaps": 1}
+    assert told["checksums"] == {"verified": 0, "failed": 1}
+    assert told["unknown_frames"] == 1
+    assert told["books"]["tBTCUSD"] == {
+        "bids": [["100", "2"], ["99", "1e-8"]],
+        "asks": [["101", "-3"]],
+    }
+    text = project.dcctl(
+        "ingest", "--venue", "bitfinex", str(path), "--out", str(project.folder / "out2")
+    )
+    assert "1 gaps" in text
+    assert "no venue" in project.dcctl(
+        "ingest", "--venue", "nope", str(path), "--out", str(project.folder / "o3"), code=1
+    )
