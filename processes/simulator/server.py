@@ -59,6 +59,8 @@ class Exchange:
         self._due = self._plan_faults()
         self.histories: dict[str, History] = {}
         self._flows: list[Flow] = []
+        if sent_log is not None:
+            self._log({"start": self._start_ns})
         first_trade = self._start_ns // 10**6
         for symbol in settings.symbols:
             market, ticks = make_market(symbol, first_trade)

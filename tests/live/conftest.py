@@ -15,6 +15,7 @@ import msgspec
 import psutil
 import pytest
 
+from processes.bus import request
 from schemas.messages import Status
 from shm.segment import instance_id
 from tests.helpers import ROOT, wait_until
@@ -59,7 +60,8 @@ class Project:
         return json.loads(self.dcctl(*arguments, "--json", code=code))
 
     def status(self) -> Status:
-        return msgspec.convert(self.json("status"), Status)
+        """What dcctl status asks for, without the start of a process."""
+        return msgspec.convert(request(self.run, "supervisor", "status", timeout_s=20), Status)
 
     def pid(self, name: str) -> int:
         return next(p.pid for p in self.status().processes if p.name == name)

@@ -8,9 +8,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from schemas.features import COLUMN
+from schemas.messages import Status
 from tests.helpers import ROOT, wait_until
 from tests.live.conftest import Project
 
@@ -29,7 +31,7 @@ def test_a_whole_day_in_a_minute(project):
     text = project.dcctl("start")
     for word in ("collector.bitfinex", "ready", "profile demo", "paper", "dcctl stop"):
         assert word in text
-    status = project.status()
+    status = msgspec.convert(project.json("status"), Status)
     check_status(status)
     check_http(status.endpoints["http"])
     check_tap(project)
@@ -201,9 +203,13 @@ def test_a_taken_port_is_said_before_anything_starts(project):
 def test_foreground_logs_to_standard_output_and_ends_on_a_signal(project):
     process = subprocess.Popen(
         [sys.executable, "-m", "processes.cli", "start", "--foreground"],
-        env=project.environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    wait_until(lambda: (project.run / "registry.json").exists(), 60)
+        env=project.environment,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_until((project.run / "registry.json").exists, 60)
     project.wait_running(90)
     process.terminate()
     out, err = process.communicate(timeout=60)
