@@ -1,9 +1,12 @@
 """Received → decision: every tape event charged to the first decision whose cut covers it.
 
 All processes of a real instance on this machine, a real loopback WebSocket, trigger interval 0, the
-network on MLX, at 10,000 events a second.
+network on MLX. Two loads: paced, one frame a send; and saturated, 64 KB of frames a send, as fast
+as the collector reads.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -110,8 +113,89 @@ def measure(doorbell: str, rate: float, seconds: float) -> dict[str, Any]:
         load.close()
 
 
+@contextlib.contextmanager
+def _paused(instance: Instance, names: list[str]) -> Iterator[None]:
+    """Stand processes of the instance still: what the others do without them."""
+    import psutil
+
+    processes = [
+        psutil.Process(child.pid) for child in instance.status().processes if child.name in names
+    ]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def measure_saturated(doorbell: str, frames: int, *, storage: bool) -> dict[str, Any]:
+    """Collector, features and inference (and storage) under all that one connection can bring.
+
+    Execution stands still. Events a second are counted from the first socket read to the moment
+    when the last event is in a feature row: what the slowest of the stages keeps up with.
+    """
+    load = Load()
+    wanted = {**settings(load.port, doorbell), "rings": {
+        "tape": 1 << 21, "features": 1 << 18, "predictions": 1 << 18, "decisions": 1 << 16,
+    }}  # fmt: skip
+    assert frames < 1 << 21
+    try:
+        with running_instance(**wanted) as instance:
+            nap(2.0)
+            with _paused(instance, ["execution"] if storage else ["execution", "storage"]):
+                load.begin(f"burst {frames}")
+                load.finish()
+                _wait_counted(instance)
+                return _saturated_figures(instance, frames, storage=storage)
+    finally:
+        load.close()
+
+
+def _wait_counted(instance: Instance) -> None:
+    """Until features and inference have read all there is."""
+    end_s = monotonic_s() + 60.0
+    while monotonic_s() < end_s:
+        nap(0.3)
+        readers = [r for ring in instance.status().rings for r in ring.readers]
+        if all(r.lag == 0 for r in readers if r.name in {"features", "inference"}):
+            return
+
+
+def _saturated_figures(instance: Instance, frames: int, *, storage: bool) -> dict[str, Any]:
+    events = instance.slots("tape.bitfinex")
+    events = events[
+        (events["kind"] == tape.Kind.BOOK_LEVEL) & (events["flags"] & int(tape.Flag.SNAPSHOT) == 0)
+    ]
+    rows = instance.slots("features")
+    began_ns, ended_ns = int(events["recv_ns"][0]), int(events["recv_ns"][-1])
+    counted_ns = int(rows["made_ns"][rows["tape_position_0"] >= events["sequence"][-1]][0])
+    watched = {"features", "inference"} | ({"storage"} if storage else set())
+    lost = sum(
+        r.lost for ring in instance.status().rings for r in ring.readers if r.name in watched
+    )
+    assert len(events) == frames, (len(events), frames)
+    collected_s, counted_s = (ended_ns - began_ns) / 1e9, (counted_ns - began_ns) / 1e9
+    waits = charges_ns(instance)["prediction"]
+    return {
+        "events": frames,
+        "events_per_s": round(frames / counted_s),
+        "collected_per_s": round(frames / collected_s),
+        "predictions": len(instance.slots("predictions")),
+        "lost": lost,
+        "torn": 0,  # a torn slot raises in its reader, and the instance would not have drained
+        "prediction_p50_us": round(float(np.percentile(waits, 50)) / 1e3, 1),
+        "prediction_p99_us": round(float(np.percentile(waits, 99)) / 1e3, 1),
+    }
+
+
 if __name__ == "__main__":
     import json
     import sys
 
-    print(json.dumps(measure(sys.argv[1], float(sys.argv[2]), float(sys.argv[3])), indent=1))
+    if sys.argv[1] == "saturated":
+        found = measure_saturated(sys.argv[2], int(sys.argv[3]), storage=sys.argv[4] == "storage")
+    else:
+        found = measure(sys.argv[1], float(sys.argv[2]), float(sys.argv[3]))
+    print(json.dumps(found, indent=1))

@@ -1,8 +1,7 @@
 """The error tree.
 
     DataControllerError
-    ├── ConfigError            a setting is wrong: says which key, what it is, what it may be (exit
-    78)
+    ├── ConfigError            a setting is wrong: says which key, and what it may be (exit 78)
     ├── OperatorError          a command cannot be done now: one sentence and what to type (exit 1)
     │   └── NotRunningError    it needs a running instance and there is none (exit 3)
     ├── FeedError              market data could not be used

@@ -221,7 +221,7 @@ def version(json: Json = False) -> None:
 def main() -> None:
     """Run a command; every fault on purpose becomes one sentence and its exit code."""
     try:
-        app()
+        app(prog_name="dcctl")
     except ConfigError as error:
         complain(str(error))
         sys.exit(EXIT_CONFIG)

@@ -72,6 +72,8 @@ def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
     waiting = [p for p in status.processes if p.state != "ready"]
     for one in waiting:
         complain(f"{one.name} is {one.state}: {one.detail or 'see dcctl logs ' + one.name}")
+    if any(one.state == "failed" for one in waiting):
+        raise OperatorError("it is not ready; dcctl logs says why, dcctl stop ends what runs")
     raise OperatorError(f"not ready after {timeout_s:g} s; it goes on trying: dcctl status")
 
 

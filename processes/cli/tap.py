@@ -71,12 +71,12 @@ def _condition(text: str) -> tuple[str, str]:
 
 
 def _line(record: dict[str, Any]) -> str:
+    """What the record says; what is empty or zero is left to --json."""
     parts = []
     for name, value in record.items():
-        if isinstance(value, float):
-            parts.append(f"{name}={value:.6g}")
-        elif value not in ("", None, [], {}):
-            parts.append(f"{name}={value}")
+        if value in ("", None, 0, [], {}):
+            continue
+        parts.append(f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value}")
     return "  ".join(parts)
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from config.loader import ROOT, differences, effect_of, load
 from processes.bus import Bus
-from processes.clock import Clock, measure_offset_ns
+from processes.clock import Clock, measure_offset_ns, monotonic_s, utc_text
 from processes.files import write_whole
 from processes.killswitch import pull
 from processes.latch import read_latch
@@ -27,6 +27,7 @@ from processes.rings import enabled_venues
 from processes.supervisor.child import Child, ChildSpec, State
 from processes.supervisor.http import Endpoint
 from processes.supervisor.memory import open_memory
+from processes.supervisor.shutdown import Shutdown
 from processes.supervisor.status import Observer
 from processes.supervisor.tables import Allotment, tables_path
 from schemas.control import Mode, Word
@@ -99,6 +100,7 @@ class Supervisor:
         self._bus = Bus(paths.run, NAME)
         self._endpoint.begin(self._observer, self._children)
         self._observer.endpoints["http"] = self._endpoint.url
+        self._shutdown = Shutdown(2 * settings.execution.timer_s + 0.5)
         self._keep_session()
         for name in ("status", "stop", "restart", "reload", "kill", "ping"):
             self._bus.on_command(name, getattr(self, f"_on_{name}"))
@@ -191,6 +193,17 @@ class Supervisor:
                 )
                 self._bus.publish(state)
         self._observer.sample()
+        self._look_at_switch()
+
+    def _look_at_switch(self) -> None:
+        """The kill switch's level `shutdown` ends the instance, once nothing is open."""
+        control = self._memory.control
+        reason = self._shutdown.due(
+            control.get(Word.KILL_LEVEL), control.get(Word.KILL_ACKNOWLEDGED),
+            self._observer.still_open(), monotonic_s(),
+        )  # fmt: skip
+        if reason is not None:
+            self._stop(reason)
 
     def _stop(self, reason: str) -> None:
         self._stop_reason = self._stop_reason or reason
@@ -306,6 +319,20 @@ def with_ports(settings: Settings, running: Settings | None = None) -> Settings:
     )
 
 
+def refuse_shut_down(data: Path) -> None:
+    """An instance that the kill switch has shut down stays so until somebody arms it.
+
+    Raises:
+        OperatorError: it is shut down.
+    """
+    latch = read_latch(data)
+    if latch.level >= KillLevel.SHUTDOWN:
+        raise OperatorError(
+            f"the kill switch stands at shutdown (by {latch.by}, {utc_text(latch.since_ns)}): "
+            "dcctl arm releases it, then start again"
+        )
+
+
 def supervise(profile: str, file: Path | None) -> None:
     """Start an instance in this process and live with it to its end.
 
@@ -314,6 +341,7 @@ def supervise(profile: str, file: Path | None) -> None:
     """
     settings = with_ports(load(profile, file=file))
     paths = resolve(settings, ROOT)
+    refuse_shut_down(paths.data)
     held = lock(paths.run)
     Supervisor(settings, paths, file, held).run()
 

@@ -93,6 +93,15 @@ class Observer:
             return None
         return self._memory.counters.values(child.row)
 
+    def still_open(self) -> int | None:
+        """Orders and positions that execution says are open; None while it is not alive."""
+        for child in self._children:
+            if child.spec.name == "execution":
+                values = self.values(child)
+                places = ("open_orders", "open_positions")
+                return None if values is None else sum(values[metrics.place(p)] for p in places)
+        return None
+
     def status(self) -> Status:
         """All of it."""
         control = self._memory.control

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from processes.bus import request
+from processes.places import is_locked
 from schemas.messages import Status
 from shm.segment import instance_id
 from tests.helpers import ROOT, wait_until
@@ -53,8 +54,21 @@ class Project:
             timeout=deadline_s,
             check=False,
         )
-        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        if done.returncode != code:
+            print(done.stdout, done.stderr, self.troubles(), sep="\n")
+        assert done.returncode == code, (arguments, done.returncode)
         return done.stdout if code == 0 else done.stderr
+
+    def troubles(self) -> str:
+        """What the logs and the processes' standard errors say of faults."""
+        lines = []
+        for path in sorted(self.logs.glob("*")):
+            text = path.read_text(errors="replace").splitlines()
+            wanted = text if path.suffix == ".err" else [
+                line for line in text if '"level": "info"' not in line
+            ]  # fmt: skip
+            lines += [f"{path.name}: {line}" for line in wanted[-12:]]
+        return "\n".join(lines)
 
     def json(self, *arguments: str, code: int = 0):
         return json.loads(self.dcctl(*arguments, "--json", code=code))
@@ -103,6 +117,7 @@ class Project:
 
     def assert_clean(self) -> None:
         """No process, no segment, no socket."""
+        wait_until(lambda: not is_locked(self.run), 30, "the supervisor ends")
         wait_until(lambda: not self.children(), 15, f"processes left: {self.children()}")
         shm = Path("/dev/shm")
         if shm.is_dir():

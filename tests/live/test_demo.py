@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from processes.execution.ledger import Ledger
+from processes.places import is_locked
 from schemas.features import COLUMN
 from schemas.messages import Status
 from tests.helpers import ROOT, wait_until
@@ -198,6 +200,37 @@ def test_a_taken_port_is_said_before_anything_starts(project):
         project.set(http__port=taken.getsockname()[1])
         assert "is taken by another program" in project.dcctl("start", code=1)
     project.assert_clean()
+
+
+def test_the_switch_at_shutdown_closes_everything_and_ends_the_instance(project):
+    project.set(
+        strategy__enter_threshold=0.05,
+        strategy__min_expected_value_bps=-1000.0,
+        strategy__cooldown_s=0.0,
+    )
+    project.dcctl("start")
+    wait_until(lambda: held(project), 60, "a position")
+    assert project.json("kill", "--level", "shutdown", "--yes")["acknowledged"]
+    wait_until(lambda: not is_locked(project.run), 60, "the instance has ended")
+    project.assert_clean()
+    assert not held(project)
+    text = project.dcctl("start", code=1)
+    assert "stands at shutdown" in text
+    assert "dcctl arm" in text
+    project.assert_clean()
+    assert project.json("arm", "--yes")["level_before"] == "shutdown"
+    project.dcctl("start")
+
+
+def held(project: Project) -> bool:
+    """Whether the ledger's fills leave a position."""
+    path = project.data / "ledger.sqlite"
+    if not path.exists():
+        return False
+    ledger = Ledger(path, 0)
+    _, book = ledger.restore(0)
+    ledger.close()
+    return bool(book.held())
 
 
 def test_foreground_logs_to_standard_output_and_ends_on_a_signal(project):
