@@ -49,7 +49,6 @@ TABLE: tuple[Metric, ...] = (
     Metric("checksums_failed", "counter", "checksums", "book checksums that did not match"),
     Metric("reconnects", "counter", "connections", "connections opened after the first"),
     Metric("resyncs", "counter", "channels", "channels subscribed anew after a fault"),
-    Metric("stale_channels", "gauge", "channels", "channels silent for longer than they should be"),
     Metric("subscriptions", "gauge", "channels", "channels the venue has acknowledged"),
     Metric("subscriptions_wanted", "gauge", "channels", "channels the configuration asks for"),
     Metric("recv_to_tape", "histogram", "ns", "received to committed on the tape"),

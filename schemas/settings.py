@@ -130,7 +130,6 @@ class FeatureSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     trigger_interval_us: NotNegative = 1000
     stale_after_s: Seconds = 10.0
     """A book without an event for this long marks its rows stale."""
-    warm_s: NotNegative = 60
 
 
 class InferenceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
