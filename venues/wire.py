@@ -91,46 +91,48 @@ Notice = (
     Opened | Acknowledged | Ended | Refused | SequenceGap | ChannelBroken | BadFrame | ServerNotice
 )
 
-BATCH_BYTES = 1 << 20
+BATCH_BYTES = 5 << 20
+"""Room for the largest frame that is taken, 4 MiB, and a read behind it."""
 BATCH_FRAMES = 8192
 
 
 class FrameBatch:
-    """The frames of one socket read, one after another in memory that is used again and again."""
+    """The frames of one socket read: memory that is used again and again, and where each stands.
+
+    A socket reads into `memory` and fills the table itself; anybody else uses `add`.
+    """
 
     def __init__(self) -> None:
-        self._text = bytearray(BATCH_BYTES)
-        self._ends = np.zeros(BATCH_FRAMES, np.int64)
-        self._size = 0
+        # Not zeroed: pages that no frame reaches are never taken from the system.
+        text = np.empty(BATCH_BYTES, np.uint8)
+        self.memory = text.data
+        self.bounds = np.zeros((BATCH_FRAMES, 2), np.int64)
+        self.size = 0
+        """Bytes of all frames together."""
         self.count = 0
-        self.text_address = int(np.frombuffer(self._text, np.uint8).ctypes.data)
-        self.ends_address = int(self._ends.ctypes.data)
+        self.text_address = int(text.ctypes.data)
+        self.bounds_address = int(self.bounds.ctypes.data)
 
     def add(self, payload: bytes | memoryview) -> bool:
         """Copy one frame in. False if the batch is full: empty it first."""
-        begin = self._size
+        begin = self.size
         end = begin + len(payload)
         if end > BATCH_BYTES or self.count == BATCH_FRAMES:
             return False
-        self._text[begin:end] = payload
-        self._ends[self.count] = end
-        self._size = end
+        self.memory[begin:end] = payload
+        self.bounds[self.count] = begin, end
+        self.size = end
         self.count += 1
         return True
 
-    @property
-    def size(self) -> int:
-        """Bytes of all frames together."""
-        return self._size
-
     def frame(self, index: int) -> bytes:
         """One frame's bytes."""
-        begin = int(self._ends[index - 1]) if index else 0
-        return bytes(self._text[begin : int(self._ends[index])])
+        begin, end = self.bounds[index].tolist()
+        return bytes(self.memory[begin:end])
 
     def clear(self) -> None:
         """Forget all frames."""
-        self._size = 0
+        self.size = 0
         self.count = 0
 
 

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
-from picows import WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from processes.clock import monotonic_s
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.subscriptions import Desk
 from processes.collector.tape import Tape
+from processes.collector.websocket import WebSocket, WebSocketError, connect
 from processes.logs import Log
 from schemas.instruments import Channel
 from schemas.tape import Marker, MarkerReason
@@ -46,65 +46,6 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     subscribe_s: float
     silence_s: float
     stale_s: dict[Channel, float]
-
-
-class Listener(WSListener):
-    """Collects the frames of one socket read and hands them on together."""
-
-    def __init__(self, feed: Callable[[FrameBatch, int], None], now_ns: Callable[[], int]) -> None:
-        self.closed = asyncio.Event()
-        self.error: BaseException | None = None
-        self.heard_s = monotonic_s()
-        self._feed = feed
-        self._now_ns = now_ns
-        self._batch = FrameBatch()
-        self._recv_ns = 0
-        self._parts = bytearray()
-
-    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        """One frame; the last of a read sets the batch off."""
-        if self.error is not None:
-            return
-        batch = self._batch
-        if not batch.count:
-            self._recv_ns = self._now_ns()
-        if frame.msg_type == WSMsgType.TEXT and frame.fin:
-            payload = frame.get_payload_as_memoryview()
-            if not batch.add(payload):
-                self.flush(transport)
-                batch.add(payload)
-        else:
-            self._other_frame(transport, frame)
-        if frame.last_in_buffer:
-            self.flush(transport)
-
-    def _other_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type == WSMsgType.CLOSE:
-            transport.send_close(frame.get_close_code())
-            transport.disconnect()
-        elif frame.msg_type in {WSMsgType.TEXT, WSMsgType.CONTINUATION}:
-            self._parts += frame.get_payload_as_memoryview()
-            if frame.fin:
-                self._batch.add(bytes(self._parts))
-                self._parts.clear()
-
-    def flush(self, transport: WSTransport | None = None) -> None:
-        """Decode what has come."""
-        if not self._batch.count:
-            return
-        self.heard_s = monotonic_s()
-        try:
-            self._feed(self._batch, self._recv_ns)
-        except Exception as error:  # noqa: BLE001  (kept, and raised where the process can end)
-            self.error = error
-            if transport is not None:
-                transport.disconnect(graceful=False)
-        self._batch.clear()
-
-    def on_ws_disconnected(self, transport: WSTransport) -> None:
-        """The socket is gone."""
-        del transport
-        self.closed.set()
 
 
 class Session:
@@ -151,7 +92,7 @@ class Session:
         self._log = log.bind(connection=number)
         self._on_full = on_full
         self._on_change = on_change
-        self._transport: WSTransport | None = None
+        self._socket: WebSocket | None = None
         self._end_reason = MarkerReason.NONE
         self._paused = False
         self._stopping = False
@@ -161,18 +102,20 @@ class Session:
         while not self.is_stopping():
             await asyncio.sleep(self._limit.delay_s())
             try:
-                listener = await self._connect()
-            except (OSError, TimeoutError, WSError) as error:
+                socket = await self._connect()
+            except (OSError, TimeoutError, WebSocketError) as error:
                 self._tell(f"cannot connect to {self._venue.url}: {error or type(error).__name__}")
                 await asyncio.sleep(self._backoff.next_s())
                 continue
             began_s = monotonic_s()
             try:
-                await self._live(listener)
+                await self._live(socket)
             finally:
-                self._end(listener)
-            if listener.error is not None:
-                raise listener.error
+                self._end()
+            if isinstance(socket.error, WebSocketError):
+                self._tell(f"the venue breaks the protocol: {socket.error}")
+            elif socket.error is not None:
+                raise socket.error
             if self.is_stopping():
                 return
             if monotonic_s() - began_s > HEALTHY_S or self._end_reason == MarkerReason.SEQUENCE:
@@ -186,40 +129,37 @@ class Session:
     def stop(self) -> None:
         """The process ends in order: say so on the tape. A cancel alone may be lost in a wait."""
         self._stopping = True
-        if self._transport is not None:
+        if self._socket is not None:
             self._end_reason = MarkerReason.STOP
-            self._transport.disconnect(graceful=False)
+            self._socket.abort()
 
-    async def _connect(self) -> Listener:
+    async def _connect(self) -> WebSocket:
         self._end_reason = MarkerReason.CONNECTION_LOST
         epoch = self._next_epoch()
         self.codec.open(epoch, self._now_ns())
         self.desk.reset()
         self.has_data = self._paused = False
-        transport, listener = await ws_connect(
-            lambda: Listener(self._feed, self._now_ns),
-            self._venue.url,
-            max_frame_size=4 * 1024 * 1024,
-            read_buffer_init_size=256 * 1024,
+        return await connect(
+            self._venue.url, self._feed, self._now_ns, lambda socket: self._opened(socket, epoch)
         )
-        assert isinstance(listener, Listener)
-        self._transport = transport
+
+    def _opened(self, socket: WebSocket, epoch: int) -> None:
+        """The connection stands; nothing has been read from it yet."""
+        self._socket = socket
         self.connections += 1
         self.codec.mark(Marker.CONNECTED, MarkerReason.NONE)
         self.codec.flush()
         self._log.info("connected", url=self._venue.url, epoch=epoch)
         for request in self._venue.opening():
             self._send(request)
-        return listener
 
-    async def _live(self, listener: Listener) -> None:
+    async def _live(self, socket: WebSocket) -> None:
         """Watch an open connection until it ends."""
-        while not listener.closed.is_set():
-            listener.flush()
+        while not socket.closed.is_set():
             self._drive()
-            self._watch(listener)
+            self._watch(socket)
             try:
-                await asyncio.wait_for(listener.closed.wait(), WATCH_S)
+                await asyncio.wait_for(socket.closed.wait(), WATCH_S)
             except TimeoutError:
                 continue
 
@@ -229,9 +169,9 @@ class Session:
         for subscription in self.desk.due(monotonic_s()):
             self._send(self._venue.subscribe(subscription))
 
-    def _watch(self, listener: Listener) -> None:
+    def _watch(self, socket: WebSocket) -> None:
         now_s = monotonic_s()
-        if now_s - listener.heard_s > self._timeouts.silence_s:
+        if now_s - socket.heard_s > self._timeouts.silence_s:
             self._close(MarkerReason.SILENCE, f"silent for {self._timeouts.silence_s:g} s")
         elif self.desk.is_stuck(now_s):
             self._close(MarkerReason.SILENCE, "an unsubscription was never confirmed")
@@ -324,15 +264,14 @@ class Session:
         self._end_reason = reason
         self._log.warning("connection given up", reason=reason.name.lower(), text=text)
         self._tell(text)
-        if self._transport is not None:
-            self._transport.disconnect(graceful=False)
+        if self._socket is not None:
+            self._socket.abort()
 
-    def _end(self, listener: Listener) -> None:
-        listener.flush()
+    def _end(self) -> None:
         self.codec.interrupt(self._end_reason)
         self.codec.mark(Marker.DISCONNECTED, self._end_reason)
         self.codec.flush()
-        self._transport = None
+        self._socket = None
         self.has_data = False
         self.desk.reset()
         if self._end_reason == MarkerReason.CONNECTION_LOST:
@@ -340,8 +279,8 @@ class Session:
         self._log.info("disconnected", reason=self._end_reason.name.lower())
 
     def _send(self, text: str) -> None:
-        if self._transport is not None and not self._transport.is_disconnected:
-            self._transport.send(WSMsgType.TEXT, text.encode())
+        if self._socket is not None:
+            self._socket.send(text)
 
     def _tell(self, text: str) -> None:
         self.text = text

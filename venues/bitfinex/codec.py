@@ -158,6 +158,7 @@ class BitfinexCodec:
             "error": self._on_error,
         }
         self._bind()
+        kernel.compile_kernels()
 
     # ---- the connection's life
 
@@ -246,7 +247,7 @@ class BitfinexCodec:
         result = self._result
         while done < frames and not self.broken:
             stop = kernel.decode_frames(
-                self._address, batch.text_address, batch.ends_address, done, frames, recv_ns,
+                self._address, batch.text_address, batch.bounds_address, done, frames, recv_ns,
                 BLOCK_SLOTS,
             )  # fmt: skip
             if stop == kernel.DONE:

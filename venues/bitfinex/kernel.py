@@ -14,7 +14,7 @@ Frames (docs.bitfinex.com/docs/ws-general and ws-public):
 from typing import Any, Final
 
 import numpy as np
-from numba import carray, njit
+from numba import carray, njit, types
 
 from schemas.tape import SLOT, Flag, Kind, Marker, Side
 from venues.book import (
@@ -777,14 +777,15 @@ def _checksum_holds(
 
 @njit(cache=True, nogil=True)
 def decode_frames(
-    addresses: int, text_address: int, ends_address: int, first: int, frames: int, recv_ns: int,
+    addresses: int, text_address: int, bounds_address: int, first: int, frames: int, recv_ns: int,
     room: int,
 ) -> int:  # fmt: skip
     """Take frames `first` to `frames` of a batch; why it stopped.
 
     Args:
         addresses: of an int64 array of the A_* addresses.
-        text_address: the frames' bytes, one after another. ends_address: int64, where each ends.
+        text_address: the frames' bytes. bounds_address: (frames, 2) int64, where each begins and
+            ends.
         recv_ns: receive time of the batch. room: slots there are.
 
     Results in the R_* words: frames done (also the number of the frame it stopped before), slots
@@ -795,14 +796,14 @@ def decode_frames(
     state = carray(memory(context[A_STATE]), (STATE_WORDS,), np.int64)
     channels = carray(memory(context[A_CHANNELS]), (CHANNELS,), CHANNEL)
     tallies = carray(memory(context[A_TALLIES]), (TALLIES,), np.int64)
-    ends = carray(memory(ends_address), (frames,), np.int64)
-    text = carray(memory(text_address), (ends[frames - 1],), np.uint8)
+    bounds = carray(memory(bounds_address), (frames, 2), np.int64)
+    text = carray(memory(text_address), (bounds[frames - 1, 1],), np.uint8)
     used = result[R_SLOTS]
     stop = DONE
     frame = first
     while frame < frames:
-        at = ends[frame - 1] if frame > 0 else 0
-        end = ends[frame]
+        at = bounds[frame, 0]
+        end = bounds[frame, 1]
         stop = SLOW
         if at >= end or text[at] != OPEN:
             stop = EVENT
@@ -847,3 +848,24 @@ def decode_frames(
     result[R_SLOTS] = used
     result[R_STOP] = stop
     return stop
+
+
+def compile_kernels() -> None:
+    """Compile all that Python calls, so that no frame ever waits for it.
+
+    From nothing that takes some twenty seconds; a collector that did it with the first rare frame
+    would be taken for hung.
+    """
+    word, words = types.int64, types.int64[::1]
+    for function, arguments in ENTRY_POINTS.items():
+        function.compile(tuple(words if kind == "words" else word for kind in arguments))
+
+
+ENTRY_POINTS: dict[Any, tuple[str, ...]] = {
+    decode_frames: ("word",) * 7,
+    apply_rows: ("word",) * 6,
+    apply_parsed: ("word",) * 7,
+    channel_place_of: ("word",) * 2,
+    take_tail: ("words", "word", "word"),
+}
+"""What Python calls, and with what."""

@@ -362,3 +362,13 @@ def test_requests_are_answered_under_their_own_name():
         feed.codec.open(1, 1)
         feed.frames([json.dumps(answer)])
         assert feed.notices[0].subscription is subscription
+
+
+def test_nothing_is_compiled_while_frames_wait():
+    """A collector that compiles with its first rare frame would stand still for many seconds."""
+    before = {function: function.signatures for function in kernel.ENTRY_POINTS}
+    assert all(len(signatures) == 1 for signatures in before.values())
+    feed = Feed().frames([BOOK_ACK, TRADES_ACK, SNAPSHOT, "[7,[100,0,1]]", '[7,"hb"]'])
+    feed.frames(["[7,[123456789012345678901234567890.5,1,1]]", '[8,"te",[1,2,"x",4]]', "nonsense"])
+    feed.frames(['[8,"te",[401597393,1574694475039,0.005,7244.9]]', "[8,[[1,2,3,4],[5,6,7,8]]]"])
+    assert {function: function.signatures for function in kernel.ENTRY_POINTS} == before
