@@ -41,6 +41,20 @@ from schemas.settings import SupervisorSettings
 from shm.control import ControlBlock
 from shm.identity import pid_of
 
+THREAD_LIMITS: Final = (
+    "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+)  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    """What a child is started with.
+
+    One thread for linear algebra: our products are so small that handing half of one to another
+    thread takes several times as long as computing it.
+    """
+    threads = dict.fromkeys(THREAD_LIMITS, "1")
+    return {**threads, **os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
 
 class State(Enum):
     """What a child is doing."""
@@ -264,7 +278,7 @@ class Child:
             self._process = subprocess.Popen(
                 arguments,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=None if os.environ.get("DC_LOG_STDOUT") == "1" else errors,
                 stderr=errors,
