@@ -1,4 +1,4 @@
-"""Ways for events to go from one process to another: the project's ring and what it is held against.
+"""Ways for events from one process to another: the project's ring and what it is held against.
 
 A link is made by the sending process and handed to the receiving one when that is spawned. Each end
 opens what it needs of it.

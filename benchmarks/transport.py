@@ -1,10 +1,11 @@
 """Events from one process to another: the ring and its doorbells, against what else there is.
 
 Two processes, no pinning; the events and the work at both ends are the same for every transport
-(`benchmarks/events.py`). Throughput is one event at a time, as fast as it goes without loss; latency
-is from before the send until the event is unpacked, at 10,000 events a second paced by sleeping.
-Peers: `multiprocessing.Queue`, ZeroMQ PUSH/PULL, and Redis Streams over a Unix socket on a server of
-the benchmark's own that keeps nothing on disk (its best case; `benchmarks/peers/redis_streams.py`).
+(`benchmarks/events.py`). Throughput is one event at a time, as fast as it goes without loss;
+latency is from before the send until the event is unpacked, at 10,000 events a second paced by
+sleeping. Peers: `multiprocessing.Queue`, ZeroMQ PUSH/PULL, and Redis Streams over a Unix socket on
+a server of the benchmark's own that keeps nothing on disk (its best case;
+`benchmarks/peers/redis_streams.py`).
 """
 
 import contextlib
@@ -18,7 +19,6 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
