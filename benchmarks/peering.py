@@ -5,7 +5,9 @@ library, reads one command a line and answers one JSON object a line.
 """
 
 import contextlib
+import importlib.metadata
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +25,21 @@ INSTALL = (
     "python3 -m venv .venv-peers && "
     ".venv-peers/bin/python -m pip install -r benchmarks/requirements-peers.txt"
 )
+NAMED = frozenset({"ccxt", "cryptofeed", "hiredis", "orjson", "redis", "order-book", "order_book"})
+
+
+def peer_versions() -> dict[str, str]:
+    """What is installed beside us to compare with; empty without the environment."""
+    found = {}
+    for folder in (PYTHON.parent.parent / "lib").glob("python*/site-packages"):
+        for package in importlib.metadata.distributions(path=[str(folder)]):
+            if package.name in NAMED:
+                found[package.name] = package.version
+    server = shutil.which("redis-server")
+    if server is not None:
+        told = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
+        found["redis-server"] = told.stdout.partition(" v=")[2].partition(" ")[0]
+    return found
 
 
 class PeerAbsentError(DataControllerError):
@@ -50,7 +67,7 @@ class PeerProcess:
             text=True,
         )
         try:
-            self.versions: dict[str, str] = self._answer()
+            self._answer()  # "ready"
         except PeerAbsentError:
             self.close()
             raise

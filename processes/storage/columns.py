@@ -17,7 +17,7 @@ from schemas.features import CATALOGUE, MAX_TAPES, CutReason
 from schemas.instruments import Stream
 from schemas.lake import SCHEMAS, TICKER_COLUMNS, outputs_of
 from schemas.predictions import MODELS, Device, Rung
-from schemas.tape import Flag, Kind, Marker, MarkerReason, Side
+from schemas.tape import Flag, Kind, Marker, MarkerReason
 from schemas.trading import Action, KillLevel, Reason
 
 _SIDES: Final = pa.array(["none", "bid", "ask"])
@@ -57,7 +57,8 @@ class Rows:
 def pick(slots: np.ndarray, places: np.ndarray) -> np.ndarray:
     """`slots[places]`, as words: numpy copies structures a field at a time."""
     words = np.ascontiguousarray(slots).view(np.int64).reshape(len(slots), -1)
-    return words[places].view(slots.dtype).reshape(-1)
+    picked: np.ndarray = words[places].view(slots.dtype).reshape(-1)
+    return picked
 
 
 def _plain(column: np.ndarray) -> pa.Array:
@@ -114,7 +115,8 @@ def _common(slots: Rows, is_marker: np.ndarray) -> list[pa.Array]:
 
 def _signed(slots: Rows) -> np.ndarray:
     """Sizes with the venue's sign: positive for bids and buyers."""
-    return slots["size"] * _SIGNS[slots["side"]]
+    signed: np.ndarray = slots["size"] * _SIGNS[slots["side"]]
+    return signed
 
 
 def _has(slots: Rows, flag: Flag) -> np.ndarray:
