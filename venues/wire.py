@@ -99,36 +99,37 @@ BATCH_FRAMES = 8192
 class FrameBatch:
     """The frames of one socket read: memory that is used again and again, and where each stands.
 
-    A socket reads into `memory` and fills the table itself; anybody else uses `add`.
+    A socket reads into `memory` and fills the table of bounds itself; anybody else uses `add`.
     """
 
     def __init__(self) -> None:
         # Not zeroed: pages that no frame reaches are never taken from the system.
         text = np.empty(BATCH_BYTES, np.uint8)
+        bounds = np.zeros(2 * BATCH_FRAMES, np.int64)
         self.memory = text.data
-        self.bounds = np.zeros((BATCH_FRAMES, 2), np.int64)
         self.size = 0
         """Bytes of all frames together."""
         self.count = 0
         self.text_address = int(text.ctypes.data)
-        self.bounds_address = int(self.bounds.ctypes.data)
+        self.bounds_address = int(bounds.ctypes.data)
+        # A memoryview stores one number in half the time that numpy takes.
+        self._bounds = bounds.data
 
     def add(self, payload: bytes | memoryview) -> bool:
         """Copy one frame in. False if the batch is full: empty it first."""
-        begin = self.size
+        begin, count = self.size, self.count
         end = begin + len(payload)
-        if end > BATCH_BYTES or self.count == BATCH_FRAMES:
+        if end > BATCH_BYTES or count == BATCH_FRAMES:
             return False
         self.memory[begin:end] = payload
-        self.bounds[self.count] = begin, end
-        self.size = end
-        self.count += 1
+        self._bounds[2 * count] = begin
+        self._bounds[2 * count + 1] = self.size = end
+        self.count = count + 1
         return True
 
     def frame(self, index: int) -> bytes:
         """One frame's bytes."""
-        begin, end = self.bounds[index].tolist()
-        return bytes(self.memory[begin:end])
+        return self.memory[self._bounds[2 * index] : self._bounds[2 * index + 1]].tobytes()
 
     def clear(self) -> None:
         """Forget all frames."""
