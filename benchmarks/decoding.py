@@ -1,7 +1,7 @@
 """Frames a second through the collector, on one core: from the bytes of a read to slots in a ring.
 
-The parts are the production's: a `Session` with its `WebSocket` and codec on an open connection, the
-`Tape` with its latency histogram, a ring of the default size. The connection is a real one to a
+The parts are the production's: a `Session` with its `WebSocket` and codec on an open connection,
+the `Tape` with its latency histogram, a ring of the default size. The connection is a real one to a
 server in the same loop that says nothing; the frames are put into its read buffer and announced,
 which is what the event loop does after `recv`. So framing, sequence check, book, checksum, ten
 levels a side, commit and counting are in the figure, system calls are not. Time is processor time,

@@ -62,9 +62,32 @@ def _latency(quick: bool) -> "dict[str, Figure]":
     return found
 
 
+def _saturated(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.figures import figure
+    from benchmarks.latency import measure_saturated
+
+    rounds, frames = (1, 100_000) if quick else (3, 1_900_000)
+    runs: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+    for _ in range(rounds):
+        for storage, made in runs.items():
+            made.append(measure_saturated("zmq", frames, storage=storage))
+    found: dict[str, Figure] = {}
+    for storage, made in runs.items():
+        lost = sum(run["lost"] for run in made)
+        name = f"saturated_storage_{'on' if storage else 'off'}"
+        what = "collector, features, inference" + (", storage" if storage else "")
+        note = f"{what}: {frames:,} frames in 64 KB sends, {lost} slots lost"
+        found[name] = figure([run["events_per_s"] for run in made], "events/s", note=note)
+        for share in ("p50", "p99"):
+            waits = [run[f"prediction_{share}_us"] for run in made]
+            found[f"{name}_prediction_{share}"] = figure(waits, "µs", note="received → prediction")
+    return found
+
+
 BENCHMARKS: dict[str, Benchmark] = {
     "decoding": _decoding,
     "latency": _latency,
+    "saturated": _saturated,
     "transport": _transport,
     "stages": _stages,
 }
