@@ -111,6 +111,8 @@ class Execution:
             self._take_predictions()
             self._take_events()
             self._take_time()
+            if self._broker.error is not None:
+                raise RuntimeError("the broker's thread has ended") from self._broker.error
             context.service()
         self._broker.close()
         self._ledger.close()

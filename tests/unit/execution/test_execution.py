@@ -32,6 +32,7 @@ class Broker:
         self.execution = execution
         self.asked = []
         self.takes = True
+        self.error = None
         self.look = lambda: None
 
     def start(self) -> None:
@@ -262,6 +263,16 @@ def test_a_new_life_does_not_stand_by_what_an_older_one_acknowledged(lives):
     life.context.control.set(Word.KILL_LEVEL, KillLevel.NONE)
     life = lives().begin()
     assert life.acknowledged() == KillLevel.NONE
+
+
+def test_execution_does_not_outlive_its_broker(lives, monkeypatch):
+    """Orders would hang in the air with nobody to answer for them; a new life asks for them."""
+    life = lives().begin()
+    turns = iter([lambda: None, lambda: setattr(life.broker, "error", OSError("disk full"))])
+    monkeypatch.setattr(life.context, "service", lambda: next(turns, life.context.stop)())
+    with pytest.raises(RuntimeError, match="broker") as caught:
+        life.execution.live()
+    assert "disk full" in str(caught.value.__cause__)
 
 
 def test_events_come_out_of_the_queue_in_order(lives):
