@@ -4,8 +4,6 @@ machine."""
 import contextlib
 import os
 import secrets
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,39 +66,30 @@ def instance() -> str:
     return secrets.token_hex(3)
 
 
-def _in_use_elsewhere(name: str) -> bool:
-    """Whether a process that no test started has it mapped: another instance on this machine."""
-    mine = {os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))}
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        if int(maps.parent.name) in mine:
-            continue
-        with contextlib.suppress(OSError):
-            if f"/{name}" in maps.read_text():
-                return True
-    return False
-
-
 @pytest.fixture(autouse=True)
 def _no_segment_left() -> Iterator[None]:
-    """Whatever a test made in shared memory, it removes; what others make is theirs."""
+    """Whatever a test made in shared memory, it removes."""
     shm = Path("/dev/shm")
     if not shm.is_dir():
         yield
         return
     before = {path.name for path in shm.glob("dc.*")}
     yield
-
-    def left() -> set[str]:
-        return {path.name for path in shm.glob("dc.*")} - before
-
-    if not left():
-        return
-    mine = {name for name in left() if not _in_use_elsewhere(name)}
-    # Another instance that is just stopping has unmapped what it will unlink in a moment.
-    end = time.monotonic() + 3.0
-    while mine & left() and time.monotonic() < end:
-        threading.Event().wait(0.05)
-    mine &= left()
-    for name in mine:
+    left = {path.name for path in shm.glob("dc.*")} - before
+    if left:
+        left -= _mapped_by_others()  # an instance that runs beside the tests keeps its memory
+    for name in left:
         (shm / name).unlink(missing_ok=True)
-    assert not mine, f"shared memory left behind: {sorted(mine)}"
+    assert not left, f"shared memory left behind: {sorted(left)}"
+
+
+def _mapped_by_others() -> set[str]:
+    """Segments that processes map which no test of ours has started."""
+    ours = psutil.Process()
+    own = {ours.pid, *(child.pid for child in ours.children(recursive=True))}
+    found = set()
+    for process in psutil.process_iter():
+        if process.pid not in own:
+            with contextlib.suppress(psutil.Error):
+                found |= {Path(region.path).name for region in process.memory_maps()}
+    return found

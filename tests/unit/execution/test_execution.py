@@ -268,8 +268,15 @@ def test_a_new_life_does_not_stand_by_what_an_older_one_acknowledged(lives):
 def test_execution_does_not_outlive_its_broker(lives, monkeypatch):
     """Orders would hang in the air with nobody to answer for them; a new life asks for them."""
     life = lives().begin()
-    turns = iter([lambda: None, lambda: setattr(life.broker, "error", OSError("disk full"))])
-    monkeypatch.setattr(life.context, "service", lambda: next(turns, life.context.stop)())
+    turns = iter([None, OSError("disk full")])
+
+    def service() -> None:
+        try:
+            life.broker.error = next(turns)
+        except StopIteration:
+            life.context.stop()
+
+    monkeypatch.setattr(life.context, "service", service)
     with pytest.raises(RuntimeError, match="broker") as caught:
         life.execution.live()
     assert "disk full" in str(caught.value.__cause__)
