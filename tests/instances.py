@@ -21,6 +21,16 @@ from tests.helpers import QuietLog
 SMALL = {"tape": 1024, "features": 256, "predictions": 256, "decisions": 256}
 
 
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder that is gone afterwards. Not pytest's: paths of sockets must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="dcu-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Bare:
     """Folders, settings in force, and memory once `open` was called."""
 
@@ -67,12 +77,10 @@ class Bare:
 @contextmanager
 def bare_instance(**settings: Any) -> Iterator[Bare]:
     """An instance in a folder of its own; nothing of it is left after."""
-    # Not pytest's folder: paths of sockets must be short.
-    folder = Path(tempfile.mkdtemp(prefix="dcu-"))
-    made = Bare(folder, **settings)
-    try:
-        yield made
-    finally:
-        if made.memory is not None:
-            made.memory.remove(made.paths.run)
-        shutil.rmtree(folder, ignore_errors=True)
+    with short_folder() as folder:
+        made = Bare(folder, **settings)
+        try:
+            yield made
+        finally:
+            if made.memory is not None:
+                made.memory.remove(made.paths.run)
