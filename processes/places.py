@@ -44,12 +44,17 @@ def read_registry(run: Path) -> Registry:
     """The registry of the instance that runs there.
 
     Raises:
-        NotRunningError: none runs.
+        NotRunningError: none runs. OperatorError: what it has written cannot be read.
     """
+    path = run / REGISTRY
     try:
-        return msgspec.json.decode((run / REGISTRY).read_bytes(), type=Registry)
+        return msgspec.json.decode(path.read_bytes(), type=Registry)
     except FileNotFoundError:
         raise NotRunningError("Data Controller is not running here: dcctl start") from None
+    except msgspec.DecodeError as error:
+        raise OperatorError(
+            f"{path} cannot be read ({error}); if nothing runs here, remove it: rm {path}"
+        ) from None
 
 
 def read_settings(run: Path) -> tuple[Settings, Paths, int]:
