@@ -11,19 +11,8 @@ T0 = 1_760_000_000_123_456_789
 
 
 @pytest.fixture(autouse=True)
-def _close(monkeypatch):
-    """A log stays open as long as its process; here it is closed with its test."""
-    opened = []
-    init = RotatingFile.__init__
-
-    def remembering(self, *arguments) -> None:
-        init(self, *arguments)
-        opened.append(self)
-
-    monkeypatch.setattr(RotatingFile, "__init__", remembering)
-    yield
-    for file in opened:
-        file._file.close()
+def _close(closed_logs):
+    """Every log of these tests is closed with its test."""
 
 
 def lines(path) -> list[dict]:
