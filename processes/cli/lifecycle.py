@@ -159,10 +159,9 @@ def _clear_leftovers(paths: Paths) -> None:
     from processes.supervisor.memory import remove_leftovers
     from schemas.settings import LogSettings
 
-    held = lock(paths.run)
-    log = open_log(paths.logs, "dcctl", LogSettings(), Clock(measure_offset_ns()).now_ns)
-    found = remove_leftovers(paths.run, paths.data, log)
-    held.close()
+    with lock(paths.run):
+        log = open_log(paths.logs, "dcctl", LogSettings(), Clock(measure_offset_ns()).now_ns)
+        found = remove_leftovers(paths.run, paths.data, log)
     if not found:
         raise NotRunningError("Data Controller is not running here")
     say(f"nothing was running; removed what a killed supervisor had left ({len(found)} things)")
