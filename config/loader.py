@@ -10,8 +10,10 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 import yaml
@@ -51,7 +53,7 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     if content is None:
         return {}
@@ -76,8 +78,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             continue
         try:
             value: Any = yaml.load(text, _Loader)  # noqa: S506
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{name}={text} is not YAML: {error}") from None
+        except (yaml.YAMLError, ValueError) as error:
+            raise ConfigError(f"{name}={text[:80]} is not YAML: {error}") from None
         for key in reversed(name.removeprefix(_PREFIX).split("__")):
             value = {key: value}
         found = _merge(found, value)
@@ -86,7 +88,10 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _explain(error: msgspec.ValidationError, raw: dict[str, Any]) -> str:
     """Msgspec's words with the key, its value, and what may stand there."""
-    text, _, path = str(error).partition(" - at `$")
+    text, path = str(error), ""
+    found = re.fullmatch(r"(.*?) - at (?:`(key)` in )?`\$(.*)`", text, re.DOTALL)
+    if found:
+        text, path = found[1], found[3]
     keys = [key for key in re.split(r"[.\[\]`]+", path) if key]
     value: Any = raw
     for key in keys:
@@ -95,7 +100,7 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any]) -> str:
         elif isinstance(value, list) and key.isdigit():
             value = value[int(key)]
     name = ".".join(keys)
-    unknown = re.search(r"contains unknown field `(.+?)`", text)
+    unknown = re.search(r"contains unknown field `(.*?)`", text)
     if unknown:
         key = unknown[1]
         allowed = _keys_of(keys)
@@ -103,19 +108,44 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any]) -> str:
         hint = f" Did you mean {near[0]}?" if near else ""
         where = f"{name}.{key}" if name else key
         return f"{where}: no such setting.{hint} Allowed here: {', '.join(sorted(allowed))}"
-    return f"{name} = {value!r}: {text[:1].lower()}{text[1:]}"
+    choices = _choices(_type_at(keys), of_key=bool(found and found[2]))
+    hint = f". Allowed: {', '.join(map(str, choices))}" if choices else ""
+    if found and found[2]:
+        return f"{name or 'the settings'}: a key is wrong: {text[:1].lower()}{text[1:]}{hint}"
+    return f"{name} = {value!r}: {text[:1].lower()}{text[1:]}{hint}"
+
+
+def _bare(kind: Any) -> Any:
+    """A type without its annotations and without None beside it."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) is UnionType:
+        return _bare(next(part for part in get_args(kind) if part is not type(None)))
+    return kind
+
+
+def _type_at(path: list[str]) -> Any:
+    kind: Any = Settings
+    for key in path:
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            kind = {field.name: field.type for field in msgspec.structs.fields(kind)}.get(key)
+        elif get_args(kind):
+            kind = get_args(kind)[-1 if get_origin(kind) is dict else 0]
+        kind = _bare(kind)
+    return kind
+
+
+def _choices(kind: Any, *, of_key: bool) -> tuple[Any, ...]:
+    """What a setting, or a key of it, may be, where that is a list of words."""
+    if of_key and get_origin(kind) is dict:
+        kind = _bare(get_args(kind)[0])
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def _keys_of(path: list[str]) -> list[str]:
-    kind: Any = Settings
-    for key in path:
-        fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
-        kind = fields.get(key, kind)
-        kind = next((part for part in get_args(kind) if isinstance(part, type)), kind)
-    try:
-        return [field.name for field in msgspec.structs.fields(kind)]
-    except TypeError:
-        return []
+    kind = _type_at(path)
+    is_struct = isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    return [field.name for field in msgspec.structs.fields(kind)] if is_struct else []
 
 
 def load(
@@ -147,8 +177,15 @@ def load(
         settings = msgspec.convert(raw, Settings)
     except msgspec.ValidationError as error:
         raise ConfigError(_explain(error, raw)) from None
+    _check_numbers(settings)
     _check_whole(settings)
     return settings
+
+
+def _check_numbers(settings: Settings) -> None:
+    for name, value in flatten(settings).items():
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{name} = {value}: must be a finite number")
 
 
 def _check_whole(settings: Settings) -> None:

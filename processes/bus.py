@@ -93,6 +93,10 @@ class Bus:
             return Reply(id=command.id, ok=True, result=handler(command.arguments))
         except OperatorError as error:
             return Reply(id=command.id, ok=False, error=str(error))
+        except (LookupError, TypeError, ValueError) as error:
+            # Whoever may connect may send anything; that must not end who listens.
+            text = f"{command.name} does not take {command.arguments}: {error!r}"
+            return Reply(id=command.id, ok=False, error=text)
 
     def close(self) -> None:
         """Close both sockets and remove their files."""

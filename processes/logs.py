@@ -4,6 +4,7 @@ Logs hold changes of state and counts, never ticks. A line has `time`, `level`, 
 (what happened, in words) and whatever belongs to it by name.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -33,7 +34,7 @@ class RotatingFile:
 
     def write(self, text: str) -> None:
         """Append one line, whole or not at all as far as other writers can see."""
-        if self._file.tell() + len(text) > self._max_bytes:
+        if self._file.tell() + len(text.encode()) > self._max_bytes:
             self._rotate()
         self._file.write(text)
         self._file.flush()
@@ -50,7 +51,8 @@ class RotatingFile:
             older = self._path.with_suffix(f"{self._path.suffix}.{number}")
             if older.exists():
                 older.rename(self._path.with_suffix(f"{self._path.suffix}.{number + 1}"))
-        self._path.rename(self._path.with_suffix(f"{self._path.suffix}.1"))
+        with contextlib.suppress(FileNotFoundError):  # somebody has removed it
+            self._path.rename(self._path.with_suffix(f"{self._path.suffix}.1"))
         self._file = self._path.open("a", encoding="utf-8")
 
 

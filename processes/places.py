@@ -12,7 +12,7 @@ from typing import IO
 
 import msgspec
 
-from schemas.errors import NotRunningError, OperatorError
+from schemas.errors import ConfigError, NotRunningError, OperatorError
 from schemas.registry import Registry
 from schemas.settings import Settings
 from shm.sockets import SOCKET_PATH_BYTES_MAX
@@ -44,12 +44,17 @@ def read_registry(run: Path) -> Registry:
     """The registry of the instance that runs there.
 
     Raises:
-        NotRunningError: none runs.
+        NotRunningError: none runs. OperatorError: what it has written cannot be read.
     """
+    path = run / REGISTRY
     try:
-        return msgspec.json.decode((run / REGISTRY).read_bytes(), type=Registry)
+        return msgspec.json.decode(path.read_bytes(), type=Registry)
     except FileNotFoundError:
         raise NotRunningError("Data Controller is not running here: dcctl start") from None
+    except msgspec.DecodeError as error:
+        raise OperatorError(
+            f"{path} cannot be read ({error}); if nothing runs here, remove it: rm {path}"
+        ) from None
 
 
 def read_settings(run: Path) -> tuple[Settings, Paths, int]:
@@ -64,6 +69,9 @@ def resolve(settings: Settings, root: Path) -> Paths:
 
     The run folder is `run` in the project, or a folder of the user's below the system's temporary
     one where that path is too long for sockets.
+
+    Raises:
+        ConfigError: a folder cannot be made. OperatorError: the run folder is somebody else's.
     """
     wanted = settings.paths
     run = root / (wanted.run or "run")
@@ -71,13 +79,23 @@ def resolve(settings: Settings, root: Path) -> Paths:
         mark = hashlib.blake2b(str(root).encode(), digest_size=4).hexdigest()
         run = Path(tempfile.gettempdir()) / f"dc-{os.getuid()}-{mark}"
     paths = Paths(run=run, data=root / wanted.data, logs=root / wanted.logs)
-    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make("run", run)
     if run.stat().st_uid != os.getuid():
         raise OperatorError(f"{run} belongs to somebody else; set paths.run to a folder of yours")
     run.chmod(0o700)
-    for folder in (paths.data / "state", paths.logs):
-        folder.mkdir(parents=True, exist_ok=True)
+    _make("data", paths.data / "state")
+    _make("logs", paths.logs)
     return paths
+
+
+def _make(name: str, folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700 if name == "run" else 0o777, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"paths.{name}: {folder} cannot be made ({error.strerror}); name a folder that you may "
+            "write to"
+        ) from None
 
 
 def lock(run: Path) -> IO[str]:

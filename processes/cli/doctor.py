@@ -43,10 +43,9 @@ def examine(*, fix: bool, as_json: bool) -> None:
     paths = find_paths()
     findings = [check(paths) for check in CHECKS]
     if fix and any(f.check == "leftovers" and not f.well for f in findings):
-        held = lock(paths.run)
-        log = open_log(paths.logs, "dcctl", LogSettings(), Clock(measure_offset_ns()).now_ns)
-        gone = remove_leftovers(paths.run, paths.data, log)
-        held.close()
+        with lock(paths.run):
+            log = open_log(paths.logs, "dcctl", LogSettings(), Clock(measure_offset_ns()).now_ns)
+            gone = remove_leftovers(paths.run, paths.data, log)
         findings = [f for f in findings if f.check != "leftovers"]
         findings.append(Finding("leftovers", well=True, text=f"removed {len(gone)} things"))
     if as_json:

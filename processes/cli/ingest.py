@@ -36,6 +36,8 @@ CAPACITY = 1 << 16
 TAKE_EVERY = 1 << 14
 BOOK_LEVELS = 25
 ERRORS_SHOWN = 1000
+TIME_MAX_S = 9e9
+"""Nanoseconds of later times do not fit 64 bits."""
 KINDS = {
     tape.Kind.TRADE: "trade",
     tape.Kind.BOOK_LEVEL: "book_level",
@@ -83,7 +85,8 @@ def _unwrap(line: bytes) -> Frame | None:
             envelope = _line_decoder.decode(line)
         except msgspec.DecodeError:
             return Frame(line, 0)
-        recv_ns = round(envelope.t * 1e6) * 1000
+        # A time that is none (another unit, a broken recorder) is no reason to lose the frame.
+        recv_ns = round(envelope.t * 1e6) * 1000 if 0 < envelope.t < TIME_MAX_S else 0
         if envelope.dir == "open":
             return Frame(b"", recv_ns)
         if envelope.dir not in {"", "rx"}:
@@ -111,7 +114,12 @@ class Ingestion:
         self._epoch = 0
         self._untaken = 0
         self._markets = Markets()
-        self._open_ring()
+        self._segments: list[Segment] = []
+        try:
+            self._open_ring()
+        except BaseException:
+            self.close()
+            raise
         self._codec = BitfinexCodec(self._markets, self._publish, allot=self._allot, tolerant=True)
         self._open_connection(0)
 
@@ -119,10 +127,9 @@ class Ingestion:
         """A ring of our own: the slots take the way that live ones take."""
         dtype, layout = ring_layout("tape.bitfinex")
         instance = secrets.token_hex(3)
-        self._segments = [
-            Segment.create(segment_name(instance, "ingest"), ring_bytes(dtype.itemsize, CAPACITY)),
-            Segment.create(segment_name(instance, "ingest.r"), READERS_BYTES),
-        ]
+        sizes = {"ingest": ring_bytes(dtype.itemsize, CAPACITY), "ingest.r": READERS_BYTES}
+        for name, size in sizes.items():
+            self._segments.append(Segment.create(segment_name(instance, name), size))
         ring, page = self._segments
         format_ring(ring, dtype.itemsize, CAPACITY, layout, 1)
         format_readers(page)
@@ -198,12 +205,9 @@ class Ingestion:
         self._batch.clear()
 
     def finish(self) -> dict[str, Any]:
-        """Seal the lake, remove the ring; the report."""
+        """Seal the lake; the report."""
         self._feed()
         self._store.finish()
-        for segment in self._segments:
-            segment.close()
-            Segment.unlink(segment.name)
         tables = msgspec.json.format(msgspec.json.encode(self._allotment.tables), indent=1)
         write_whole(self._out / "instruments.json", tables)
         tallies, codec = self._codec.tallies, self._codec
@@ -235,6 +239,13 @@ class Ingestion:
             "raw_books": raw_books,
             "lake_rows": self._store.lake.rows,
         }
+
+    def close(self) -> None:
+        """Remove the ring, whatever happened."""
+        for segment in self._segments:
+            segment.close()
+            Segment.unlink(segment.name)
+        self._segments.clear()
 
     def _symbols(self) -> dict[str, dict[str, int]]:
         tables = self._allotment.tables
@@ -270,7 +281,8 @@ def ingest_files(files: list[Path], venue: str, out: Path, *, as_json: bool) -> 
     """Ingest, and say what came of it.
 
     Raises:
-        OperatorError: the venue is unknown, a file is missing, or the folder holds another lake.
+        OperatorError: the venue is unknown, a file is missing, the folder holds another lake, or
+            cannot be written.
     """
     if venue not in VENUES:
         raise OperatorError(f"no venue {venue}; there are {', '.join(VENUES)}")
@@ -279,14 +291,31 @@ def ingest_files(files: list[Path], venue: str, out: Path, *, as_json: bool) -> 
             raise OperatorError(f"{path} is no file")
     if (out / "lake").exists():
         raise OperatorError(f"{out} holds a lake already; name an empty or new folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
-    ingestion = Ingestion(out)
-    for frame in read_frames(files):
-        ingestion.add(frame)
-    report = ingestion.finish()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperatorError(f"--out {out} cannot be made: {error.strerror}") from None
+    try:
+        report = _ingest(files, out)
+    except OSError as error:
+        raise OperatorError(f"{error.filename or out}: {error.strerror}") from None
     if as_json:
         say_json(report)
-        return
+    else:
+        _show(report, out)
+
+
+def _ingest(files: list[Path], out: Path) -> dict[str, Any]:
+    ingestion = Ingestion(out)
+    try:
+        for frame in read_frames(files):
+            ingestion.add(frame)
+        return ingestion.finish()
+    finally:
+        ingestion.close()
+
+
+def _show(report: dict[str, Any], out: Path) -> None:
     rows = [
         [symbol, channel, f"{number:,}"]
         for symbol, channels in report["symbols"].items()

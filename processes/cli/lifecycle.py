@@ -5,15 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import msgspec
-
 from config.loader import DEFAULT_PROFILE, ROOT, load
 from processes.cli.instance import ask, find_paths, running_paths
 from processes.cli.instance import status as read_status
 from processes.cli.screen import colour, complain, say, say_json
 from processes.cli.status import process_table
 from processes.clock import Clock, measure_offset_ns, monotonic_s, nap
-from processes.places import REGISTRY, SOCKET_SUFFIXES, Paths, is_locked, lock, resolve
+from processes.places import SOCKET_SUFFIXES, Paths, is_locked, lock, read_registry, resolve
 from schemas.errors import ConfigError, NotRunningError, OperatorError
 from schemas.messages import Status
 from schemas.registry import Registry
@@ -123,7 +121,7 @@ def stop(timeout_s: float) -> None:
     if not is_locked(paths.run):
         _clear_leftovers(paths)
         return
-    registry = msgspec.json.decode((paths.run / REGISTRY).read_bytes(), type=Registry)
+    registry = read_registry(paths.run)
     answer = ask("stop")
     deadline_s = monotonic_s() + timeout_s
     while is_locked(paths.run):
@@ -163,10 +161,9 @@ def _clear_leftovers(paths: Paths) -> None:
     from processes.supervisor.memory import remove_leftovers
     from schemas.settings import LogSettings
 
-    held = lock(paths.run)
-    log = open_log(paths.logs, "dcctl", LogSettings(), Clock(measure_offset_ns()).now_ns)
-    found = remove_leftovers(paths.run, paths.data, log)
-    held.close()
+    with lock(paths.run):
+        log = open_log(paths.logs, "dcctl", LogSettings(), Clock(measure_offset_ns()).now_ns)
+        found = remove_leftovers(paths.run, paths.data, log)
     if not found:
         raise NotRunningError("Data Controller is not running here")
     say(f"nothing was running; removed what a killed supervisor had left ({len(found)} things)")

@@ -22,7 +22,7 @@ def show_logs(process: str, *, follow: bool, lines: int, level: str, as_json: bo
     if level not in LEVELS:
         raise OperatorError(f"no level {level}; there are {', '.join(LEVELS)}")
     folder = find_paths().logs
-    paths = sorted(folder.glob(f"{process or '*'}.jsonl"))
+    paths = sorted(path for path in folder.glob("*.jsonl") if process in {"", path.stem})
     if not paths:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.jsonl"))) or "none yet"
         raise OperatorError(f"no log of {process or 'any process'}; there are: {known}")
@@ -46,7 +46,7 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
         line = msgspec.json.decode(raw)
     except msgspec.DecodeError:
         return None
-    return line if isinstance(line, dict) and "time" in line else None
+    return line if isinstance(line, dict) and isinstance(line.get("time"), str) else None
 
 
 def _tail(path: Path) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from processes.cli.instance import running_paths
 from processes.cli.instance import status as read_status
 from processes.cli.screen import colour, micros, say, say_json, size, span, table
 from processes.clock import nap
-from processes.execution.ledger import positions_of
+from processes.execution.ledger import LedgerError, positions_of
 from schemas.messages import Status
 
 STATE_COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "draining": "yellow"}
@@ -107,8 +107,12 @@ def _position_lines() -> list[str]:
     ledger = running_paths().data / "ledger.sqlite"
     if not ledger.exists():
         return []
+    try:
+        positions = positions_of(ledger)
+    except LedgerError as error:
+        return [colour(str(error), "red")]  # what runs is worth seeing all the more
     rows = [
         [symbol, f"{quantity:f}", f"{realized:.4f}"]
-        for symbol, (quantity, realized) in sorted(positions_of(ledger).items())
+        for symbol, (quantity, realized) in sorted(positions.items())
     ]
     return [table(["position", "quantity", "realized"], rows, right=(1, 2))] if rows else []

@@ -9,7 +9,7 @@ from processes.cli.screen import colour, say, say_json
 from processes.clock import Clock, measure_offset_ns
 from processes.latch import Latch, Pulled, read_latch, write_latch
 from processes.places import Paths, read_registry
-from schemas.errors import NotRunningError, OperatorError
+from schemas.errors import OperatorError
 from schemas.registry import Registry
 from schemas.trading import KillLevel
 
@@ -19,9 +19,10 @@ _LEVELS = [level.name.lower() for level in KillLevel if level]
 
 
 def _registry() -> Registry | None:
+    """What runs here; a registry that cannot be read must not stop a kill."""
     try:
         return read_registry(find_paths().run)
-    except NotRunningError:
+    except OperatorError:
         return None
 
 

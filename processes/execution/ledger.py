@@ -5,10 +5,11 @@ sent; what a broker tells is committed at once and synced with the next intent, 
 asked for again. Money is decimal text.
 """
 
+import contextlib
 import sqlite3
 from decimal import Decimal
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -76,24 +77,31 @@ class Ledger:
 
     def __init__(self, path: Path, session: int) -> None:
         self._session = session
+        self._encoder = msgspec.json.Encoder()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{path} cannot be opened: {error}") from None
+        try:
+            self._open(path)
+        except sqlite3.Error as error:
+            self._db.close()
+            raise LedgerError(f"{path} is no ledger: {error}") from None
+        except LedgerError:
+            self._db.close()
+            raise
+
+    def _open(self, path: Path) -> None:
+        verdict = self._db.execute("PRAGMA quick_check").fetchone()[0]
+        if verdict != "ok":
+            raise LedgerError(f"{path} is damaged: {verdict}")
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA busy_timeout=2000")
         self._db.execute("PRAGMA foreign_keys=ON")
         self._db.execute("PRAGMA fullfsync=ON")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        self._encoder = msgspec.json.Encoder()
-        self._check(path)
         self._migrate()
-
-    def _check(self, path: Path) -> None:
-        try:
-            verdict = self._db.execute("PRAGMA quick_check").fetchone()[0]
-        except sqlite3.DatabaseError as error:
-            raise LedgerError(f"{path} is no ledger: {error}") from None
-        if verdict != "ok":
-            raise LedgerError(f"{path} is damaged: {verdict}")
 
     def _migrate(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -175,14 +183,15 @@ class Ledger:
 
 
 def positions_of(path: Path) -> dict[str, tuple[Decimal, Decimal]]:
-    """(quantity, realized) by symbol, read from a ledger that another process may be writing."""
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
-        rows = db.execute(
-            "SELECT i.symbol, i.side, f.price, f.quantity, f.fee, f.fee_currency, f.time_ns, "
-            "f.fill_id, f.command_id, i.instrument FROM fills f JOIN intents i USING (command_id) "
-            "ORDER BY f.time_ns, f.rowid"
-        ).fetchall()
-    db.close()
+    """(quantity, realized) by symbol, read from a ledger that another process may be writing.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    try:
+        rows = _fills_of(path)
+    except sqlite3.Error as error:
+        raise LedgerError(f"{path} cannot be read: {error}") from None
     book, symbols = Book(), {}
     for symbol, side, price, quantity, fee, currency, time_ns, fill_id, command, number in rows:
         fill = OrderFilled(command, fill_id, price, quantity, fee, currency, time_ns)
@@ -192,3 +201,14 @@ def positions_of(path: Path) -> dict[str, tuple[Decimal, Decimal]]:
         symbols[number]: (position.quantity, position.realized)
         for number, position in book.positions.items()
     }
+
+
+def _fills_of(path: Path) -> list[tuple[Any, ...]]:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            return []  # execution is just making it
+        return db.execute(
+            "SELECT i.symbol, i.side, f.price, f.quantity, f.fee, f.fee_currency, f.time_ns, "
+            "f.fill_id, f.command_id, i.instrument FROM fills f JOIN intents i USING (command_id) "
+            "ORDER BY f.time_ns, f.rowid"
+        ).fetchall()

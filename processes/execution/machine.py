@@ -83,6 +83,8 @@ class Machine:
         self.changed_orders: list[tuple[Order, OrderState]] = []
         """Orders that changed state in the last input, with the state before; for who publishes."""
         self.changed_positions: set[int] = set()
+        self.news_of: Order | None = None
+        """The order of which the last event said something new, whether or not its state moved."""
         self._session = session
         self._symbols = symbols
         self._policy = Policy(settings)
@@ -124,6 +126,7 @@ class Machine:
         """A broker has told something."""
         self.changed_orders.clear()
         self.changed_positions.clear()
+        self.news_of = None
         if isinstance(event, Reconciled):
             self.reconciled = True
             return self._obey_kill(now_ns)
@@ -132,7 +135,9 @@ class Machine:
             return []
         before = order.state
         known = len(order.fill_ids)
-        if order.add(event) and isinstance(event, OrderFilled) and len(order.fill_ids) > known:
+        if order.add(event):
+            self.news_of = order
+        if isinstance(event, OrderFilled) and len(order.fill_ids) > known:
             self.book.fill(order.intent.instrument, order.intent.side, event)
             self.changed_positions.add(order.intent.instrument)
         if order.state is not before:

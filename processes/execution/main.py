@@ -21,7 +21,7 @@ from schemas.decisions import SlotKind
 from schemas.messages import KillChanged, OrderChanged, PositionChanged
 from schemas.metrics import place
 from schemas.settings import Settings
-from schemas.trading import BrokerEvent, KillLevel, OrderExpired, OrderState, OrderUnknown
+from schemas.trading import BrokerEvent, KillLevel, OrderExpired, OrderUnknown
 from shm.atomics import read_word
 
 KEPT_NS: Final = 3_600_000_000_000
@@ -90,6 +90,8 @@ class Execution:
             },
         )
         self._look_at_switch()
+        # What an earlier life acknowledged is not this one's answer.
+        self._context.control.set(Word.KILL_ACKNOWLEDGED, self._machine.kill_level)
         self._broker.start()
         # What an earlier life may have sent is asked for, never sent again.
         for number in open_ids:
@@ -109,6 +111,8 @@ class Execution:
             self._take_predictions()
             self._take_events()
             self._take_time()
+            if self._broker.error is not None:
+                raise RuntimeError("the broker's thread has ended") from self._broker.error
             context.service()
         self._broker.close()
         self._ledger.close()
@@ -166,12 +170,10 @@ class Execution:
         now_ns = self._context.clock.now_ns()
         self._journal.event(event, now_ns)
         effects = self._machine.on_event(event, now_ns)
+        if self._machine.news_of is not None:
+            self._ledger.record_event(event, self._machine.news_of.state)
         for order, _ in self._machine.changed_orders:
-            self._ledger.record_event(event, order.state)
             self._tell_order(order, now_ns)
-        if self._machine.changed_positions and not self._machine.changed_orders:
-            # A further fill of a partially filled order: the state has not changed, the books have.
-            self._ledger.record_event(event, OrderState.PARTIALLY_FILLED)
         for instrument in self._machine.changed_positions:
             self._tell_position(instrument, now_ns)
         self._do(effects)

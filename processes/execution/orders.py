@@ -34,18 +34,19 @@ from schemas.trading import (
 S = OrderState
 _OPEN_ENDS = frozenset({S.FILLED, S.CANCELED, S.REJECTED, S.EXPIRED})
 TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
-    S.NEW: frozenset({S.SENT, S.EXPIRED}),
+    S.NEW: frozenset({S.SENT, S.EXPIRED, S.UNKNOWN}),
     S.SENT: frozenset({S.ACKED, S.PARTIALLY_FILLED, S.UNKNOWN}) | _OPEN_ENDS,
     S.UNKNOWN: frozenset({S.ACKED, S.PARTIALLY_FILLED}) | _OPEN_ENDS,
     S.ACKED: frozenset({S.PARTIALLY_FILLED}) | _OPEN_ENDS,
     S.PARTIALLY_FILLED: frozenset({S.FILLED, S.CANCELED, S.EXPIRED}),
     S.CANCELED: frozenset({S.FILLED}),
-    S.EXPIRED: frozenset({S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.ACKED}),
-    S.REJECTED: frozenset({S.PARTIALLY_FILLED, S.FILLED, S.CANCELED}),
+    S.EXPIRED: frozenset({S.FILLED, S.CANCELED, S.REJECTED}),
+    S.REJECTED: frozenset({S.PARTIALLY_FILLED, S.FILLED, S.CANCELED, S.EXPIRED}),
     S.FILLED: frozenset(),
 }
 """From each state, the states an event may lead to. A venue that fills what it rejected or let
-expire is believed: the quantity is the truth."""
+expire is believed: the quantity is the truth. NEW becomes UNKNOWN after a crash before the send
+was known."""
 
 
 class Order(Struct):
@@ -78,12 +79,12 @@ class Order(Struct):
             return S.CANCELED
         if self.rejected and not self.filled:
             return S.REJECTED
-        if self.expired and not (self.accepted or self.filled):
+        if self.expired:
             return S.EXPIRED
         if self.filled:
             return S.PARTIALLY_FILLED
         if self.accepted:
-            return S.EXPIRED if self.expired else S.ACKED
+            return S.ACKED
         if self.unknown:
             return S.UNKNOWN
         return S.SENT if self.sent else S.NEW

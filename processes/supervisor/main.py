@@ -39,6 +39,7 @@ from schemas.trading import KillLevel
 NAME: Final = "supervisor"
 TURN_MS: Final = 20
 SESSIONS_KEPT: Final = 200
+KILL_LEVELS: Final = {level.name.lower(): level for level in KillLevel if level}
 
 
 def child_specs(settings: Settings) -> list[ChildSpec]:
@@ -254,7 +255,10 @@ class Supervisor:
         return list(wanted)
 
     def _on_kill(self, arguments: dict[str, Any]) -> Any:
-        level = KillLevel[str(arguments["level"]).upper()]
+        name = str(arguments.get("level", "")).lower()
+        if name not in KILL_LEVELS:
+            raise OperatorError(f"no level {name!r}; there are {', '.join(KILL_LEVELS)}")
+        level = KILL_LEVELS[name]
         by = str(arguments.get("by", "a command"))
         result = pull(self._memory.registry, self._paths.data, level, by, self._clock.now_ns())
         return msgspec.to_builtins(result)

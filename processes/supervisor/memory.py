@@ -6,6 +6,7 @@ and configuration would make; otherwise the slots that storage has not read go t
 and new rings, of a new session, are made.
 """
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -16,10 +17,11 @@ import numpy as np
 from processes.clock import measure_offset_ns, monotonic_s, nap
 from processes.files import write_whole
 from processes.logs import Log
-from processes.places import REGISTRY, SOCKET_SUFFIXES
+from processes.places import REGISTRY, SOCKET_SUFFIXES, read_registry
 from processes.rings import RingSpec, ring_specs
 from schemas import metrics
 from schemas.control import Word
+from schemas.errors import NotRunningError
 from schemas.registry import ChildEntry, Registry, SegmentEntry
 from schemas.settings import Settings
 from shm.atomics import read_word
@@ -115,8 +117,8 @@ def remove_leftovers(run: Path, data: Path, log: Log) -> list[str]:
 
 def _read_registry(run: Path) -> Registry | None:
     try:
-        return msgspec.json.decode((run / REGISTRY).read_bytes(), type=Registry)
-    except FileNotFoundError:
+        return read_registry(run)
+    except NotRunningError:
         return None
 
 
@@ -225,7 +227,8 @@ def _end_writers(registry: Registry, log: Log) -> None:
         nap(0.02)
     for owner in filter(is_alive, owners):
         log.warning("killing a child of the supervisor before", pid=pid_of(owner))
-        os.kill(pid_of(owner), signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has ended just now
+            os.kill(pid_of(owner), signal.SIGKILL)
         while is_alive(owner):
             nap(0.005)
 

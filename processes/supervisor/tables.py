@@ -8,6 +8,7 @@ import msgspec
 
 from processes.files import write_whole
 from processes.rings import enabled_venues
+from schemas.errors import OperatorError
 from schemas.instruments import Channel, Instrument, Stream, Tables
 from schemas.settings import Settings
 from venues.bitfinex.subscriptions import wanted_streams
@@ -26,11 +27,20 @@ class Allotment:
 
     @classmethod
     def load(cls, data: Path) -> "Allotment":
-        """From the file, or empty."""
+        """From the file, or empty.
+
+        Raises:
+            OperatorError: it cannot be read, and to begin anew would give old numbers new meanings.
+        """
         path = tables_path(data)
         if not path.exists():
             return cls()
-        return cls(msgspec.json.decode(path.read_bytes(), type=Tables))
+        try:
+            return cls(msgspec.json.decode(path.read_bytes(), type=Tables))
+        except msgspec.DecodeError as error:
+            raise OperatorError(
+                f"{path} cannot be read ({error}); put back the newest copy of data/sessions/"
+            ) from None
 
     def save(self, data: Path) -> None:
         """To the file, whole or not at all."""

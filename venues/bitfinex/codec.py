@@ -323,9 +323,7 @@ class BitfinexCodec:
         try:
             if frame[:1] == b"[":
                 return self._take_array(frame)
-            event = msgspec.json.decode(frame, type=dict[str, Any])
-            take = self._recordings.get(str(event.get("event")))
-            return take(event) if take is not None else None
+            return self._take_event(msgspec.json.decode(frame, type=dict[str, Any]))
         except (
             DecodeError,
             ValueError,
@@ -409,6 +407,13 @@ class BitfinexCodec:
         return gap
 
     # ---- events
+
+    def _take_event(self, event: dict[str, Any]) -> Notice | None:
+        name = event.get("event")
+        if not isinstance(name, str):
+            raise DecodeError("an object that is no event")
+        take = self._recordings.get(name)
+        return take(event) if take is not None else None
 
     def _on_info(self, event: dict[str, Any]) -> Notice | None:
         code = event.get("code")

@@ -103,12 +103,14 @@ def subscribe_request(subscription: Subscription) -> dict[str, Any]:
 
 def describe(event: dict[str, Any]) -> tuple[str, Channel, dict[str, Any]] | None:
     """Symbol, channel and stream parameters that an ack or error speaks of; None if it does not."""
-    name = event.get("channel")
+    name, symbol, key = event.get("channel"), event.get("symbol"), str(event.get("key", ""))
+    if name in {"book", "ticker", "trades"} and not (symbol and isinstance(symbol, str)):
+        return None
     if name == "book":
         precision = str(event.get("prec", "P0"))
         channel: Channel = "raw_books" if precision == "R0" else "books"
         return (
-            str(event.get("symbol", "")),
+            str(symbol),
             channel,
             {
                 "precision": precision,
@@ -117,8 +119,7 @@ def describe(event: dict[str, Any]) -> tuple[str, Channel, dict[str, Any]] | Non
             },
         )
     if name in {"ticker", "trades"}:
-        return str(event.get("symbol", "")), name, {}
-    key = str(event.get("key", ""))
+        return str(symbol), name, {}
     if name == "candles" and key.count(":") >= 2:
         _, timeframe, symbol = key.split(":", 2)
         return symbol, "candles", {"timeframe": timeframe}

@@ -18,6 +18,9 @@ class Broker(Protocol):
     the venue does: that comes as an event, `OrderUnknown` where nobody can say.
     """
 
+    error: BaseException | None
+    """What ended its thread, if something did: execution ends too, and asks again in a new life."""
+
     def start(self) -> None:
         """Begin; connect where there is something to connect to."""
 

@@ -2,16 +2,17 @@
 
 Orders take some latency to arrive. A market order then walks the ten levels of the book it meets, a
 fill a level, and what they cannot fill is cancelled; a limit order takes what is better than its
-price and rests with the remainder until the book crosses it. Like a real venue it has a memory of
-its own (`data/paper.sqlite`), so that orders survive a crash of the process that asked for them,
-and can be asked for by command id afterwards.
+price and rests with the remainder until the book crosses it. The tape does not know of our fills,
+so what an order has taken from a level is not there for it a second time. Like a real venue it has
+a memory of its own (`data/paper.sqlite`), so that orders survive a crash of the process that asked
+for them, and can be asked for by command id afterwards.
 """
 
 import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -54,6 +55,8 @@ class Resting(msgspec.Struct):
     remaining: Decimal
     fills: int = 0
     arrived: bool = False
+    taken: dict[Decimal, Decimal] = {}
+    """What it took from levels that have been on the book ever since."""
 
 
 class Memory:
@@ -70,14 +73,24 @@ class Memory:
             " body BLOB) STRICT;"
         )
 
-    def add_order(self, intent: Intent) -> bool:
-        """Keep an order; False if its id is known, as a venue refuses a client id twice."""
+    def add_order(self, intent: Intent, *events: BrokerEvent) -> bool:
+        """Keep an order, and what is to be told of it at once, both or neither.
+
+        False if its id is known, as a venue refuses a client id twice.
+        """
+        self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.execute(
                 "INSERT INTO orders VALUES (?,?)", (intent.command_id, msgspec.json.encode(intent))
             )
-        except sqlite3.IntegrityError:
-            return False
+            for event in events:
+                self.add_event(event)
+        except BaseException as error:
+            self._db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.IntegrityError):
+                return False
+            raise
+        self._db.execute("COMMIT")
         return True
 
     def add_event(self, event: BrokerEvent) -> None:
@@ -103,15 +116,16 @@ class Memory:
         found = []
         for (body,) in self._db.execute("SELECT body FROM orders").fetchall():
             intent = msgspec.json.decode(body, type=Intent)
+            events = self.events(intent.command_id) or []
+            if any(isinstance(event, OrderCanceled | OrderRejected) for event in events):
+                continue
             resting = Resting(intent, 0, Decimal(intent.quantity))
-            finished = False
-            for event in self.events(intent.command_id) or []:
+            for event in events:
                 if isinstance(event, OrderFilled):
                     resting.remaining -= Decimal(event.quantity)
                     resting.fills += 1
                 resting.arrived |= isinstance(event, OrderAccepted)
-                finished |= isinstance(event, OrderCanceled | OrderRejected)
-            if resting.remaining > 0 and not finished:
+            if resting.remaining > 0:
                 found.append(resting)
         return found
 
@@ -125,7 +139,7 @@ class PaperBroker:
 
     Args:
         readers: the tapes, newest first, to see books on. events: where events go.
-        symbols: quote currencies for fees, by instrument.
+        quotes: quote currencies for fees, by instrument; all the instruments there are.
     """
 
     def __init__(
@@ -147,6 +161,7 @@ class PaperBroker:
         self._orders: dict[str, Resting] = {}
         self._books: dict[int, np.ndarray] = {}
         self._references: dict[int, float] = {}
+        self._watching = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._live, name="paper", daemon=True)
         self.error: BaseException | None = None
@@ -199,20 +214,32 @@ class PaperBroker:
             self._take(command)
         except queue.Empty:
             pass
-        for reader in self._readers:
-            if not self._orders:
-                reader.seek(reader.committed)
-            reader.acknowledge()
         if self._orders:
             self._look_at_tapes()
             for resting in list(self._orders.values()):
                 self._move(resting)
+        else:
+            self._rest()
+        for reader in self._readers:
+            reader.acknowledge()
+
+    def _rest(self) -> None:
+        """Without orders no tape is read; what was seen of it is soon not true any more."""
+        self._watching = False
+        self._books.clear()
+        for reader in self._readers:
+            reader.seek(reader.committed)
 
     def _take(self, command: Intent | str | list[str]) -> None:
         now_ns = self._now_ns()
         if isinstance(command, Intent):
-            if not self._memory.add_order(command):
+            fault = self._fault(command)
+            rejected = [OrderRejected(command.command_id, now_ns, fault)] if fault else []
+            if not self._memory.add_order(command, *rejected):
                 return  # known already: a venue with client ids does nothing twice
+            if rejected:
+                self._events.put(rejected[0])
+                return
             due_ns = now_ns + int(self._settings.latency_ms * 1e6)
             self._orders[command.command_id] = Resting(command, due_ns, Decimal(command.quantity))
         elif isinstance(command, str):
@@ -232,21 +259,35 @@ class PaperBroker:
         self._memory.add_event(event)
         self._events.put(event)
 
+    def _fault(self, intent: Intent) -> str:
+        """Why no venue would have this order; empty if one would."""
+        if intent.instrument not in self._quotes:
+            return f"no instrument {intent.instrument}"
+        if not _above_zero(intent.quantity):
+            return f"quantity {intent.quantity!r}: must be above zero"
+        if intent.kind == "limit" and not _above_zero(intent.limit_price):
+            return f"limit price {intent.limit_price!r}: must be above zero"
+        return ""
+
     def _look_at_tapes(self) -> None:
         """Take the newest book of every instrument from the tapes."""
         for reader in self._readers:
-            if not self._books:
+            if not self._watching:
                 reader.seek(max(reader.committed - RECENT_SLOTS, reader.oldest))
-            slots = reader.read()
-            shown = slots[
-                (slots["kind"] <= Kind.BOOK_LEVEL)
-                & ((slots["flags"] & Flag.FRAME_END) != 0)
-                & (slots["reference_price"] > 0)
-            ]
-            for instrument in np.unique(shown["instrument"]):
-                newest = shown[shown["instrument"] == instrument][-1]
-                self._books[int(instrument)] = newest["book"].copy()
-                self._references[int(instrument)] = float(newest["reference_price"])
+            while len(slots := reader.read()):
+                self._take_books(slots)
+        self._watching = True
+
+    def _take_books(self, slots: np.ndarray) -> None:
+        shown = slots[
+            (slots["kind"] <= Kind.BOOK_LEVEL)
+            & ((slots["flags"] & Flag.FRAME_END) != 0)
+            & (slots["reference_price"] > 0)
+        ]
+        for instrument in np.unique(shown["instrument"]):
+            newest = shown[shown["instrument"] == instrument][-1]
+            self._books[int(instrument)] = newest["book"].copy()
+            self._references[int(instrument)] = float(newest["reference_price"])
 
     def _levels(self, instrument: int, side: str) -> list[Level]:
         """The levels an order of this side meets, best first."""
@@ -267,7 +308,10 @@ class PaperBroker:
             resting.arrived = True
             self._tell(OrderAccepted(intent.command_id, f"paper-{intent.command_id[:12]}", now_ns))
         limit = Decimal(intent.limit_price) if intent.kind == "limit" else None
-        for level in self._levels(intent.instrument, intent.side):
+        levels = self._levels(intent.instrument, intent.side)
+        there = {level.price for level in levels}
+        resting.taken = {price: size for price, size in resting.taken.items() if price in there}
+        for level in levels:
             if limit is not None and _worse(level.price, limit, intent.side):
                 break
             self._fill(resting, level, now_ns)
@@ -280,9 +324,11 @@ class PaperBroker:
             self._tell(OrderCanceled(intent.command_id, now_ns, "the book had no more"))
 
     def _fill(self, resting: Resting, level: Level, now_ns: int) -> None:
-        amount = min(resting.remaining, level.size)
+        before = resting.taken.get(level.price, Decimal(0))
+        amount = min(resting.remaining, level.size - before)
         if amount <= 0:
             return
+        resting.taken[level.price] = before + amount
         resting.remaining -= amount
         resting.fills += 1
         fee_rate = Decimal(str(self._settings.fee_bps)) / 10_000
@@ -304,6 +350,14 @@ class PaperBroker:
 def _price(reference: float, offset: float) -> Decimal:
     """A level's price again in the venue's digits: float32 offsets are good to nine of them."""
     return Decimal(f"{reference + offset:.9g}")
+
+
+def _above_zero(text: str) -> bool:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return False
+    return number.is_finite() and number > 0
 
 
 def _worse(price: Decimal, limit: Decimal, side: str) -> bool:

@@ -30,7 +30,24 @@ def test_later_layers_win(tmp_path):
         ({"DC__http__port": "70000"}, ["http.port", "70000", "65535"]),
         ({"DC__http__prt": "1"}, ["http.prt", "Did you mean port", "Allowed here: port"]),
         ({"DC__htp__port": "1"}, ["htp", "Did you mean http", "storage"]),
-        ({"DC__strategy__name": "magic"}, ["strategy.name", "'magic'"]),
+        (
+            {"DC__strategy__name": "magic"},
+            ["strategy.name", "'magic'", "Allowed: moving_average_cross, tcn"],
+        ),
+        ({"DC__strategy__horizon_s": ".inf"}, ["strategy.horizon_s", "inf", "finite"]),
+        ({"DC__strategy__min_expected_value_bps": ".nan"}, ["min_expected_value_bps", "finite"]),
+        ({"DC__strategy__horizon_s": ".nan"}, ["strategy.horizon_s", "nan", "> 0"]),
+        ({"DC__http": "5"}, ["http", "5", "object"]),
+        ({"DC__": "5"}, ["no such setting", "Allowed here", "http"]),
+        ({"DC__http__port": ""}, ["http.port", "None", "int"]),
+        ({"DC__http__port": "9" * 5000}, ["DC__http__port", "999"]),
+        ({"DC__http__port": "[1]"}, ["http.port", "[1]", "int"]),
+        ({"DC__risk__max_daily_loss": "5"}, ["risk.max_daily_loss", "5", "str"]),
+        ({"DC__venues__bitfinex__stale_s": "{foo: 1}"}, ["bitfinex.stale_s", "'foo'", "books"]),
+        ({"DC__venues__bitfinex__stale_s": "{books: -1}"}, ["bitfinex.stale_s", "-1", "> 0"]),
+        ({"DC__venues__bitfinex__candles": "[2m]"}, ["bitfinex.candles.0", "'2m'", "1m, 5m"]),
+        ({"DC__venues__bitfinex__books": "[{length: 7}]"}, ["books.0.length", "7", "1, 25"]),
+        ({"DC__venues__bitfinex__books": "[{lenght: 7}]"}, ["books.0.lenght", "mean length"]),
         ({"DC__risk__max_order_notional": "1e3"}, ["risk.max_order_notional", "1e3"]),
         ({"DC__risk__max_order_notional": "'-5'"}, ["risk.max_order_notional", "-5"]),
         ({"DC__venues__bitfinex__symbols": "[]"}, ["venues.bitfinex.symbols", "tBTCUSD"]),
@@ -48,6 +65,7 @@ def test_what_is_wrong_is_named(environment, words):
         load("demo", environment=environment)
     for word in words:
         assert word in str(caught.value), str(caught.value)
+    assert len(str(caught.value)) < 400, "a sentence, not the whole configuration"
 
 
 def test_an_unknown_profile_lists_those_there_are():
@@ -62,6 +80,9 @@ def test_broken_files_are_named(tmp_path):
         load("demo", file=bad, environment={})
     bad.write_text("- 1")
     with pytest.raises(ConfigError, match="keys and values"):
+        load("demo", file=bad, environment={})
+    bad.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"bad\.yml is not YAML"):
         load("demo", file=bad, environment={})
     with pytest.raises(ConfigError, match="cannot be read"):
         load("demo", file=tmp_path / "none.yml", environment={})

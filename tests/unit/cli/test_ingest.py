@@ -1,0 +1,218 @@
+"""ingest under all that may stand in a file: counted and skipped, never a crash, nothing left."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from processes.cli.__main__ import EXIT_FAILED
+from processes.storage.store import Store
+from tests.unit.venues.test_bitfinex_codec import mutate
+
+HEAD = [
+    '{"event":"info","version":2,"serverId":"x","platform":{"status":1}}',
+    '{"event":"conf","status":"OK","flags":65536}',
+    '{"event":"subscribed","channel":"book","chanId":5,"symbol":"tBTCUSD","prec":"P0",'
+    '"freq":"F0","len":"25"}',
+    '{"event":"subscribed","channel":"trades","chanId":6,"symbol":"tBTCUSD"}',
+    "[5,[[100,1,2],[101,1,-3]],1]",
+]
+TAIL = ["[5,[99,1,7],2]", '[6,"te",[1,1600000000000,0.5,100],3]']
+
+
+@pytest.fixture
+def ingest(dcctl, tmp_path):
+    """Ingests lines between a good head and a good tail; the report."""
+    counter = iter(range(1000))
+
+    def run(lines, *, raw=False, code=0):
+        number = next(counter)
+        path = tmp_path / f"{number}.jsonl"
+        whole = lines if raw else [*HEAD, *lines, *TAIL]
+        path.write_bytes(
+            b"\n".join(
+                x if isinstance(x, bytes) else x.encode("utf-8", "surrogatepass") for x in whole
+            )
+        )
+        out = tmp_path / f"out-{number}"
+        assert (
+            dcctl("ingest", "--venue", "bitfinex", str(path), "--out", str(out), "--json") == code
+        )
+        return json.loads(dcctl.out)
+
+    return run
+
+
+def check_whole(told) -> None:
+    """The head and the tail came through, and what was counted is what is in the lake."""
+    assert told["books"]["tBTCUSD"] == {
+        "bids": [["100", "2"], ["99", "7"]],
+        "asks": [["101", "-3"]],
+    }
+    assert told["symbols"]["tBTCUSD"]["trades"] == 1
+    assert sum(told["events"].values()) == told["lake_rows"]
+
+
+BAD = [
+    "{}", "garbage", "[", "]", "{", "}", "[5", "[5,", "[5,[100,1,", "[5,[100", '"text"', "nul",
+    "\0\0\0", b"\xff\xfe\xfd", "[5,[1e999,1,1],9]", "[5,[100,1," + "9" * 5000 + "],9]",
+    '[5,["100",1,1],9]',
+    "[5,[100,true,1],9]", "[5,[100,null,1],9]", "[5,{},9]", '[6,"te",[1,2],9]', '[6,"te",{},9]',
+    '[6,"te",["x",1600000000000,0.5,100],9]', "[[5],[100,1,1],9]", "[5.5,[100,1,1],9]",
+    "[" * 3000, "[5," + "[" * 2000 + "]" * 2000 + ",9]", '{"event":"subscribed"}', '{"event":5}',
+    '{"event":"subscribed","channel":"book","chanId":"x","symbol":"tX","prec":"P0"}',
+    '{"event":"subscribed","channel":"nonsense","chanId":9,"symbol":"tX"}',
+    '{"event":"subscribed","channel":"book","chanId":9,"symbol":5,"prec":"P0"}',
+    '{"event":"conf","status":"OK","flags":"many"}',
+    '{"t":"soon","frame":[5,[100,1,9],9]}', '{"t":1.5,"frame":', '{"t":1.5,"frame":"text"}',
+    '{"t":1.5,"frame":{}}', '{"dir":5,"t":1.5,"frame":[5,"hb",9]}', '{"t":null,"frame":[5,"hb",9]}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD, ids=range(len(BAD)))
+def test_a_bad_line_is_counted_and_skipped(ingest, line):
+    told = ingest([line])
+    check_whole(told)
+    assert told["frames"] == len(HEAD) + 1 + len(TAIL)
+    assert told["errors_total"] == len(told["errors"]) == 1
+    assert told["sequence"]["last"] == 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '[6,"te",[2,99999999999999999,0.5,100],9]', '[6,"te",[2,-5,0.5,100],9]',
+        '[6,"te",[2,1e30,0.5,100],9]', '[6,"te",[99999999999999999999999,1,0.5,100],9]',
+        "[99999999999999999999,[100,1,1],9]", '[6,"te",[2,1600000000000,1e300,1e300],9]',
+        "[77,[100,1,1],9]", '{"event":"pong","ts":1e99}', '{"event":"info","code":1e9}',
+        '{"t":1e300,"frame":[5,"hb",9]}', '{"t":-1e300,"frame":[5,"hb",9]}',
+        '{"t":1700000000000,"frame":[5,"hb",9]}', '{"t":-5,"frame":[5,"hb",9]}',
+        '{"t":1e18,"frame":[6,"te",[2,1600000000000,0.5,100],9]}',
+        '{"dir":"open","t":1e300}', '{"dir":"rx"}', '{"dir":"nonsense","frame":[5,"hb",9]}',
+        "[5,[100,1,1],99999999999999999999999999]", "[5,[100,1,1],-1]",
+    ],
+)  # fmt: skip
+def test_a_giant_number_ends_nothing(ingest, line):
+    told = ingest([line])
+    assert sum(told["events"].values()) == told["lake_rows"]
+    if "open" not in line:  # a new connection begins without channels
+        assert told["symbols"]["tBTCUSD"]["trades"] >= 1
+        assert ["101", "-3"] in told["books"]["tBTCUSD"]["asks"]
+
+
+def test_a_giant_line_is_counted(ingest):
+    told = ingest(["[5,[" + "[100,1,1]," * 300_000 + "[100,1,1]],9]", "x" * 20_000_000])
+    assert told["errors_total"] == 2
+    check_whole(told)
+    assert sum(told["events"].values()) == told["lake_rows"]
+
+
+def test_a_file_cut_anywhere(ingest, tmp_path, seed):
+    whole = "\n".join([*HEAD, *TAIL]).encode()
+    draw = random.Random(seed)
+    for cut in sorted(draw.randrange(len(whole)) for _ in range(12)):
+        told = ingest([whole[:cut]], raw=True)
+        assert told["errors_total"] <= 1
+        assert told["frames"] == len([line for line in whole[:cut].split(b"\n") if line.strip()])
+
+
+def test_nothing_at_all(ingest):
+    for content in ([], ["", "  ", "\r"], [b"\xef\xbb\xbf"]):
+        told = ingest(content, raw=True)
+        assert told["events"] == {}
+        assert told["lake_rows"] == 0
+        assert told["sequence"] == {"first": None, "last": None, "gaps": 0}
+
+
+def test_lines_may_end_as_they_like(ingest):
+    told = ingest([line + "\r" for line in [*HEAD, *TAIL]], raw=True)
+    check_whole(told)
+    assert told["errors"] == []
+
+
+def test_several_files_are_one_stream(dcctl, tmp_path):
+    lines = [*HEAD, *TAIL]
+    paths = []
+    for number, part in enumerate((lines[:4], lines[4:])):
+        paths.append(tmp_path / f"{number}.jsonl")
+        paths[-1].write_text("\n".join(part))
+    files = [str(path) for path in paths]
+    out = str(tmp_path / "out")
+    assert dcctl("ingest", "--venue", "bitfinex", *files, "--out", out, "--json") == 0
+    told = json.loads(dcctl.out)
+    check_whole(told)
+    assert told["unknown_frames"] == 0
+
+
+def test_damaged_recordings_go_through(ingest, recordings, seed, long_run):
+    """Real frames, damaged at random: the report's sums hold, whatever is left of them."""
+    draw = random.Random(seed)
+    folder = recordings / "bitfinex"
+    for _ in range(60 if long_run else 3):
+        name = draw.choice(["ws_frames_2026.jsonl", "ws_reconnect_boundary_btcusd_2018.jsonl"])
+        lines = (folder / name).read_bytes().splitlines()[:1500]
+        damaged = [mutate(draw, line, lines) if draw.random() < 0.2 else line for line in lines]
+        told = ingest(damaged, raw=True)
+        assert sum(told["events"].values()) == told["lake_rows"]
+        assert told["frames"] >= told["errors_total"]
+
+
+@pytest.mark.parametrize(
+    ("venue", "file", "words"),
+    [("nope", "good", "no venue nope; there are bitfinex"), ("bitfinex", "missing", "is no file"),
+     ("bitfinex", ".", "is no file"), ("", "good", "no venue")],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_before_anything_is_made(dcctl, tmp_path, venue, file, words):
+    (tmp_path / "good").write_text("\n".join(HEAD))
+    out = tmp_path / "out"
+    code = dcctl("ingest", "--venue", venue, str(tmp_path / file), "--out", str(out))
+    assert code == EXIT_FAILED
+    assert words in dcctl.err
+    assert not out.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_said(dcctl, tmp_path):
+    (tmp_path / "good").write_text("\n".join(HEAD))
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/nowhere")):
+        code = dcctl("ingest", "--venue", "bitfinex", str(tmp_path / "good"), "--out", str(out))
+        assert code == EXIT_FAILED, out
+        assert "--out" in dcctl.err
+        assert str(out) in dcctl.err
+
+
+def test_a_folder_with_a_lake_is_left_alone(dcctl, tmp_path):
+    (tmp_path / "good").write_text("\n".join([*HEAD, *TAIL]))
+    arguments = [
+        "ingest",
+        "--venue",
+        "bitfinex",
+        str(tmp_path / "good"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert dcctl(*arguments) == 0
+    before = sorted((p, p.stat().st_size) for p in (tmp_path / "o").rglob("*") if p.is_file())
+    assert dcctl(*arguments) == EXIT_FAILED
+    assert "holds a lake already" in dcctl.err
+    assert before == sorted(
+        (p, p.stat().st_size) for p in (tmp_path / "o").rglob("*") if p.is_file()
+    )
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_end_in_the_middle_leaves_no_shared_memory(dcctl, tmp_path, monkeypatch, fault):
+    """The fixture that watches over every test sees it; and the disk's word is passed on."""
+
+    def fails(*_: object) -> None:
+        raise fault
+
+    (tmp_path / "good").write_text("\n".join([*HEAD, *TAIL]))
+    monkeypatch.setattr(Store, "finish", fails)
+    code = dcctl(
+        "ingest", "--venue", "bitfinex", str(tmp_path / "good"), "--out", str(tmp_path / "o")
+    )
+    assert code == (130 if fault is KeyboardInterrupt else EXIT_FAILED)
+    if fault is not KeyboardInterrupt:
+        assert "No space left" in dcctl.err

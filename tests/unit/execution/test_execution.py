@@ -1,0 +1,293 @@
+"""Execution's wiring: what is written before what, the last look, a restart, and the switch."""
+
+import queue
+import sqlite3
+
+import pytest
+
+from processes import runtime
+from processes.execution.machine import Send
+from processes.execution.main import Execution
+from processes.execution.orders import Order
+from processes.runtime import Context
+from schemas.control import Word
+from schemas.decisions import SlotKind
+from schemas.trading import (
+    Intent,
+    KillLevel,
+    OrderAccepted,
+    OrderCanceled,
+    OrderFilled,
+    Reconciled,
+)
+from tests.instances import bare_instance
+
+T0 = 1_760_000_000_000_000_000
+
+
+class Broker:
+    """A broker that only remembers what was asked of it. `look` is called at each submit."""
+
+    def __init__(self, execution) -> None:
+        self.execution = execution
+        self.asked = []
+        self.takes = True
+        self.error = None
+        self.look = lambda: None
+
+    def start(self) -> None:
+        self.asked.append("start")
+
+    def submit(self, intent: Intent) -> bool:
+        self.look()
+        self.asked.append(("submit", intent.command_id))
+        return self.takes
+
+    def cancel(self, command_id: str) -> None:
+        self.asked.append(("cancel", command_id))
+
+    def reconcile(self, command_ids) -> None:
+        self.asked.append(("reconcile", list(command_ids)))
+
+    def close(self) -> None:
+        self.asked.append("close")
+
+    def submitted(self) -> list[str]:
+        return [told[1] for told in self.asked if told[0] == "submit"]
+
+
+class Watched(Execution):
+    """Execution with that broker."""
+
+    def _make_broker(self, quotes):
+        return Broker(self)
+
+
+class Life:
+    """One life of execution in a bare instance."""
+
+    def __init__(self, instance) -> None:
+        self.context = Context(instance.paths.run, "execution")
+        self.execution = Watched(self.context)
+        self.broker = self.execution._broker
+        self.machine = self.execution._machine
+
+    def begin(self, *, reconciled: bool = True) -> "Life":
+        self.execution.begin()
+        if reconciled:
+            self.tell(Reconciled("test", T0))
+        return self
+
+    def tell(self, *events) -> None:
+        for event in events:
+            self.execution._take_event(event)
+
+    def send(self, number: int = 1, **more) -> str:
+        """An order of the machine's, as a decision makes it."""
+        wanted = {
+            "instrument": 0, "symbol": "tBTCUSD", "side": "buy", "quantity": "3", "kind": "market",
+            "decided_ns": self.context.clock.now_ns(), **more,
+        }  # fmt: skip
+        intent = Intent(command_id=f"{number:032x}", **wanted)
+        order = self.machine.orders[intent.command_id] = Order.of(intent)
+        order.sent = True
+        self.execution._send(Send(intent, by_kill_switch=intent.strategy == "kill_switch"))
+        return intent.command_id
+
+    def states(self) -> dict[str, str]:
+        path = self.context.paths.data / "ledger.sqlite"
+        db = sqlite3.connect(path)
+        found = dict(db.execute("SELECT command_id, state FROM orders").fetchall())
+        db.close()
+        return found
+
+    def switch(self, level: KillLevel) -> None:
+        self.context.control.set(Word.KILL_LEVEL, level)
+        self.execution._look_at_switch()
+
+    def acknowledged(self) -> int:
+        return self.context.control.get(Word.KILL_ACKNOWLEDGED)
+
+    def inputs(self) -> list[SlotKind]:
+        recent = self.execution._journal._writer.ring.recent(100)
+        return [SlotKind(int(kind)) for kind in recent["kind"]]
+
+    def end(self) -> None:
+        self.execution._ledger.close()
+        self.context.close()
+
+
+@pytest.fixture
+def instance():
+    with bare_instance() as made:
+        made.put_in_force()
+        made.open()
+        yield made
+
+
+@pytest.fixture
+def lives(instance, monkeypatch):
+    """Makes lives; a new one ends the one before, as a crash would, but for its sockets."""
+    monkeypatch.setattr(runtime, "open_log", lambda *_: instance.log)
+    made = []
+
+    def live() -> Life:
+        if made:
+            made.pop().end()
+        made.append(Life(instance))
+        return made[-1]
+
+    yield live
+    for life in made:
+        life.end()
+
+
+def fill(command_id: str, number: int, quantity: str = "1") -> OrderFilled:
+    return OrderFilled(command_id, f"{command_id}-{number}", "100", quantity, "0", "USD", T0)
+
+
+def test_the_intent_is_on_disk_before_the_broker_has_it(lives):
+    life = lives().begin()
+    seen = []
+    life.broker.look = lambda: seen.append(life.states())
+    number = life.send()
+    assert seen == [{number: "new"}]
+    assert life.broker.submitted() == [number]
+
+
+def test_the_same_decision_is_never_sent_twice(lives):
+    life = lives().begin()
+    number = life.send()
+    life.machine.orders.clear()  # as after a restart that has forgotten it
+    assert life.send() == number
+    assert life.broker.submitted() == [number]
+    assert life.machine.orders == {}
+
+
+def test_a_broker_that_did_not_take_it_lets_it_expire(lives):
+    life = lives().begin()
+    life.broker.takes = False
+    number = life.send()
+    assert life.states() == {number: "expired"}
+    assert life.machine.open_orders() == []
+
+
+@pytest.mark.parametrize("level", [level for level in KillLevel if level])
+def test_the_last_look_before_the_send(lives, level):
+    """The word is read again after the intent is written; the loop has not seen it yet."""
+    life = lives().begin()
+    life.context.control.set(Word.KILL_LEVEL, level)
+    number = life.send(1)
+    reducing = life.send(2, reduce_only=True)
+    closing = life.send(3, strategy="kill_switch", reduce_only=True)
+    passed = [reducing] if level == KillLevel.PAUSE else []
+    assert life.broker.submitted() == [*passed, closing]
+    assert life.states()[number] == "expired"
+
+
+def test_what_a_crash_left_is_asked_for_and_never_sent_again(lives):
+    life = lives().begin()
+    number = life.send()
+    life = lives().begin(reconciled=False)
+    assert life.broker.asked == ["start", ("reconcile", [number])]
+    assert not life.machine.reconciled
+    assert life.states() == {number: "unknown"}
+    life.tell(OrderAccepted(number, "v", T0), fill(number, 1, "3"), Reconciled("test", T0))
+    assert life.machine.reconciled
+    assert life.states() == {number: "filled"}
+    assert life.machine.book.position(0).quantity == 3
+
+
+def test_told_again_after_a_restart_nothing_is_booked_twice(lives):
+    life = lives().begin()
+    number = life.send()
+    life.tell(OrderAccepted(number, "v", T0), fill(number, 1))
+    life = lives().begin(reconciled=False)
+    again = OrderAccepted(number, "v", T0), fill(number, 1), fill(number, 2)
+    life.tell(*again, *again, Reconciled("test", T0))
+    assert life.machine.book.position(0).quantity == 2
+    life = lives().begin()
+    assert life.machine.book.position(0).quantity == 2
+
+
+def test_the_ledger_shows_the_state_that_the_facts_come_to(lives):
+    """A late fill of a cancelled order is booked, and the order stays cancelled."""
+    life = lives().begin()
+    number = life.send()
+    life.tell(OrderAccepted(number, "v", T0), fill(number, 1), OrderCanceled(number, T0))
+    life.tell(fill(number, 2))
+    assert life.machine.book.position(0).quantity == 2
+    assert life.states() == {number: "canceled"}
+    life.tell(fill(number, 3), fill(number, 4))
+    assert life.states() == {number: "filled"}
+    assert life.machine.book.position(0).quantity == 4
+
+
+def test_every_input_is_in_the_journal_before_it_is_acted_on(lives):
+    life = lives().begin()
+    assert life.inputs() == [SlotKind.INPUT_START, SlotKind.INPUT_BROKER]
+    seen = []
+    life.broker.look = lambda: seen.append(len(life.inputs()))
+    life.switch(KillLevel.PAUSE)
+    assert life.inputs()[-1] == SlotKind.INPUT_COMMAND
+    number = life.send(strategy="kill_switch")
+    life.tell(OrderAccepted(number, "v", T0))
+    assert life.inputs()[-1] == SlotKind.INPUT_BROKER
+
+
+def test_the_switch_is_acknowledged_once_it_is_obeyed(lives):
+    life = lives().begin()
+    number = life.send()
+    assert life.acknowledged() == KillLevel.NONE
+    life.switch(KillLevel.CANCEL)
+    assert life.broker.asked[-1] == ("cancel", number)
+    assert life.acknowledged() == KillLevel.CANCEL
+    life.switch(KillLevel.NONE)
+    assert life.acknowledged() == KillLevel.NONE
+
+
+def test_a_new_life_obeys_the_switch_before_anything_else(lives):
+    life = lives().begin()
+    number = life.send()
+    life.context.control.set(Word.KILL_LEVEL, KillLevel.CANCEL)
+    life = lives().begin(reconciled=False)
+    assert life.acknowledged() == KillLevel.CANCEL
+    assert life.broker.submitted() == []
+    assert ("cancel", number) in life.broker.asked
+
+
+def test_a_new_life_does_not_stand_by_what_an_older_one_acknowledged(lives):
+    """Armed while execution was down: the next pull must wait for this life's own answer."""
+    life = lives().begin()
+    life.switch(KillLevel.FLATTEN)
+    life.context.control.set(Word.KILL_LEVEL, KillLevel.NONE)
+    life = lives().begin()
+    assert life.acknowledged() == KillLevel.NONE
+
+
+def test_execution_does_not_outlive_its_broker(lives, monkeypatch):
+    """Orders would hang in the air with nobody to answer for them; a new life asks for them."""
+    life = lives().begin()
+    turns = iter([None, OSError("disk full")])
+
+    def service() -> None:
+        try:
+            life.broker.error = next(turns)
+        except StopIteration:
+            life.context.stop()
+
+    monkeypatch.setattr(life.context, "service", service)
+    with pytest.raises(RuntimeError, match="broker") as caught:
+        life.execution.live()
+    assert "disk full" in str(caught.value.__cause__)
+
+
+def test_events_come_out_of_the_queue_in_order(lives):
+    life = lives().begin()
+    number = life.send()
+    for event in (OrderAccepted(number, "v", T0), fill(number, 1), fill(number, 2, "2")):
+        life.execution._events.put(event)
+    life.execution._take_events()
+    assert life.states() == {number: "filled"}
+    with pytest.raises(queue.Empty):
+        life.execution._events.get_nowait()

@@ -1,0 +1,228 @@
+"""The arrows of the house: which folder may import what, lazy imports too.
+
+A test, not a convention: what may be imported stands in ARROWS, and nothing else is. Folders below
+`processes/` do not know each other; the composition roots, which put processes together, do.
+"""
+
+import ast
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.helpers import ROOT
+
+TOPS = ("shm", "schemas", "venues", "models", "config", "processes", "benchmarks", "tests")
+ARROWS: dict[str, set[str]] = {
+    # the transport: knows no market word
+    "shm": {"numpy", "numba", "llvmlite", "zmq"},
+    # every contract as data
+    "schemas": {"msgspec", "numpy", "pyarrow"},
+    # llvmlite and numba: decoding is compiled; aiohttp: the venues' REST calls
+    "venues": {"schemas", "msgspec", "numpy", "numba", "llvmlite", "aiohttp"},
+    # numba: the rule model runs inside inference's compiled step
+    "models": {"schemas", "msgspec", "numpy", "numba", "mlx", "lightgbm"},
+    "config": {"schemas", "msgspec", "yaml"},
+    # what every process shares: the files directly below processes/
+    "processes": {"config", "schemas", "shm", "msgspec", "numpy", "zmq", "structlog"},
+    "processes/collector": {"picows", "uvloop", "venues"},
+    "processes/features": {"numba"},
+    "processes/inference": {"numba", "mlx", "models"},
+    "processes/execution": {"numba"},
+    "processes/storage": {"pyarrow"},
+    # speaks the venues' protocols by itself, so that a misunderstanding cannot confirm itself
+    "processes/simulator": {"aiohttp"},
+    # venues: which streams a configuration comes to, for the tables of places
+    "processes/supervisor": {"venues", "psutil", "prometheus_client"},
+    # venues: ingest decodes recordings as the collector does
+    "processes/cli": {"venues", "typer"},
+    "processes/replay": {"venues", "pyarrow"},
+    # venues: simulated frames take the real decoder's way to become rows to learn from
+    "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},
+}
+NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"processes"}}
+"""Said once more, since these are the arrows that somebody will want."""
+
+ROOTS: dict[str, dict[str, str]] = {
+    "processes/cli": {
+        "supervisor": "start is the supervisor; stop and doctor clear away what it left",
+        "storage": "ingest writes a lake as storage does",
+        "execution": "status shows the positions that the ledger holds",
+        "inference": "doctor proves that kernels can be compiled here",
+        "replay": "replay and backtest are commands",
+        "training": "train is a command",
+    },
+    "processes/replay": dict.fromkeys(
+        ("features", "inference", "execution", "storage", "supervisor"),
+        "feeds a recording through the code that made it",
+    ),
+    "processes/training": {
+        "simulator": "learns from the simulated market",
+        "features": "learns from the very rows that inference will see",
+    },
+}
+"""Who may name other processes, which ones, and why."""
+
+LAZY = {"mlx": {"models", "processes/inference", "processes/training"}}
+"""Imported only inside a function: a machine without it must be able to import the module."""
+
+
+def imports(source: str) -> Iterator[tuple[str, int, bool]]:
+    """(module, line, lazy) of every import in a file, wherever it stands."""
+
+    def walk(node: ast.AST, lazy: bool) -> Iterator[tuple[str, int, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, child.lineno, lazy) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"line {child.lineno}: relative imports hide the arrow"
+                module = child.module or ""
+                # `from processes import latch` names processes.latch
+                yield from ((f"{module}.{alias.name}", child.lineno, lazy) for alias in child.names)
+            elif isinstance(child, ast.Call) and child.args:
+                name = ast.unparse(child.func)
+                what = child.args[0]
+                if name in {"__import__", "importlib.import_module", "import_module"}:
+                    assert isinstance(what, ast.Constant), f"line {child.lineno}: import by name"
+                    yield str(what.value), child.lineno, True
+            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from walk(child, lazy or inside)
+
+    yield from walk(ast.parse(source), lazy=False)
+
+
+def room_of(path: str) -> str:
+    """`processes/cli/tap.py` is in the room processes/cli, `processes/bus.py` in processes."""
+    parts = path.split("/")
+    return "/".join(parts[:2]) if parts[0] == "processes" and len(parts) > 2 else parts[0]
+
+
+def faults(path: str, source: str, rooms: set[str]) -> list[str]:
+    """What a file imports and may not."""
+    room = room_of(path)
+    allowed = ARROWS[room] | (ARROWS["processes"] if room.startswith("processes/") else set())
+    found = []
+    for module, line, lazy in imports(source):
+        parts = module.split(".")
+        top = parts[0]
+        where = f"{path}:{line}: {room} imports {module}"
+        if top in sys.stdlib_module_names:
+            continue
+        if top in LAZY and not (lazy and room in LAZY[top]):
+            found.append(f"{where}, which must stand inside a function of {sorted(LAZY[top])}")
+        other = f"processes/{parts[1]}" if top == "processes" and len(parts) > 1 else top
+        if other in rooms and other.startswith("processes/") and other != room:
+            if parts[1] not in ROOTS.get(room, {}):
+                found.append(f"{where}: a process knows no other; what two need moves down a floor")
+        elif top != room.split("/")[0] and top not in allowed:
+            found.append(f"{where}; it may import {', '.join(sorted(allowed))}")
+    return found
+
+
+def sources() -> dict[str, str]:
+    found = {}
+    for top in {room.split("/")[0] for room in ARROWS}:
+        for path in sorted((ROOT / top).rglob("*.py")):
+            found[str(path.relative_to(ROOT))] = path.read_text(encoding="utf-8")
+    return found
+
+
+def rooms() -> set[str]:
+    folders = (ROOT / "processes").iterdir()
+    return {f"processes/{path.name}" for path in folders if (path / "__init__.py").exists()}
+
+
+def test_every_import_follows_the_arrows():
+    found = [fault for path, text in sources().items() for fault in faults(path, text, rooms())]
+    assert not found, "\n".join(found)
+
+
+def test_every_room_has_its_row():
+    assert rooms() <= set(ARROWS)
+    tops = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert tops == set(TOPS)
+    for room, others in ROOTS.items():
+        assert room in ARROWS
+        assert all(f"processes/{other}" in ARROWS for other in others)
+    for room, never in NOT_FOR.items():
+        shared = ARROWS["processes"] if room.startswith("processes/") else set()
+        assert not never & (ARROWS[room] | shared)
+
+
+def test_no_permission_outlives_its_use():
+    """A row that allows what nobody does invites somebody to do it; what is to come is excepted."""
+    to_come = {
+        "processes/replay", "processes/training", "venues aiohttp", "models lightgbm",
+        "processes/cli replay", "processes/cli training",
+    }  # fmt: skip
+    used: dict[str, set[str]] = {}
+    for path, text in sources().items():
+        for module, _, _ in imports(text):
+            parts = module.split(".")
+            names = used.setdefault(room_of(path), set())
+            names.add(parts[0])
+            if parts[0] == "processes" and len(parts) > 1:
+                names.add(parts[1])
+    idle = [
+        f"{room} {name}"
+        for table in (ARROWS, ROOTS)
+        for room, names in table.items()
+        for name in names
+        if name not in used.get(room, set()) and room not in to_come
+    ]
+    # What processes share may stand there for the sake of any room.
+    idle = [row for row in idle if not row.startswith("processes ") and row not in to_come]
+    assert not idle, idle
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("shm/made_up.py", "from schemas import tape"),
+        ("shm/made_up.py", "import msgspec"),
+        ("schemas/made_up.py", "import shm.ring"),
+        ("schemas/made_up.py", "from processes import latch"),
+        ("venues/made_up.py", "from shm.ring import RingWriter"),
+        ("venues/bitfinex/made_up.py", "def f():\n    import requests"),
+        ("models/made_up.py", "import mlx.core as mx"),
+        ("models/made_up.py", "if True:\n    import mlx.core"),
+        ("models/made_up.py", "import processes.clock"),
+        ("config/made_up.py", "from venues import book"),
+        ("processes/made_up.py", "import numba"),
+        ("processes/made_up.py", "from processes.execution import orders"),
+        ("processes/made_up.py", "import processes.cli.screen"),
+        ("processes/collector/made_up.py", "from processes.features.cutter import Cutter"),
+        ("processes/collector/made_up.py", "from processes import storage"),
+        ("processes/features/made_up.py", "import venues.book"),
+        ("processes/execution/made_up.py", "class A:\n    def f(self):\n        import aiohttp"),
+        ("processes/execution/made_up.py", "import mlx"),
+        ("processes/simulator/made_up.py", "from venues.bitfinex import kernel"),
+        ("processes/storage/made_up.py", "import importlib\nimportlib.import_module('models')"),
+        ("processes/supervisor/made_up.py", "from processes.execution.ledger import Ledger"),
+        ("processes/cli/made_up.py", "from processes.collector import session"),
+        ("processes/cli/made_up.py", "try:\n    import rich\nexcept ImportError:\n    pass"),
+    ],
+)
+def test_a_made_up_import_is_caught(path, line):
+    assert faults(path, line, rooms())
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("shm/made_up.py", "import numpy\nfrom shm.errors import NoRoomError\nimport os.path"),
+        ("models/made_up.py", "def f():\n    import mlx.core as mx\n    return mx"),
+        ("processes/made_up.py", "from processes.latch import Latch"),
+        ("processes/storage/made_up.py", "from processes import latch\nimport pyarrow as pa"),
+        ("processes/execution/brokers/made_up.py", "from processes.execution.orders import Order"),
+        ("processes/cli/made_up.py", "def f():\n    from processes.supervisor import main"),
+    ],
+)
+def test_what_may_be_may_be(path, line):
+    assert faults(path, line, rooms()) == []
+
+
+@pytest.mark.parametrize("line", ["from . import x", "from ..shm import ring", "__import__(name)"])
+def test_imports_that_hide_what_they_import_are_refused(line):
+    with pytest.raises(AssertionError):
+        faults("processes/cli/made_up.py", line, rooms())
