@@ -25,7 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "config": {"schemas", "msgspec", "yaml"},
     # what every process shares: the files directly below processes/
     "processes": {"config", "schemas", "shm", "msgspec", "numpy", "zmq", "structlog"},
-    "processes/collector": {"picows", "uvloop", "venues"},
+    "processes/collector": {"numba", "uvloop", "venues"},
     "processes/features": {"numba"},
     "processes/inference": {"numba", "mlx", "models"},
     "processes/execution": {"numba"},
@@ -35,7 +35,7 @@ ARROWS: dict[str, set[str]] = {
     # venues: which streams a configuration comes to, for the tables of places
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
     # venues: ingest decodes recordings as the collector does
-    "processes/cli": {"venues", "typer"},
+    "processes/cli": {"venues", "typer", "psutil"},
     "processes/replay": {"venues", "pyarrow"},
     # venues: simulated frames take the real decoder's way to become rows to learn from
     "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},
