@@ -34,8 +34,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/simulator": {"aiohttp"},
     # venues: which streams a configuration comes to, for the tables of places
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
-    # venues: ingest decodes recordings as the collector does
-    "processes/cli": {"venues", "typer", "psutil"},
+    # venues: ingest decodes recordings as the collector does; benchmarks: bench runs them
+    "processes/cli": {"venues", "typer", "psutil", "benchmarks"},
     "processes/replay": {"venues", "pyarrow"},
     # venues: simulated frames take the real decoder's way to become rows to learn from
     "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},
