@@ -190,7 +190,7 @@ def streams(*, quick: bool) -> dict[str, FrameStream]:
 
 def measure(*, quick: bool = False) -> dict[str, Figure]:
     """All figures of the collector, in frames a second."""
-    rounds, least_s = (1, 0.0) if quick else (7, 0.4)
+    rounds, least_s = (1, 0.0) if quick else (5, 0.4)
     capacity = 1 << 14 if quick else RingSettings().tape
     found: dict[str, Figure] = {}
     programs = {CRYPTOFEED: ("decoding.py", "cryptofeed"), CCXT: ("decoding.py", "ccxt")}

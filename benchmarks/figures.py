@@ -1,8 +1,9 @@
 """What a benchmark answers: figures by name, each with the peers measured in the same run.
 
 Of several runs the median counts; `low` and `high` are the least and the greatest. A peer's `ratio`
-says how many times better the project is: more events a second, or fewer microseconds. A peer that
-is absent is null, and the note says why and what to type.
+says how many times better the project is: more events a second, or fewer microseconds. It is the
+median of the ratios of single rounds, because what disturbs a machine disturbs both of a round. A
+peer that is absent is null, and the note says why and what to type.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -52,9 +53,9 @@ def figure(
             found[name] = None
             notes.append(f"{name} {runs}")
             continue
-        other = median(runs)
-        ratio = other / middle if less_is_better else middle / other
-        found[name] = Peer(value=_short(other), unit=unit, ratio=_short(ratio))
+        ratios = [mine / other for mine, other in zip(ours, runs, strict=True)]
+        ratio = 1 / median(ratios) if less_is_better else median(ratios)
+        found[name] = Peer(value=_short(median(runs)), unit=unit, ratio=_short(ratio))
     return Figure(
         value=_short(middle), unit=unit, low=_short(min(ours)), high=_short(max(ours)),
         runs=len(ours), peers=found, note="; ".join(notes),
