@@ -6,9 +6,11 @@ import re
 
 import pytest
 
+from processes.cli import switch
 from processes.cli.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_NOT_RUNNING, EXIT_USAGE, app
 from processes.latch import read_latch
 from processes.places import REGISTRY, lock
+from schemas.errors import OperatorError
 from schemas.trading import KillLevel
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
@@ -191,6 +193,19 @@ def test_kill_without_an_instance_latches_and_arm_releases(dcctl):
     assert read_latch(data).level == KillLevel.NONE
     assert dcctl("arm", "--yes") == 0
     assert "was not pulled" in dcctl.out
+
+
+def test_it_is_latched_before_anybody_is_asked(dcctl, monkeypatch):
+    """A supervisor that hangs must not keep the latch from the disk."""
+    seen = []
+
+    def hangs(*_: object, **__: object) -> None:
+        seen.append(read_latch(dcctl.folder / "data").level)
+        raise OperatorError("supervisor did not answer")
+
+    monkeypatch.setattr(switch, "request", hangs)
+    assert dcctl("kill", "--level", "cancel", "--yes") == 0
+    assert seen == [KillLevel.CANCEL]
 
 
 def test_an_unknown_level_names_those_there_are_and_pulls_nothing(dcctl):

@@ -79,6 +79,7 @@ def test_a_fill_told_twice_is_one_fill(ledger, path):
     for _ in range(2):
         ledger.record_event(fill(1), OrderState.PARTIALLY_FILLED)
     ledger.record_event(fill(2, quantity="2"), OrderState.FILLED)
+    ledger.record_event(fill(2, price="1", quantity="9"), OrderState.FILLED)  # told wrong later
     assert rows(path, "SELECT fill_id, quantity FROM fills") == [("f1", "1"), ("f2", "2")]
     orders, book = ledger.restore(0)
     assert [(order.state, order.filled) for order in orders] == [(OrderState.FILLED, Decimal(3))]

@@ -168,6 +168,17 @@ def test_an_order_never_meets_the_book_of_an_earlier_one(market):
     assert trades(turn(broker, market, intent(2))) == [("150", "1")]
 
 
+def test_nor_when_nothing_newer_is_at_hand(market):
+    broker = market.broker()
+    market.show(asks=[(101, 9)])
+    assert trades(turn(broker, market, intent(1))) == [("101", "1")]
+    market.fill_tape(RECENT_SLOTS + 1)
+    broker._turn()
+    assert turn(broker, market, intent(2)) == []
+    market.show(asks=[(150, 9)])
+    assert trades(turn(broker, market)) == [("150", "1")]
+
+
 def test_a_book_long_past_is_waited_for(market):
     """An instrument that has been silent for thousands of slots: its next book is the one."""
     broker = market.broker()

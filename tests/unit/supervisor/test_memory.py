@@ -193,7 +193,7 @@ def test_another_layout_is_salvaged_and_made_new(instance):
     assert instance.memory.committed("features") == 0
 
 
-@pytest.mark.parametrize("word", [0, 8, 16])
+@pytest.mark.parametrize("word", [0, 8, 16, 24])
 def test_a_ring_with_a_damaged_head_is_not_taken_over(instance, word):
     instance.open()
     first = instance.memory.registry.session
