@@ -208,7 +208,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class SupervisorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How children are watched and started again."""
 
-    ready_timeout_s: Seconds = 90.0
+    ready_timeout_s: Seconds = 180.0
     hung_after_s: Seconds = 8.0
     stop_timeout_s: Seconds = 10.0
     backoff_first_s: Seconds = 0.2

@@ -39,7 +39,7 @@ def start(
         bool,
         typer.Option("--foreground", help="Stay; log to standard output. For launchd, systemd."),
     ] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for readiness.")] = 180.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for readiness.")] = 300.0,
 ) -> None:
     """Start the pipeline; return when every process is ready, or say which is not and why."""
     from processes.cli.lifecycle import start_background, start_foreground

@@ -45,6 +45,9 @@ def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
     paths = resolve(settings, ROOT)
     if is_locked(paths.run):
         raise OperatorError("Data Controller runs here already: dcctl status, or dcctl stop")
+    kernels = os.environ.get("NUMBA_CACHE_DIR")
+    if kernels and not any(Path(kernels).rglob("*.nbi")):
+        sys.stderr.write("The first start compiles the kernels: a minute, more if it is busy ...\n")
     arguments = [settings.profile, *([str(file.resolve())] if file is not None else [])]
     errors = paths.logs / "supervisor.err"
     with errors.open("wb") as stream:

@@ -43,7 +43,7 @@ class Project:
         for key, value in settings.items():
             self.environment[f"DC__{key}"] = json.dumps(value)
 
-    def dcctl(self, *arguments: str, code: int = 0, deadline_s: float = 200) -> str:
+    def dcctl(self, *arguments: str, code: int = 0, deadline_s: float = 320) -> str:
         """Run a command to its end; its standard output."""
         done = subprocess.run(
             [sys.executable, "-m", "processes.cli", *arguments],
