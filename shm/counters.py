@@ -14,9 +14,17 @@ expects of a restart. What the slots mean stands in `schemas/metrics.py`.
 
 from typing import Final
 
-from numba import njit
+import numpy as np
+from numba import carray, njit
 
-from shm.atomics import add_to_word, load_relaxed, read_word, store_relaxed, write_word
+from shm.atomics import (
+    add_to_word,
+    load_relaxed,
+    memory,
+    read_word,
+    store_relaxed,
+    write_word,
+)
 from shm.errors import LayoutMismatchError
 from shm.identity import own_identity
 from shm.segment import Segment
@@ -65,6 +73,14 @@ def observe(histogram: int, value_ns: int) -> None:
     store_relaxed(at, load_relaxed(at) + 1)
 
 
+@njit(cache=True, nogil=True)
+def copy_words(source: int, count: int, target: int) -> None:
+    """Copy words that somebody is writing, each of them whole."""
+    out = carray(memory(target), (count,), np.int64)
+    for index in range(count):
+        out[index] = load_relaxed(source + 8 * index)
+
+
 class CounterPages:
     """All pages of an instance, as a reader sees them.
 
@@ -90,8 +106,9 @@ class CounterPages:
 
     def values(self, index: int) -> list[int]:
         """All slots of a page."""
-        start = self._page(index) + HEAD_BYTES
-        return [read_word(start + 8 * slot) for slot in range(self._slots)]
+        found = np.zeros(self._slots, np.int64)
+        copy_words(self._page(index) + HEAD_BYTES, self._slots, int(found.ctypes.data))
+        return found.tolist()
 
     def take(self, index: int) -> "CounterPage":
         """Make a page this process's own: zeroed, and written by nobody else."""

@@ -4,6 +4,7 @@ It sleeps by a timer and not by the doorbell: waking it for every event would co
 than its lateness does.
 """
 
+import os
 import shutil
 
 from processes.clock import monotonic_s, nap
@@ -14,6 +15,8 @@ from schemas.metrics import place
 from schemas.settings import Settings
 
 READ_SLOTS = 8192
+NICENESS = 10
+"""The ring waits 50 s and more for storage; an event should not wait for storage at all."""
 
 
 class Storage:
@@ -85,6 +88,7 @@ class Storage:
 
 def main(context: Context) -> None:
     """Store everything."""
+    os.nice(NICENESS)
     Storage(context).live()
 
 
