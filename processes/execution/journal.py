@@ -24,8 +24,18 @@ DRAIN: Final = 1024
 _INPUT = int(SlotKind.INPUT_PREDICTION)
 _TAIL_WORDS: Final = (predictions.SLOT_BYTES - 96) // 4
 _MODELS: Final = len(MODELS)
-_NO_MESSAGE: Final = np.zeros(MESSAGE_BYTES, np.uint8)
-_NUMBER: Final = {name: index for index, name in enumerate(NUMBERS)}
+_DECISION: Final = int(SlotKind.DECISION)
+_STRATEGY: Final = {name: index for index, name in enumerate(STRATEGIES)}
+(
+    _CONFIDENCE, _MOVE, _COST, _VALUE, _POSITION, _QUANTITY, _LIMIT, _SPREAD, _VOLATILITY,
+    _REALIZED, _UNREALIZED, _AGE,
+) = range(len(NUMBERS))  # fmt: skip
+
+
+def _word(digits: str) -> int:
+    """Sixteen hex digits as the signed word of the same bits."""
+    value = int(digits, 16)
+    return value - (1 << 64) if value >> 63 else value
 
 
 @njit(cache=True, nogil=True)
@@ -77,6 +87,54 @@ def carry_predictions(
                 broken[index, 4 + 5 * model + column] = outputs[model, column]
 
 
+@njit(cache=True, nogil=True)
+def write_decision(
+    inputs: int, integers: int, floats: int, index: int, target: int, place: int, time_ns: int,
+    input_sequence: int, low: int, high: int, action: int, reason: int, strategy: int,
+    confidence: float, move: float, cost: float, value: float, position: float, quantity: float,
+    limit_price: float, realized: float, unrealized: float,
+) -> None:  # fmt: skip
+    """A decision slot at `place`, about the prediction that stands at `index` of the inputs."""
+    source = carray(memory(inputs), (DRAIN,), decisions.SLOT)[index]
+    whole = carray(memory(integers), (DRAIN, 8), np.int64)
+    broken = carray(memory(floats), (DRAIN, 4 + 5 * _MODELS), np.float64)
+    words = carray(memory(target), (DRAIN, decisions.SLOT_BYTES // 8), np.int64)
+    slot = carray(memory(target), (DRAIN,), decisions.SLOT)[place]
+    for word in range(decisions.SLOT_BYTES // 8):
+        words[place, word] = 0
+    slot.time_ns = time_ns
+    slot.input_sequence = input_sequence
+    slot.cut = source.cut
+    slot.feature_sequence = source.feature_sequence
+    slot.prediction_sequence = source.prediction_sequence
+    slot.reference_price = source.reference_price
+    slot.newest_recv_ns = source.newest_recv_ns
+    slot.command_low = low
+    slot.command_high = high
+    slot.kind = _DECISION
+    slot.action = action
+    slot.reason = reason
+    slot.instrument = source.instrument
+    slot.strategy = strategy
+    slot.rung = source.rung
+    slot.invalid = source.invalid
+    slot.config_generation = source.config_generation
+    slot.kill_level = source.kill_level
+    numbers = slot.numbers
+    numbers[_CONFIDENCE] = confidence
+    numbers[_MOVE] = move
+    numbers[_COST] = cost
+    numbers[_VALUE] = value
+    numbers[_POSITION] = position
+    numbers[_QUANTITY] = quantity
+    numbers[_LIMIT] = limit_price
+    numbers[_SPREAD] = broken[index, 1]
+    numbers[_VOLATILITY] = broken[index, 2]
+    numbers[_REALIZED] = realized
+    numbers[_UNREALIZED] = unrealized
+    numbers[_AGE] = (time_ns - whole[index, 4]) / 1e6
+
+
 class InputJournal:
     """The ring's writer as execution uses it."""
 
@@ -92,12 +150,19 @@ class InputJournal:
         self._addresses = [
             int(array.ctypes.data) for array in (self._inputs, self._integers, self._floats)
         ]
+        self._outputs_address = int(self._outputs.ctypes.data)
+        self._first = 0
         self._made = 0
 
     def compile(self) -> None:
         """Run the compiled part once, so that the first real prediction is not late."""
         nothing = np.zeros(1, predictions.SLOT)
-        carry_predictions(nothing.ctypes.data, 0, 0, 0, 0, *self._addresses)
+        inputs, integers, floats = self._addresses
+        carry_predictions(nothing.ctypes.data, 0, 0, 0, 0, inputs, integers, floats)
+        write_decision(
+            inputs, integers, floats, 0, self._outputs_address, 0, 0, 0, 0, 0, 0, 0, 0,
+            0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+        )  # fmt: skip
 
     def last_prediction(self) -> int:
         """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""
@@ -111,7 +176,8 @@ class InputJournal:
         carry_predictions(
             address, count, time_ns, int(self.kill_level), self.generation, inputs, integers, floats
         )
-        first = self._writer.ring.committed + 1
+        assert not self._made, "decisions about the last drain are not committed yet"
+        first = self._first = self._writer.ring.committed + 1
         self._inputs["made_ns"][:count] = self._now_ns()
         self._writer.append_at(inputs, count)
         found = []
@@ -142,40 +208,27 @@ class InputJournal:
         return self.message(SlotKind.INPUT_BROKER, time_ns, event)
 
     def decide(self, decision: Decision, time_ns: int, input_sequence: int) -> None:
-        """Add a decision to those that `commit` will write."""
-        prediction, wish = decision.prediction, decision.wish
-        numbers = [0.0] * 16
-        cut = features = source = newest = invalid = rung = 0
-        reference = 0.0
-        if prediction is not None:
-            cut, features = prediction.cut, prediction.feature_sequence
-            source, newest = prediction.prediction_sequence, prediction.newest_recv_ns
-            invalid, rung = prediction.invalid, prediction.rung
-            reference = prediction.reference_price
-            numbers[_NUMBER["spread_bps"]] = prediction.spread_bps
-            numbers[_NUMBER["volatility_bps"]] = prediction.volatility_bps
-            numbers[_NUMBER["age_ms"]] = (time_ns - prediction.cut_ns) / 1e6
-        if wish is not None:
-            numbers[0:4] = wish.confidence, wish.move_bps, wish.cost_bps, wish.value_bps
-        numbers[_NUMBER["quantity"]] = float(decision.quantity)
-        numbers[_NUMBER["limit_price"]] = float(decision.price)
-        high, low = 0, 0
+        """Add a decision about a prediction of the last drain to those that `commit` will write."""
+        wish = decision.wish
+        assert wish is not None
+        low = high = 0
         if decision.command_id:
-            high, low = int(decision.command_id[:16], 16), int(decision.command_id[16:], 16)
-        slot_values = (
-            0, time_ns, 0, input_sequence, cut, features, source, reference, newest, low, high,
-            int(SlotKind.DECISION), decision.action, decision.reason, decision.instrument,
-            STRATEGIES.index(decision.strategy), rung, numbers, invalid, self.generation,
-            self.kill_level, 0, 0, _NO_MESSAGE,
+            high, low = _word(decision.command_id[:16]), _word(decision.command_id[16:])
+        inputs, integers, floats = self._addresses
+        index, seen = input_sequence - self._first, decision.seen
+        assert 0 <= index < DRAIN
+        write_decision(
+            inputs, integers, floats, index, self._outputs_address, self._made, time_ns,
+            input_sequence, low, high, int(decision.action), int(decision.reason),
+            _STRATEGY[decision.strategy], wish.confidence, wish.move_bps, wish.cost_bps,
+            wish.value_bps, seen.position, float(decision.quantity), float(decision.price),
+            seen.realized, seen.unrealized,
         )  # fmt: skip
-        self._outputs[self._made] = slot_values
         self._made += 1
-        if self._made == DRAIN:
-            self.commit()
 
     def commit(self) -> None:
         """Write all decisions that were added."""
         if self._made:
             self._outputs["made_ns"][: self._made] = self._now_ns()
-            self._writer.append(self._outputs, self._made)
+            self._writer.append_at(self._outputs_address, self._made)
             self._made = 0

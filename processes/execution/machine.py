@@ -31,6 +31,19 @@ AMOUNT_STEP: Final = Decimal("0.00000001")
 CLOSED_KEPT: Final = 500
 
 
+class Seen(NamedTuple):
+    """What a decision saw of the books: for the record, money is never computed from it."""
+
+    position: float
+    realized: float
+    """Of the day, all instruments."""
+    unrealized: float
+    """Of the instrument."""
+
+
+NOTHING_SEEN: Final = Seen(0.0, 0.0, 0.0)
+
+
 class Decision(NamedTuple):
     """What was decided of one input, and why."""
 
@@ -43,6 +56,7 @@ class Decision(NamedTuple):
     quantity: Decimal = Decimal(0)
     price: Decimal = Decimal(0)
     command_id: str = ""
+    seen: Seen = NOTHING_SEEN
 
 
 class Send(NamedTuple):
@@ -113,13 +127,13 @@ class Machine:
             self.book.marks[instrument] = Decimal(repr(prediction.reference_price))
         wish = self._policy.wish(prediction, position.quantity, position.opened_ns, now_ns)
         if wish.action == Action.HOLD:
-            return self._hold(prediction, wish, wish.reason), []
+            return self._hold(prediction, wish, wish.reason, position), []
         pending = self._pending(instrument)
         if pending is not None:
-            return self._hold(prediction, wish, Reason.ORDER_PENDING), []
+            return self._hold(prediction, wish, Reason.ORDER_PENDING, position), []
         cooling = now_ns - self._last_order_ns.get(instrument, -(1 << 62)) < self._cooldown_ns
         if cooling and wish.action != Action.EXIT:
-            return self._hold(prediction, wish, Reason.COOLDOWN), []
+            return self._hold(prediction, wish, Reason.COOLDOWN, position), []
         return self._propose(prediction, wish, position, now_ns, sequence)
 
     def on_event(self, event: BrokerEvent, now_ns: int) -> list[Effect]:
@@ -175,10 +189,23 @@ class Machine:
 
     # ---- deciding
 
-    def _hold(self, prediction: Prediction, wish: Wish, reason: Reason) -> Decision:
+    def _hold(
+        self, prediction: Prediction, wish: Wish, reason: Reason, position: Position
+    ) -> Decision:
         if wish.action != Action.HOLD:
             self.denied += 1
-        return Decision(Action.HOLD, reason, prediction.instrument, wish.strategy, wish, prediction)
+        instrument = prediction.instrument
+        return Decision(
+            Action.HOLD, reason, instrument, wish.strategy, wish, prediction,
+            seen=self._seen(instrument, position),
+        )  # fmt: skip
+
+    def _seen(self, instrument: int, position: Position) -> Seen:
+        realized = float(self.book.realized_today)
+        if not position.quantity:
+            return Seen(0.0, realized, 0.0)
+        mark = self.book.marks.get(instrument, position.average_price)
+        return Seen(float(position.quantity), realized, float(position.unrealized(mark)))
 
     def _propose(
         self, prediction: Prediction, wish: Wish, position: Position, now_ns: int, sequence: int
@@ -201,13 +228,13 @@ class Machine:
         if denied is None and not self._enabled:
             denied = Reason.EXECUTION_DISABLED
         if denied is not None:
-            return self._hold(prediction, wish, denied), []
+            return self._hold(prediction, wish, denied, position), []
         leg = wish.action.name.lower()
         number = command_id(
             self._session, prediction.cut, prediction.instrument, wish.strategy, leg
         )
         if number in self.orders:
-            return self._hold(prediction, wish, Reason.DUPLICATE_COMMAND), []
+            return self._hold(prediction, wish, Reason.DUPLICATE_COMMAND, position), []
         intent = self._intent(number, proposal, wish.strategy, wish.reason, now_ns, sequence)
         decision = Decision(
             wish.action,
@@ -219,6 +246,7 @@ class Machine:
             abs(signed),
             reference,
             number,
+            self._seen(prediction.instrument, position),
         )
         return decision, [Send(intent)]
 

@@ -17,6 +17,7 @@ from models.tcn import BATCHES, HIDDEN_TAPS, INPUT_TAPS, OUTPUTS, MlxStepper, Nu
 from processes.clock import monotonic_s
 from processes.inference import kernels
 from processes.inference.kernels import MOST_ROWS
+from processes.inference.threads import patient
 from processes.logs import Log
 from schemas import features, predictions
 from schemas.features import CATALOGUE
@@ -37,17 +38,17 @@ class Batch:
     def __init__(self, rows: int, columns: int, hidden: int) -> None:
         self.rows = rows
         self.inputs = np.zeros((rows, 3 * columns), np.float32)
-        self.taps = np.zeros((rows, 2 * hidden), np.float32)
+        self.past = np.zeros((rows, hidden), np.float32)
         self.hidden = np.zeros((rows, hidden), np.float32)
         self.outputs = np.zeros((rows, OUTPUTS), np.float32)
-        arrays = (self.inputs, self.taps, self.hidden, self.outputs)
-        self.inputs_at, self.taps_at, self.hidden_at, self.outputs_at = (
+        arrays = (self.inputs, self.past, self.hidden, self.outputs)
+        self.inputs_at, self.past_at, self.hidden_at, self.outputs_at = (
             int(array.ctypes.data) for array in arrays
         )
 
     def step(self, stepper: Stepper) -> None:
-        """Compute hidden and outputs of what stands in inputs and taps."""
-        self.hidden[:], self.outputs[:] = stepper(self.inputs, self.taps)
+        """Compute hidden and outputs of what stands in inputs and past."""
+        self.hidden[:], self.outputs[:] = stepper(self.inputs, self.past)
 
 
 class Memory:
@@ -68,6 +69,8 @@ class Memory:
             kernels.A_HIDDEN_KEPT: np.zeros((instruments, HIDDEN_TAPS, hidden), np.float32),
             kernels.A_NETWORK: np.zeros((instruments, OUTPUTS), np.float32),
             kernels.A_OUT: self.out,
+            kernels.A_SECOND: np.ascontiguousarray(weights.get("B", np.zeros((3, 1), "f4"))),
+            kernels.A_SECOND_BIAS: np.ascontiguousarray(weights.get("b", np.zeros(1, "f4"))),
         }
         self._table = np.zeros(kernels.TABLE, np.int64)
         for place, array in self._arrays.items():
@@ -146,7 +149,8 @@ class Chain:
         """Try the rungs from the best down; each by a real forward pass."""
         if self._settings.device != "numpy":
             try:
-                self._stepper, self._device = self._make_mlx()
+                with patient():
+                    self._stepper, self._device = self._make_mlx()
             except Exception as error:  # noqa: BLE001  (whatever MLX raises: the next rung)
                 self._log.warning("MLX cannot be used", reason=repr(error))
             else:
@@ -273,7 +277,7 @@ class Chain:
         while first < count:
             members, first = kernels.gather(
                 memory.table, address, count, number, first, batch.rows, batch.inputs_at,
-                batch.taps_at,
+                batch.past_at,
             )  # fmt: skip
             if not members:
                 return

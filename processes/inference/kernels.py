@@ -34,9 +34,11 @@ _NETWORK, _RULE = predictions.MODELS.index("tcn"), predictions.MODELS.index("mov
     A_HIDDEN_KEPT,  # (instruments, 4, H) float32: t-4 to t-1
     A_NETWORK,  # (instruments, 5) float32: raw outputs of the last step
     A_OUT,  # (instruments) prediction slots
+    A_SECOND,  # (3H, H) float32: the second layer
+    A_SECOND_BIAS,  # (H) float32
     N_INSTRUMENTS,
     N_HIDDEN,
-) = range(11)
+) = range(13)
 TABLE: Final = 16
 
 
@@ -71,13 +73,14 @@ def arrange(table: int, rows_address: int, count: int) -> tuple[int, int]:
 @njit(cache=True, nogil=True)
 def gather(
     table: int, rows_address: int, count: int, number: int, first: int, batch: int, inputs: int,
-    taps: int,
+    past: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Fill a batch with rows of one round, from row `first` on.
 
     Args:
         inputs: address of (batch, 3F) float32: t-2, t-1, t, normalised.
-        taps: address of (batch, 2H) float32: hidden rows t-4 and t-2.
+        past: address of (batch, H) float32: what hidden rows t-4 and t-2 add to the second layer,
+            and its bias.
 
     Returns how many rows are in the batch, and the row to go on from.
     """
@@ -91,7 +94,9 @@ def gather(
     kept = carray(memory(t[A_INPUTS_KEPT]), (t[N_INSTRUMENTS], INPUT_TAPS, _COLUMNS), np.float32)
     hidden = carray(memory(t[A_HIDDEN_KEPT]), (t[N_INSTRUMENTS], HIDDEN_TAPS, width), np.float32)
     x = carray(memory(inputs), (batch, 3 * _COLUMNS), np.float32)
-    h = carray(memory(taps), (batch, 2 * width), np.float32)
+    second = carray(memory(t[A_SECOND]), (3 * width, width), np.float32)
+    bias = carray(memory(t[A_SECOND_BIAS]), (width,), np.float32)
+    p = carray(memory(past), (batch, width), np.float32)
     index = first
     place = 0
     while index < count and place < batch:
@@ -106,15 +111,19 @@ def gather(
                 x[place, _COLUMNS + column] = kept[instrument, 1, column]
                 x[place, 2 * _COLUMNS + column] = min(max(scaled, -CLIP), CLIP)
             for column in range(width):
-                h[place, column] = hidden[instrument, 0, column]
-                h[place, width + column] = hidden[instrument, 2, column]
+                p[place, column] = bias[column]
+            for tap in range(width):
+                older, old = hidden[instrument, 0, tap], hidden[instrument, 2, tap]
+                for column in range(width):
+                    p[place, column] += older * second[tap, column]
+                    p[place, column] += old * second[width + tap, column]
             place += 1
         index += 1
     for empty in range(place, batch):
         for column in range(3 * _COLUMNS):
             x[empty, column] = 0.0
-        for column in range(2 * width):
-            h[empty, column] = 0.0
+        for column in range(width):
+            p[empty, column] = 0.0
     return place, index
 
 

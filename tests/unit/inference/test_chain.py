@@ -1,5 +1,8 @@
 """The model chain: a step is the whole network, rungs fall and rise, no row is lost."""
 
+import os
+import threading
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from models.base import ModelError, load_manifest, load_weights
 from models.rules import moving_average_cross
 from models.tcn import BATCHES, MlxStepper, NumpyStepper, forward, normalise
 from processes.inference.chain import Chain
+from processes.inference.threads import patient
 from processes.places import ROOT
 from schemas import features, predictions
 from schemas.features import CATALOGUE, COLUMN
@@ -82,8 +86,8 @@ def test_mlx_and_its_numpy_twin_agree():
     draw = np.random.default_rng(3)
     for batch in BATCHES:
         inputs = draw.normal(size=(batch, weights["A"].shape[0])).astype(np.float32)
-        taps = draw.normal(size=(batch, 2 * weights["A"].shape[1])).astype(np.float32)
-        for one, other in zip(mlx(inputs, taps), twin(inputs, taps), strict=True):
+        past = draw.normal(size=(batch, weights["A"].shape[1])).astype(np.float32)
+        for one, other in zip(mlx(inputs, past), twin(inputs, past), strict=True):
             assert one == pytest.approx(other, abs=3e-5)
 
 
@@ -96,13 +100,13 @@ def test_a_rows_bits_do_not_depend_on_its_place_or_its_neighbours(make):
     width = weights["A"].shape[1]
     for batch in BATCHES:
         row = draw.normal(size=weights["A"].shape[0]).astype(np.float32)
-        tap = draw.normal(size=2 * width).astype(np.float32)
+        before = draw.normal(size=width).astype(np.float32)
         seen = set()
         for place in range(batch):
             inputs = draw.normal(size=(batch, len(row))).astype(np.float32)
-            taps = draw.normal(size=(batch, 2 * width)).astype(np.float32)
-            inputs[place], taps[place] = row, tap
-            hidden, outputs = step(inputs, taps)
+            past = draw.normal(size=(batch, width)).astype(np.float32)
+            inputs[place], past[place] = row, before
+            hidden, outputs = step(inputs, past)
             seen.add(hidden[place].tobytes() + outputs[place].tobytes())
         assert len(seen) == 1, f"batch {batch}"
 
@@ -185,7 +189,7 @@ def test_a_network_that_raises_falls_to_its_twin_and_climbs_back():
     made = Made(retry_s=0.000001)
     assert made.chain.rung == Rung.MLX
 
-    def broken(inputs, taps):
+    def broken(inputs, past):
         raise RuntimeError("the device is gone")
 
     made.chain._stepper = broken
@@ -208,9 +212,9 @@ def test_missed_deadlines_in_a_row_fall_and_single_ones_do_not():
     made = Made(misses_to_fall=3, deadline_ms=1.0)
     slow = made.chain._stepper
 
-    def late(inputs, taps):
+    def late(inputs, past):
         made.now_ns += 2_000_000
-        return slow(inputs, taps)
+        return slow(inputs, past)
 
     for step in (late, late, slow, late, late):
         made.chain._stepper = step
@@ -270,3 +274,23 @@ def test_the_shipped_model_says_what_it_is():
     assert manifest.columns == [feature.name for feature in CATALOGUE]
     assert manifest.metrics["log_loss"] < manifest.metrics["log_loss_of_base_rate"] - 0.1
     assert (ROOT / manifest.made_by).exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux schedules so")
+def test_a_patient_thread_does_not_interrupt_who_wakes_it():
+    began, end = threading.Event(), threading.Event()
+    found: list[int] = []
+
+    def live() -> None:
+        found.append(threading.get_native_id())
+        began.set()
+        end.wait()
+
+    with patient():
+        thread = threading.Thread(target=live)
+        thread.start()
+        began.wait()
+    assert os.sched_getscheduler(found[0]) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+    end.set()
+    thread.join()
