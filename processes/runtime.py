@@ -7,6 +7,7 @@ thirty lines. What it never does: create or remove shared memory, which is the s
 
 import argparse
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -105,6 +106,8 @@ class Context:
         """Say that this process does its work."""
         if self._state != ProcessState.READY:
             self._state = ProcessState.READY
+            # What stands now stays: no later collection need look at it again.
+            gc.freeze()
             self.log.info("ready", detail=text)
         self.say(text)
         self._beat()

@@ -6,6 +6,7 @@ At start, ledger and venue must agree before anything new is sent.
 """
 
 import queue
+import sys
 from typing import Final
 
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
@@ -24,6 +25,7 @@ from schemas.settings import Settings
 from schemas.trading import BrokerEvent, KillLevel, OrderExpired, OrderUnknown
 from shm.atomics import read_word
 
+GIL_SWITCH_S: Final = 0.0002
 KEPT_NS: Final = 3_600_000_000_000
 """Closed orders of the last hour are remembered over a restart."""
 
@@ -291,6 +293,8 @@ class Execution:
 
 def main(context: Context) -> None:
     """Execute."""
+    # The broker's thread may hold the interpreter for so long at most.
+    sys.setswitchinterval(GIL_SWITCH_S)
     execution = Execution(context)
     execution.begin()
     execution.live()
