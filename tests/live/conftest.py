@@ -17,6 +17,7 @@ import pytest
 
 from processes.bus import request
 from processes.places import is_locked
+from schemas.errors import OperatorError
 from schemas.messages import Status
 from shm.segment import instance_id
 from tests.helpers import ROOT, wait_until
@@ -93,7 +94,12 @@ class Project:
         return next(ring for ring in self.status().rings if ring.name == name)
 
     def wait_running(self, deadline_s: float = 60) -> None:
-        wait_until(lambda: self.status().state == "running", deadline_s, "running again")
+        def running() -> bool:
+            with contextlib.suppress(OperatorError):  # its sockets are not there yet
+                return self.status().state == "running"
+            return False
+
+        wait_until(running, deadline_s, "running again")
 
     def wait_slots(self, ring: str, more: int, deadline_s: float = 60) -> None:
         goal = self.ring(ring).committed + more
