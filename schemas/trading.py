@@ -186,6 +186,13 @@ class OrderUnknown(Struct, frozen=True, tag="unknown"):
     text: str = ""
 
 
+class CancelNotSent(Struct, frozen=True, tag="cancel_not_sent"):
+    """A cancel could not be handed to the broker; it will be asked for again."""
+
+    command_id: str
+    time_ns: int
+
+
 class Reconciled(Struct, frozen=True, tag="reconciled"):
     """The broker has answered for every open order of the ledger; new orders may be sent."""
 
@@ -200,5 +207,6 @@ BrokerEvent = (
     | OrderRejected
     | OrderExpired
     | OrderUnknown
+    | CancelNotSent
     | Reconciled
 )

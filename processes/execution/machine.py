@@ -18,6 +18,7 @@ from schemas.settings import Settings
 from schemas.trading import (
     Action,
     BrokerEvent,
+    CancelNotSent,
     Intent,
     KillLevel,
     OrderFilled,
@@ -29,6 +30,17 @@ from schemas.trading import (
 
 AMOUNT_STEP: Final = Decimal("0.00000001")
 CLOSED_KEPT: Final = 500
+FLATTEN_PAUSE_NS: Final = 1_000_000_000
+FLATTEN_PAUSE_MAX_NS: Final = 16_000_000_000
+"""Between two attempts to close a position: 1, 2, 4 ... s. A market that has nobody on its other
+side would be asked as fast as it can refuse."""
+
+
+class Attempts(NamedTuple):
+    """How often the kill switch has tried to close a position, and when it may try again."""
+
+    made: int
+    next_ns: int
 
 
 class Seen(NamedTuple):
@@ -104,7 +116,7 @@ class Machine:
         self._policy = Policy(settings)
         self._order_times: deque[int] = deque(maxlen=1000)
         self._last_order_ns: dict[int, int] = {}
-        self._flattened: dict[int, int] = {}
+        self._flattened: dict[int, Attempts] = {}
         self.on_config(settings)
 
     # ---- inputs
@@ -147,6 +159,9 @@ class Machine:
         order = self.orders.get(event.command_id)
         if order is None:
             return []
+        if isinstance(event, CancelNotSent):
+            order.add(event)
+            return []  # asked for again when time has passed, not at once and for ever
         before = order.state
         known = len(order.fill_ids)
         if order.add(event):
@@ -321,8 +336,12 @@ class Machine:
             if self._pending(instrument) is not None:
                 continue
             position = self.book.position(instrument)
-            attempt = self._flattened.get(instrument, 0) + 1
-            self._flattened[instrument] = attempt
+            attempts = self._flattened.get(instrument, Attempts(0, 0))
+            if now_ns < attempts.next_ns:
+                continue
+            attempt = attempts.made + 1
+            pause_ns = min(FLATTEN_PAUSE_NS << attempts.made, FLATTEN_PAUSE_MAX_NS)
+            self._flattened[instrument] = Attempts(attempt, now_ns + pause_ns)
             mark = self.book.marks.get(instrument, position.average_price)
             proposal = Proposal(
                 instrument, -position.quantity, mark, mark, reduces=True, now_ns=now_ns

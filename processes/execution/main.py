@@ -22,7 +22,7 @@ from schemas.decisions import SlotKind
 from schemas.messages import KillChanged, OrderChanged, PositionChanged
 from schemas.metrics import place
 from schemas.settings import Settings
-from schemas.trading import BrokerEvent, KillLevel, OrderExpired, OrderUnknown
+from schemas.trading import BrokerEvent, CancelNotSent, KillLevel, OrderExpired, OrderUnknown
 from shm.atomics import read_word
 
 GIL_SWITCH_S: Final = 0.0002
@@ -235,8 +235,11 @@ class Execution:
         self._tell_order(self._machine.orders[intent.command_id], now_ns)
 
     def _cancel(self, effect: Cancel) -> None:
-        self._broker.cancel(effect.command_id)
-        self._context.log.info("cancel sent", command_id=effect.command_id)
+        if self._broker.cancel(effect.command_id):
+            self._context.log.info("cancel sent", command_id=effect.command_id)
+            return
+        self._context.log.error("the broker's queue is full", command_id=effect.command_id)
+        self._take_event(CancelNotSent(effect.command_id, self._context.clock.now_ns()))
 
     # ---- telling
 

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from schemas.trading import (
     BrokerEvent,
+    CancelNotSent,
     Intent,
     OrderAccepted,
     OrderCanceled,
@@ -114,6 +115,8 @@ class Order(Struct):
                 self.text = event.text or self.text
             case OrderUnknown():
                 self.unknown = self.sent = True
+            case CancelNotSent():
+                self.cancel_asked = False
             case Reconciled():
                 pass
         after = (self.accepted, self.canceled, self.rejected, self.expired, self.unknown)

@@ -27,8 +27,8 @@ class Broker(Protocol):
     def submit(self, intent: Intent) -> bool:
         """Hand an order over; False if it provably was not."""
 
-    def cancel(self, command_id: str) -> None:
-        """Ask for a cancel."""
+    def cancel(self, command_id: str) -> bool:
+        """Ask for a cancel; False if it provably was not asked for."""
 
     def reconcile(self, command_ids: Sequence[str]) -> None:
         """Tell all that is known of these orders, again; then `Reconciled`."""

@@ -176,9 +176,9 @@ class PaperBroker:
         """Hand an order over."""
         return self._put(intent)
 
-    def cancel(self, command_id: str) -> None:
+    def cancel(self, command_id: str) -> bool:
         """Ask for a cancel."""
-        self._put(command_id)
+        return self._put(command_id)
 
     def reconcile(self, command_ids: Sequence[str]) -> None:
         """Tell all that is known of these orders."""

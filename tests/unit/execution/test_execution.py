@@ -43,8 +43,9 @@ class Broker:
         self.asked.append(("submit", intent.command_id))
         return self.takes
 
-    def cancel(self, command_id: str) -> None:
+    def cancel(self, command_id: str) -> bool:
         self.asked.append(("cancel", command_id))
+        return self.takes
 
     def reconcile(self, command_ids) -> None:
         self.asked.append(("reconcile", list(command_ids)))
@@ -291,3 +292,20 @@ def test_events_come_out_of_the_queue_in_order(lives):
     assert life.states() == {number: "filled"}
     with pytest.raises(queue.Empty):
         life.execution._events.get_nowait()
+
+
+def test_a_cancel_that_found_no_place_is_asked_for_again(lives):
+    life = lives().begin()
+    number = life.send()
+    life.broker.takes = False
+    life.switch(KillLevel.CANCEL)
+    assert life.broker.asked[-1] == ("cancel", number)
+    life.broker.takes = True
+    before = len(life.broker.asked)
+    life.execution._next_timer_ns = 0
+    life.execution._take_time()
+    assert life.broker.asked[before:] == [("cancel", number)]
+    life.execution._next_timer_ns = 0
+    life.execution._take_time()
+    assert life.broker.asked[before:] == [("cancel", number)], "asked for once"
+    assert life.inputs().count(SlotKind.INPUT_BROKER) == 2  # reconciled, and the cancel not sent

@@ -201,13 +201,30 @@ def test_the_kill_switch_level_by_level():
     assert (closing.side, closing.quantity, closing.strategy) == ("sell", "0.4", "kill_switch")
     assert made.on_timer(T0 + SECOND) == []  # it is on its way
     made.on_event(OrderCanceled(closing.command_id, T0), T0 + SECOND)
-    again = made.on_timer(T0 + 2 * SECOND)
-    assert len(again) <= 1  # tried again, or in the event already
+    assert len(made.open_orders()) == 1, "a second has passed: tried again in the event itself"
     for order in made.open_orders():
         made.on_event(fill(order.intent, number=9), T0)
     assert made.book.held() == []
     made.on_kill(KillLevel.NONE, T0)
     enter(made, now_ns=T0 + 100 * SECOND, cut=9)
+
+
+def test_closing_a_position_that_nobody_takes_is_tried_at_growing_distances():
+    made = machine()
+    _, intent = enter(made)
+    made.on_event(fill(intent), T0)
+    tried = [*made.on_kill(KillLevel.FLATTEN, T0)]
+    times = [0]
+    for tenth in range(1, 1000):
+        now = T0 + tenth * SECOND // 10
+        effects = made.on_event(OrderCanceled(tried[-1].intent.command_id, now), now)
+        effects += made.on_timer(now)
+        assert len(effects) <= 1
+        if effects:
+            tried += effects
+            times.append(tenth / 10)
+    assert times == [0, 1, 3, 7, 15, 31, 47, 63, 79, 95]
+    assert len({effect.intent.command_id for effect in tried}) == len(tried)
 
 
 def test_the_same_inputs_give_the_same_outputs(seed):
