@@ -10,6 +10,7 @@ each series knows the last sequence it holds, and skips what it is given again a
 """
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -30,6 +31,8 @@ SEALED: Final = pa.ipc.IpcWriteOptions(
 every row once more anyway. One thread each: the other cores belong to the pipeline."""
 SEALED_ROWS: Final = 65_536
 PART: Final = ".part"
+Pulse = Callable[[], object]
+"""Called again and again in what may take long: the time to show a sign of life."""
 
 
 class SeriesKey(Struct, frozen=True, kw_only=True):
@@ -50,7 +53,12 @@ class Series:
     """The files of one key in one session, at most one of them open."""
 
     def __init__(
-        self, root: Path, key: SeriesKey, constants: dict[str, str], last: int = 0
+        self,
+        root: Path,
+        key: SeriesKey,
+        constants: dict[str, str],
+        last: int = 0,
+        pulse: Pulse = lambda: None,
     ) -> None:
         self.key = key
         self.last = last
@@ -58,6 +66,7 @@ class Series:
         self.first_open = 0
         """Sequence of the first row of the open file, 0 without one."""
         self._root = root
+        self._pulse = pulse
         self._constants = constants
         self._schema = SCHEMAS[key.table]
         self._writer: Any = None
@@ -125,7 +134,7 @@ class Series:
         self._sink.close()
         self._writer = self._sink = None
         self.first_open = 0
-        return seal_part(self._part, self._final)
+        return seal_part(self._part, self._final, self._pulse)
 
     def sync(self) -> None:
         """Make the open file's content safe from a loss of power."""
@@ -140,36 +149,62 @@ def sequence_column(schema: pa.Schema) -> str:
     return "tape_seq" if "tape_seq" in schema.names else "seq"
 
 
-def read_stream(path: Path) -> tuple[pa.Schema | None, list[pa.RecordBatch], bool]:
-    """What can be read of a stream file: (schema, whole batches, did it end properly)."""
-    batches: list[pa.RecordBatch] = []
-    schema = None
+def read_stream(path: Path) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
+    """A stream file's schema, None if even that is missing, and its batches up to the first that is
+    not whole.
+    """
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            with pa.memory_map(str(path)) as source:
+                yield from pa.ipc.open_stream(source)
+        except (pa.ArrowInvalid, OSError):
+            return
+
     try:
         with pa.memory_map(str(path)) as source:
-            reader = pa.ipc.open_stream(source)
-            schema = reader.schema
-            while True:
-                batches.append(reader.read_next_batch())
-    except StopIteration:
-        return schema, batches, True
+            return pa.ipc.open_stream(source).schema, batches()
     except (pa.ArrowInvalid, OSError):
-        return schema, batches, False
+        return None, iter(())
 
 
-def seal_part(part: Path, final: Path) -> Path | None:
-    """A stream file to a sealed file of large batches; None (and no file) if it holds no row."""
-    schema, batches, _ = read_stream(part)
-    if schema is None or not batches:
+def _large(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Small batches joined to large ones, a few of them in memory at a time."""
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        held.append(batch)
+        rows += len(batch)
+        if rows >= SEALED_ROWS:
+            yield from pa.Table.from_batches(held).combine_chunks().cast(schema).to_batches()
+            held, rows = [], 0
+    if held:
+        yield from pa.Table.from_batches(held).combine_chunks().cast(schema).to_batches()
+
+
+def seal_part(part: Path, final: Path, pulse: Pulse = lambda: None) -> Path | None:
+    """A stream file to a sealed file of large batches; None (and no file) if it holds no row.
+
+    Args:
+        pulse: called between batches, since a large file takes some seconds.
+    """
+    schema, batches = read_stream(part)
+    rows = first = last = 0
+    for batch in batches:
+        numbers = batch.column(sequence_column(batch.schema))
+        first = first or numbers[0].as_py()
+        last = numbers[-1].as_py()
+        rows += len(batch)
+        pulse()
+    if schema is None or not rows:
         part.unlink()
         return None
-    table = pa.Table.from_batches(batches).combine_chunks()
-    numbers = table.column(sequence_column(schema))
     schema = schema.with_metadata(
         {
             **(schema.metadata or {}),
-            b"rows": str(len(table)).encode(),
-            b"first_seq": str(numbers[0].as_py()).encode(),
-            b"last_seq": str(numbers[-1].as_py()).encode(),
+            b"rows": str(rows).encode(),
+            b"first_seq": str(first).encode(),
+            b"last_seq": str(last).encode(),
         }
     )
     beside = final.with_name(f".{final.name}.sealing")
@@ -177,8 +212,9 @@ def seal_part(part: Path, final: Path) -> Path | None:
         pa.OSFile(str(beside), "wb") as sink,
         pa.ipc.new_file(sink, schema, options=SEALED) as writer,
     ):
-        for batch in table.cast(schema).to_batches(max_chunksize=SEALED_ROWS):
+        for batch in _large(read_stream(part)[1], schema):
             writer.write_batch(batch)
+            pulse()
     descriptor = os.open(beside, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
@@ -188,7 +224,7 @@ def seal_part(part: Path, final: Path) -> Path | None:
     return final
 
 
-def salvage(root: Path) -> list[Path]:
+def salvage(root: Path, pulse: Pulse = lambda: None) -> list[Path]:
     """Seal whatever open files an earlier life left; the files that came of it."""
     for beside in root.rglob("*.sealing"):
         beside.unlink()  # its part is still there and whole
@@ -198,7 +234,7 @@ def salvage(root: Path) -> list[Path]:
         if final.exists():
             part.unlink()  # died between the rename and this
         else:
-            made = seal_part(part, final)
+            made = seal_part(part, final, pulse)
             sealed += [made] if made is not None else []
     return sealed
 

@@ -27,7 +27,7 @@ class Storage:
         settings = context.settings.storage
         lake = context.paths.data / "lake"
         lake.mkdir(parents=True, exist_ok=True)
-        for path in salvage(lake):
+        for path in salvage(lake, context.service):
             context.log.info("file salvaged", file=str(path.relative_to(lake)))
         tables = TableView(context.tables)
         self._stores = [
@@ -39,6 +39,7 @@ class Storage:
                 tables,
                 context.session,
                 settings,
+                context.service,
             )
             for ring in context.registry.ring_names()
         ]

@@ -22,7 +22,7 @@ from processes.storage.columns import (
     tape_batch,
 )
 from processes.storage.journal import Journal, Segment, read_slots
-from processes.storage.lake import Series, SeriesKey, last_sequence, tape_folder
+from processes.storage.lake import Pulse, Series, SeriesKey, last_sequence, tape_folder
 from schemas.instruments import Instrument, Stream, Tables
 from schemas.layout import join
 from schemas.settings import StorageSettings
@@ -127,11 +127,19 @@ class Split:
 class Lake:
     """All series of one ring and session."""
 
-    def __init__(self, root: Path, split: Split, session: int, settings: StorageSettings) -> None:
+    def __init__(
+        self,
+        root: Path,
+        split: Split,
+        session: int,
+        settings: StorageSettings,
+        pulse: Pulse = lambda: None,
+    ) -> None:
         self.rows = 0
         self.sealed = 0
         self._root = root
         self._split = split
+        self._pulse = pulse
         self._session = session
         self._settings = settings
         self._series: dict[tuple[int, int], Series] = {}
@@ -151,7 +159,7 @@ class Lake:
         key, constants = self._split.key(group)
         constants |= {"session": str(self._session), "ring": self._split.ring}
         last = last_sequence(self._root, key, self._session)
-        series = Series(self._root, key, constants, last)
+        series = Series(self._root, key, constants, last, self._pulse)
         self._series[group] = series
         return series
 
@@ -187,6 +195,7 @@ class Store:
 
     Args:
         journals: folder of the journals. lake: root of the lake.
+        pulse: called again and again in what may take long.
     """
 
     def __init__(
@@ -198,6 +207,7 @@ class Store:
         tables: TableView,
         session: int,
         settings: StorageSettings,
+        pulse: Pulse = lambda: None,
     ) -> None:
         dtype, layout = ring_layout(ring)
         self.ring = ring
@@ -214,7 +224,8 @@ class Store:
         self.journal = Journal(
             journals / ring, layout, dtype, session, settings.journal_segment_bytes
         )
-        self.lake = Lake(lake, Split(ring, tables), session, settings)
+        self._pulse = pulse
+        self.lake = Lake(lake, Split(ring, tables), session, settings, pulse)
         self._lake_position = self.journal.position
         self._finish_foreign(layout)
         reader.seek(self.journal.position)
@@ -233,7 +244,11 @@ class Store:
 
     def _finish(self, segment: Segment) -> None:
         lake = Lake(
-            self._lake_root, Split(self.ring, self._tables), segment.session, self._settings
+            self._lake_root,
+            Split(self.ring, self._tables),
+            segment.session,
+            self._settings,
+            self._pulse,
         )
         for block in read_slots(segment, self._dtype):
             lake.write(block)
