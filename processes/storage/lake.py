@@ -150,9 +150,7 @@ def sequence_column(schema: pa.Schema) -> str:
 
 
 def read_stream(path: Path) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
-    """A stream file's schema, None if even that is missing, and its batches up to the first that is
-    not whole.
-    """
+    """A stream file: its schema, None if that is missing, and its batches up to a broken one."""
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
