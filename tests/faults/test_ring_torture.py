@@ -120,7 +120,9 @@ def test_loss_is_exact_over_all_lives_of_a_reader(instance, seed):
         writer.communicate()
         lost = 0
         for before, report in spans:
-            start_position = before.position if before else 0
+            # A reader that nobody knew begins at the oldest slot there is when it comes.
+            start_position = report["began"]
+            assert before is None or start_position == before.position
             newly_lost = report["lost"] - (before.lost if before else 0)
             assert report["position"] - start_position == report["good"] + newly_lost
             assert report["bad"] == 0

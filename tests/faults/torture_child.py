@@ -121,6 +121,7 @@ def write(made: TestRing, seed: int, count: int, broken: str) -> None:
 def read(made: TestRing, name: str, seed: int) -> None:
     """Read until told to stop, with pauses; every slot is checked."""
     reader = made.reader(name, limit=1024)
+    began = reader.position
     draw = np.random.default_rng(seed)
     report = {"good": 0, "bad": 0, "blocks": 0, "lapped": 0, "misnumbered": 0}
     stopping = False
@@ -147,7 +148,7 @@ def read(made: TestRing, name: str, seed: int) -> None:
             break
         if draw.random() < 0.02:
             spin(int(draw.integers(1, 400_000)))
-    report |= {"position": reader.position, "lost": reader.lost}
+    report |= {"position": reader.position, "lost": reader.lost, "began": began}
     print(json.dumps(report), flush=True)
 
 

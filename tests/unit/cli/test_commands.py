@@ -121,7 +121,7 @@ def test_a_registry_that_cannot_be_read(dcctl):
         ("nonsense__x=1", ["nonsense", "Allowed here"]),
         ("paths__data=/dev/null", ["paths.data", "/dev/null"]),
         ("venues__bitfinex__stale_s={foo: 1}", ["venues.bitfinex.stale_s", "'foo'"]),
-        ("features__warm_s=.nan", ["features.warm_s", "nan"]),
+        ("features__stale_after_s=.nan", ["features.stale_after_s", "nan"]),
     ],
 )
 def test_a_bad_setting_is_seventy_eight_and_starts_nothing(dcctl, monkeypatch, setting, words):
