@@ -18,6 +18,8 @@ from schemas.registry import Registry
 from shm.errors import SharedMemoryError
 
 POLL_S = 0.05
+PATIENCE_S = 30.0
+"""So long a process may say why it is not ready before `start` tells the user and returns."""
 NEXT_STEPS = """
   ./scripts/dcctl top                 watch it live
   ./scripts/dcctl tap decisions       every decision and why
@@ -75,7 +77,7 @@ def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
         complain(f"{one.name} is {one.state}: {one.detail or 'see dcctl logs ' + one.name}")
     if any(one.state == "failed" for one in waiting):
         raise OperatorError("it is not ready; dcctl logs says why, dcctl stop ends what runs")
-    raise OperatorError(f"not ready after {timeout_s:g} s; it goes on trying: dcctl status")
+    raise OperatorError("not ready yet; it goes on trying: dcctl status, or dcctl stop")
 
 
 def _wait_ready(
@@ -84,6 +86,7 @@ def _wait_ready(
     deadline_s = monotonic_s() + timeout_s
     status: Status | None = None
     told = ""
+    silent_s = monotonic_s()
     while monotonic_s() < deadline_s:
         code = process.poll()
         if code is not None:
@@ -101,6 +104,10 @@ def _wait_ready(
         if status.state == "running":
             return status
         if any(p.state == "failed" for p in status.processes):
+            return status
+        if not all(p.detail for p in status.processes if p.state != "ready"):
+            silent_s = monotonic_s()  # one of them still works on it, and says nothing
+        elif monotonic_s() - silent_s > PATIENCE_S:
             return status
         told = _tell_progress(status, told)
         nap(POLL_S)
