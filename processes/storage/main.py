@@ -10,6 +10,7 @@ import shutil
 from processes.clock import monotonic_s, nap
 from processes.runtime import Context, run
 from processes.storage.lake import salvage
+from processes.storage.memory import give_back, use_system_memory
 from processes.storage.store import Store, TableView
 from schemas.metrics import place
 from schemas.settings import Settings
@@ -82,6 +83,8 @@ class Storage:
             "lake_rows": sum(store.lake.rows for store in stores),
             "lake_files_sealed": sum(store.lake.sealed for store in stores),
         }
+        if totals["lake_files_sealed"] != self._counted.get("lake_files_sealed", 0):
+            give_back()
         for name, value in totals.items():
             metrics.add(place(name), value - self._counted.get(name, 0))
             self._counted[name] = value
@@ -90,6 +93,7 @@ class Storage:
 def main(context: Context) -> None:
     """Store everything."""
     os.nice(NICENESS)
+    use_system_memory()
     Storage(context).live()
 
 

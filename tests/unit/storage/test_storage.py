@@ -4,6 +4,7 @@ import json
 import os
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -13,6 +14,7 @@ from processes.storage import lake as lake_module
 from processes.storage.columns import decision_batch, feature_batch, prediction_batch, tape_batch
 from processes.storage.journal import HEAD, Journal, read_segment
 from processes.storage.lake import PART, read_stream, salvage, tape_folder
+from processes.storage.memory import give_back, use_system_memory
 from processes.storage.store import Split, Store, TableView
 from schemas import decisions, features, predictions, tape
 from schemas.instruments import Instrument, Stream, Tables
@@ -425,3 +427,16 @@ def test_sealing_joins_batches_and_shows_signs_of_life(ring, tmp_path, monkeypat
         assert all(size >= 500 for size in batches[:-1])
         assert len(pulses) == len(sizes) + len(batches)
         sealed.unlink()
+
+
+def test_memory_that_was_used_for_a_moment_is_given_back():
+    use_system_memory()
+    assert pa.default_memory_pool().backend_name == "system"
+    process = psutil.Process()
+    held = [bytes(1000) + bytes([n % 256]) for n in range(100_000)]
+    high = process.memory_info().rss
+    keep, held = held[-1], []  # one at the end stays: the heap cannot shrink by itself
+    give_back()
+    assert high - process.memory_info().rss > 40e6
+    assert keep
+    assert not held
