@@ -74,6 +74,10 @@ class Instance:
         reader.release()
         return found
 
+    def committed(self, ring: str) -> int:
+        """Sequence of a ring's newest slot."""
+        return next(one.committed for one in self.status().rings if one.name == ring)
+
     def cpu_s(self) -> dict[str, float]:
         """Processor seconds of each process so far."""
         import psutil

@@ -57,7 +57,12 @@ TABLE: tuple[Metric, ...] = (
     Metric("feature_rows", "counter", "rows", "feature rows written"),
     Metric("feature_rows_invalid", "counter", "rows", "feature rows with an invalid bit set"),
     Metric("feature_late_cuts", "counter", "cuts", "boundaries cut more than 100 ms late"),
-    Metric("recv_to_feature", "histogram", "ns", "received to feature row, newest event"),
+    Metric(
+        "recv_to_feature",
+        "histogram",
+        "ns",
+        "cut to feature row; of a trigger: newest event received",
+    ),
     Metric("feature_compute", "histogram", "ns", "time of one block through the kernel"),
     # inference
     Metric("predictions", "counter", "predictions", "predictions written"),
@@ -69,7 +74,12 @@ TABLE: tuple[Metric, ...] = (
     Metric("rung_falls", "counter", "falls", "falls to a lower rung"),
     Metric("model_rung", "gauge", "rung", "rung in force: 0 MLX, 1 CPU, 2 positions only"),
     Metric("prediction_latency", "histogram", "ns", "one batch through the model chain"),
-    Metric("recv_to_prediction", "histogram", "ns", "received to prediction, newest event"),
+    Metric(
+        "recv_to_prediction",
+        "histogram",
+        "ns",
+        "cut to prediction; of a trigger: newest event received",
+    ),
     # execution
     Metric("decisions", "counter", "decisions", "decisions made, hold and denied included"),
     Metric("decisions_denied", "counter", "decisions", "signals that a check denied"),
@@ -79,7 +89,12 @@ TABLE: tuple[Metric, ...] = (
     Metric("open_positions", "gauge", "positions", "instruments with a position"),
     Metric("realized_pnl_micros", "gauge", "quote", "realized profit and loss today, millionths"),
     Metric("unrealized_pnl_micros", "gauge", "quote", "unrealized profit and loss, millionths"),
-    Metric("recv_to_decision", "histogram", "ns", "received to decision, newest event"),
+    Metric(
+        "recv_to_decision",
+        "histogram",
+        "ns",
+        "cut to decision; of a trigger: newest event received",
+    ),
     # storage
     Metric("journal_slots", "counter", "slots", "slots appended to journals"),
     Metric("journal_bytes", "gauge", "bytes", "size of the journals on disk"),

@@ -4,7 +4,6 @@ A benchmark is a function of `benchmarks/` that gives figures by name; `BENCHMAR
 are loaded when they are asked for, because they bring the whole pipeline with them.
 """
 
-import importlib.metadata
 import os
 import platform
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from processes.cli.screen import say, say_json, table
-from processes.cli.settings import LIBRARIES, project_version
+from processes.cli.settings import versions
 from schemas.errors import OperatorError
 
 if TYPE_CHECKING:
@@ -55,6 +54,9 @@ def _latency(quick: bool) -> "dict[str, Figure]":
     for doorbell, made in runs.items():
         lost = sum(run["lost"] for run in made)
         note = f"received → decision, all processes, at {rate:,.0f} events/s, {lost} slots lost"
+        spent = made[-1]["cpu_us_per_event"]
+        note += "; processor time an event of the last run: "
+        note += ", ".join(f"{name} {us} µs" for name, us in spent.items())
         for share in ("p50", "p99"):
             found[f"latency_{doorbell}_{share}"] = figure(
                 [run[f"decision_{share}_us"] for run in made], "µs", note=note
@@ -108,7 +110,10 @@ def run_benchmarks(names: list[str], *, quick: bool, as_json: bool) -> None:
     for name in names or BENCHMARKS:
         figures |= BENCHMARKS[name](quick)
     if as_json:
-        say_json({"machine": about, "versions": versions(), "quick": quick, "figures": figures})
+        from benchmarks.peering import peer_versions
+
+        used = versions() | peer_versions()
+        say_json({"machine": about, "versions": used, "quick": quick, "figures": figures})
         return
     say(f"{about['processor']}, {about['cores']} cores, {about['memory_gb']} GB, "
         f"{about['system']}, load {about['load_1min']}\n")  # fmt: skip
@@ -153,16 +158,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or "unknown"
-
-
-def versions() -> dict[str, str]:
-    """Of the project, of Python, of what the figures hang on, and of the peers that are there."""
-    from benchmarks.peering import peer_versions
-
-    found = {"data-controller": project_version(), "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found | peer_versions()

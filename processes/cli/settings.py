@@ -35,14 +35,20 @@ def project_version() -> str:
     return "unknown"
 
 
-def show_version(*, as_json: bool) -> None:
-    """Print versions."""
+def versions() -> dict[str, str]:
+    """Of the project, of Python, and of what the program stands on."""
     found = {"data-controller": project_version(), "python": platform.python_version()}
     for name in LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found[name] = "absent"
+    return found
+
+
+def show_version(*, as_json: bool) -> None:
+    """Print versions."""
+    found = versions()
     if as_json:
         say_json(found)
     else:
