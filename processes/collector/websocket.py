@@ -164,6 +164,7 @@ class WebSocket(asyncio.BufferedProtocol):
         self._filled = 0
         self._whole = FrameBatch()
         self._parts = bytearray()
+        self._in_parts = False
         self._transport: asyncio.Transport | None = None
 
     # ---- what the session calls
@@ -285,6 +286,8 @@ class WebSocket(asyncio.BufferedProtocol):
             if self._transport is not None:
                 self._transport.close()
         elif opcode in {_TEXT, _CONTINUATION}:
+            if (opcode == _CONTINUATION) != self._in_parts:
+                raise WebSocketError("a fragment does not belong to the message before it")
             self._take_part(payload, final=bool(first & _FINAL), recv_ns=recv_ns)
         elif opcode != _PONG:
             raise WebSocketError(f"a frame of kind {opcode:#x}, which nobody has asked for")
@@ -292,6 +295,7 @@ class WebSocket(asyncio.BufferedProtocol):
 
     def _take_part(self, payload: bytes, *, final: bool, recv_ns: int) -> None:
         """A fragment; the last one makes the message whole."""
+        self._in_parts = not final
         self._parts += payload
         if len(self._parts) > FRAME_BYTES_MAX:
             raise WebSocketError(f"a message is larger than {FRAME_BYTES_MAX} bytes")

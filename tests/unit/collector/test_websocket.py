@@ -3,10 +3,16 @@
 import asyncio
 import base64
 import hashlib
+import os
 import random
+import shutil
+import ssl
+import subprocess
 from collections.abc import Callable
 
 import pytest
+import uvloop
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -248,6 +254,8 @@ def test_a_close_is_answered_and_ends_the_connection():
         (frame(b"x", BINARY), "of kind 0x2"),
         (b"\x81\x7f" + (FRAME_BYTES_MAX + 1).to_bytes(8, "big"), "larger than"),
         (b"\x81\x7f" + b"\xff" * 8, "larger than"),
+        (frame(b"x", CONTINUATION), "does not belong"),
+        (frame(b"x", final=False) + frame(b"y", final=False), "does not belong"),
         (frame(b"x" * FRAME_BYTES_MAX, final=False) + frame(b"y", CONTINUATION), "larger than"),
     ],
 )
@@ -317,3 +325,81 @@ def test_a_server_that_closes_during_the_handshake():
         await server.wait_closed()
 
     asyncio.run(inside())
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for 127.0.0.1 that nobody but this test trusts: (certificate, key)."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    if shutil.which("openssl") is None:
+        assert "CI" not in os.environ, "openssl is missing"
+        pytest.skip("openssl is not installed: no certificate can be made")
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+            "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=127.0.0.1",
+            "-addext", "subjectAltName=IP:127.0.0.1",
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, key
+
+
+def over_tls(certificate, runner, count: int) -> tuple[list[bytes], list[str]]:
+    """What comes over wss:// of a server that sends `count` messages, and what the server heard."""
+
+    async def inside() -> tuple[list[bytes], list[str]]:
+        heard: list[str] = []
+
+        async def handler(request: web.Request) -> web.WebSocketResponse:
+            socket = web.WebSocketResponse(compress=False)
+            await socket.prepare(request)
+            heard.append(await socket.receive_str(timeout=20))
+            for number in range(count):
+                await socket.send_str(f"{number}:" + "x" * (number * 37 % 70_000))
+            await socket.close()
+            return socket
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        application = web.Application()
+        application.router.add_get("/ws/2", handler)
+        server = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await server.setup()
+        site = web.TCPSite(server, "127.0.0.1", 0, ssl_context=context)
+        await site.start()
+        port = site._server.sockets[0].getsockname()[1]
+        messages: list[bytes] = []
+
+        def take(batch, _: int) -> None:
+            messages.extend(batch.frame(index) for index in range(batch.count))
+
+        try:
+            socket = await connect(
+                f"wss://127.0.0.1:{port}/ws/2", take, lambda: 0, lambda made: made.send("subscribe")
+            )
+            await asyncio.wait_for(socket.closed.wait(), 60)
+            assert socket.error is None
+        finally:
+            await server.cleanup()
+        return messages, heard
+
+    return runner(inside())
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_the_same_over_tls_on_both_event_loops(certificate, monkeypatch, runner):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    messages, heard = over_tls(certificate, runner, 300)
+    assert heard == ["subscribe"]
+    assert [len(message) for message in messages] == [
+        len(f"{number}:") + number * 37 % 70_000 for number in range(300)
+    ]
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_a_certificate_that_nobody_vouches_for_is_refused(certificate, monkeypatch, runner):
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        over_tls(certificate, runner, 1)
