@@ -12,8 +12,8 @@ A step needs two earlier inputs and two earlier hidden rows; with these kept, on
 small products where the whole window would cost seven times that. What the earlier hidden rows add
 to the second layer is known before the step (`past`), and is left to the caller: one operation less
 of the network, each of which costs MLX more than its arithmetic here. The same numbers come out
-(`tests/unit/models`). Batches have one of a few fixed sizes, since a product may round otherwise in
-another shape, and since MLX compiles a shape once.
+(`tests/unit/inference`). Batches have one of a few fixed sizes, since a product may round otherwise
+in another shape, and since MLX compiles a shape once.
 
 Rows, by the way, are cuts: with 1 s cuts the network sees 7 s.
 """

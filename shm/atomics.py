@@ -131,13 +131,6 @@ def add_to_word(address: int, value: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def set_bits(address: int, bits: int) -> None:
-    """Set bits of a word that several processes write, then a full fence."""
-    fetch_or(address, bits)
-    fence_full()
-
-
-@njit(cache=True, nogil=True)
 def clear_bits(address: int, bits: int) -> None:
     """Clear bits of a word that several processes write."""
     fetch_and(address, ~bits)

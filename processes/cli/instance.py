@@ -50,11 +50,6 @@ def registry() -> Registry:
     return read_registry(running_paths().run)
 
 
-def settings_in_force() -> tuple[Settings, Paths, int]:
-    """What the running instance obeys."""
-    return read_settings(running_paths().run)
-
-
 def ask(name: str, arguments: dict[str, Any] | None = None, *, timeout_s: float = 10.0) -> Any:
     """One command to the supervisor."""
     return request(running_paths().run, SUPERVISOR, name, arguments, timeout_s=timeout_s)

@@ -186,10 +186,6 @@ class Machine:
             self._flattened.clear()
         return self._obey_kill(now_ns)
 
-    def on_reconciling(self) -> None:
-        """Nothing new is sent until the broker has answered for every open order."""
-        self.reconciled = False
-
     def restore(self, order: Order) -> None:
         """An order of an earlier life, as the ledger has it."""
         self.orders[order.intent.command_id] = order

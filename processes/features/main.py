@@ -30,8 +30,8 @@ class Builder:
         self._latency = place("recv_to_feature")
         self._compute = place("feature_compute")
 
-    def _obey(self, settings: Settings) -> None:
-        self._cutter.obey(settings.features)
+    def _obey(self, _: Settings) -> None:
+        # Changed feature settings restart this process: only the number of the settings is news.
         self._cutter.generation = self._context.generation
 
     def _emit(self, address: int, count: int, cut_ns: int) -> None:

@@ -297,7 +297,3 @@ class Chain:
         self._missed_in_a_row += 1
         if self._missed_in_a_row >= self._settings.misses_to_fall:
             self.fall(f"{self._missed_in_a_row} deadlines missed in a row")
-
-    def obey(self, settings: InferenceSettings) -> None:
-        """Take settings that need no new model."""
-        self._settings = settings

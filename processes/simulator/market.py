@@ -94,10 +94,6 @@ class Market:
         """How many orders rest."""
         return len(self._orders)
 
-    def oldest_order(self, index: int) -> Order:
-        """One of the resting orders by age."""
-        return next(order for n, order in enumerate(self._orders.values()) if n == index)
-
     def submit(
         self, side: BookSide, units: int, time_ns: int, *, ticks: int | None = None, owner: str = ""
     ) -> tuple[int, int]:

@@ -13,7 +13,6 @@ from processes.storage.lake import salvage
 from processes.storage.memory import give_back, use_system_memory
 from processes.storage.store import Store, TableView
 from schemas.metrics import place
-from schemas.settings import Settings
 
 READ_SLOTS = 8192
 NICENESS = 10
@@ -46,10 +45,6 @@ class Storage:
         ]
         self._counted: dict[str, int] = {}
         self._settings = settings
-        context.on_reload(self._obey)
-
-    def _obey(self, settings: Settings) -> None:
-        self._settings = settings.storage
 
     def live(self) -> None:
         """Read, write, count, until told to stop; then seal everything."""

@@ -179,10 +179,6 @@ class BitfinexCodec:
         self._by_place.clear()
         self._unknown.clear()
 
-    def want(self, subscription: Subscription) -> None:
-        """Expect an ack of this subscription."""
-        self._wanted[sub_id(subscription)] = subscription
-
     @property
     def sequence_last(self) -> int:
         """The venue's number of the newest frame of this connection."""

@@ -466,15 +466,6 @@ def apply_parsed(
 
 
 @njit(cache=True, nogil=True)
-def fill_top(addresses: int, at: int, book: int) -> None:
-    """Put a book's best levels into slot `at`, or nothing for book -1."""
-    context = carray(memory(addresses), (16,), np.int64)
-    slot = carray(memory(context[A_SLOTS]), (1 << 20,), SLOT)[at]
-    if book >= 0:
-        write_top(context[A_BOOKS], book, slot)
-
-
-@njit(cache=True, nogil=True)
 def remember_trade(memories: int, which: int, number: int) -> bool:
     """Note a trade id; False if it was known: one of the last 256, or older than all of them."""
     known = carray(memory(memories), (which + 1,), TRADE_MEMORY)[which]

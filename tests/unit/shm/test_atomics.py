@@ -15,7 +15,6 @@ from shm import atomics, ring
 KERNELS = {
     "read_word": (atomics.read_word, 1),
     "write_word": (atomics.write_word, 2),
-    "set_bits": (atomics.set_bits, 2),
     "append": (ring.append, 5),
     "take": (ring.take, 4),
 }
@@ -64,11 +63,9 @@ def test_compare_exchange_changes_only_what_it_expected():
     assert words[0] == 9
 
 
-def test_bits_are_set_and_cleared_alone():
-    words = np.array([0b0100], np.int64)
+def test_bits_are_cleared_alone():
+    words = np.array([0b0111], np.int64)
     at = words.ctypes.data
-    atomics.set_bits(at, 0b0011)
-    assert words[0] == 0b0111
     atomics.clear_bits(at, 0b0110)
     assert words[0] == 0b0001
 
@@ -78,7 +75,6 @@ def test_bits_are_set_and_cleared_alone():
     [
         ("read_word", ["load atomic i64, .* acquire"]),
         ("write_word", ["store atomic i64 .* release"]),
-        ("set_bits", ["atomicrmw or .* seq_cst", "fence seq_cst"]),
         (
             "append",
             [
