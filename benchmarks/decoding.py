@@ -43,6 +43,7 @@ from benchmarks.recordings import (
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
 from processes.collector.tape import Tape
+from processes.pace import Pace
 from processes.rings import ring_layout
 from processes.runtime import SignallingWriter
 from processes.supervisor.tables import Allotment
@@ -51,7 +52,7 @@ from schemas.settings import BitfinexSettings, RingSettings
 from shm.doorbell import DatagramRinger
 from shm.readers import ReadersPage
 from shm.ring import RingWriter
-from venues.bitfinex import kernel
+from venues import decoding
 from venues.bitfinex.codec import BitfinexCodec
 from venues.bitfinex.venue import BitfinexVenue
 from venues.wire import Publish, Subscription
@@ -102,9 +103,10 @@ class Collector:
         venue = RecordedVenue(settings, self._url)
         session = Session(
             venue, [], self._tape, number=0,
-            timeouts=Timeouts(subscribe_s=10.0, silence_s=60.0, stale_s={}),
+            timeouts=Timeouts(subscribe_s=10.0, silence_s=60.0, stale_s={}, ping_s=0.0),
             backoff=Backoff(1.0, 1.0, random.Random(1)),
             limit=ConnectLimit(1000),
+            pace=Pace("bitfinex", 0.0),
             next_epoch=self._next_epoch,
             now_ns=time.monotonic_ns,
             log=structlog.wrap_logger(
@@ -122,7 +124,7 @@ class Collector:
             size = len(read)
             socket.get_buffer(size)[:size] = read
             socket.buffer_updated(size)
-        self._count(venue, session)
+        self._count(session)
         seconds = time.process_time() - began
         if socket.error is not None:
             raise socket.error
@@ -132,17 +134,17 @@ class Collector:
         socket.abort()
         await socket.closed.wait()
         tallies = codec.tallies
-        assert int(tallies[kernel.N_FAILED]) == 0
+        assert int(tallies[decoding.N_FAILED]) == 0
         return Pass(
             seconds=seconds,
-            frames=int(tallies[kernel.N_FRAMES]),
-            checksums_verified=int(tallies[kernel.N_VERIFIED]),
+            frames=int(tallies[decoding.N_FRAMES]),
+            checksums_verified=int(tallies[decoding.N_VERIFIED]),
             slots=self._writer.ring.committed - before,
         )
 
-    def _count(self, venue: RecordedVenue, session: Session) -> None:
+    def _count(self, session: Session) -> None:
         """Carry the totals to the counter page, as the collector does 20 times a second."""
-        for name, value in venue.tally(session.codec).items():
+        for name, value in session.codec.tally().items():
             metric, _, channel = name.partition(" ")
             self._page.add(metrics.place(metric, channel), value)
 

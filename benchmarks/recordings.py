@@ -17,7 +17,7 @@ from processes.cli.ingest import read_frames
 from processes.supervisor.tables import Allotment
 from venues.bitfinex.codec import BitfinexCodec
 from venues.bitfinex.kernel import SEQUENCE_FLAG, book_checksum
-from venues.bitfinex.markets import Markets
+from venues.markets import Markets
 from venues.wire import Acknowledged, FrameBatch
 
 READ_BYTES = 65_536

@@ -31,7 +31,7 @@ from schemas.layout import join
 from schemas.settings import FeatureSettings, StorageSettings
 from schemas.tape import Kind
 from venues.bitfinex.codec import BitfinexCodec
-from venues.bitfinex.markets import Markets
+from venues.markets import Markets
 from venues.wire import FrameBatch
 
 BLOCK = 64

@@ -19,7 +19,7 @@ import msgspec
 import yaml
 
 from schemas.errors import ConfigError
-from schemas.settings import REFUSED, RESTARTS, Settings
+from schemas.settings import REFUSED, RESTARTS, FeedSettings, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PROFILE = "demo"
@@ -188,35 +188,41 @@ def _check_numbers(settings: Settings) -> None:
             raise ConfigError(f"{name} = {value}: must be a finite number")
 
 
+_EXAMPLES = {"venues.bitfinex": "tBTCUSD", "venues.kraken": "BTC/USD", "venues.gmo": "BTC_JPY"}
+
+
+def _check_feed(key: str, feed: FeedSettings) -> None:
+    if not feed.symbols:
+        raise ConfigError(f"{key}.symbols = []: name at least one, like [{_EXAMPLES[key]}]")
+    if len(set(feed.symbols)) != len(feed.symbols):
+        raise ConfigError(f"{key}.symbols = {list(feed.symbols)}: a name twice")
+    if "books" not in feed.channels:
+        raise ConfigError(f"{key}.channels = {list(feed.channels)}: features need books")
+    if feed.backoff_first_s > feed.backoff_longest_s:
+        raise ConfigError(
+            f"{key}.backoff_first_s = {feed.backoff_first_s}: longer than "
+            f"backoff_longest_s = {feed.backoff_longest_s}"
+        )
+
+
 def _check_whole(settings: Settings) -> None:
     """Rules that are about several settings at once."""
     for name, slots in msgspec.to_builtins(settings.rings).items():
         if slots & (slots - 1):
             raise ConfigError(f"rings.{name} = {slots}: must be a power of two, like {1 << 16}")
+    if not settings.venues.enabled():
+        raise ConfigError("venues: no venue is enabled; set venues.bitfinex.enabled to true")
+    for name, section in settings.venues.enabled().items():
+        _check_feed(f"venues.{name}", section)
     bitfinex = settings.venues.bitfinex
     if bitfinex is not None and bitfinex.enabled:
-        if not bitfinex.symbols:
-            raise ConfigError("venues.bitfinex.symbols = []: name at least one, like [tBTCUSD]")
-        if len(set(bitfinex.symbols)) != len(bitfinex.symbols):
-            raise ConfigError(f"venues.bitfinex.symbols = {list(bitfinex.symbols)}: a name twice")
-        if "books" not in bitfinex.channels:
-            raise ConfigError(
-                f"venues.bitfinex.channels = {list(bitfinex.channels)}: features need books"
-            )
-        if "books" in bitfinex.channels and not bitfinex.books:
+        if not bitfinex.books:
             raise ConfigError("venues.bitfinex.books = []: name at least one book stream")
-        if bitfinex.books and bitfinex.books[0].precision == "R0":
+        if bitfinex.books[0].precision == "R0":
             raise ConfigError(
                 "venues.bitfinex.books[0].precision = 'R0': the first book is the primary one and "
                 "must be P0 to P4; put R0 behind it"
             )
-        if bitfinex.backoff_first_s > bitfinex.backoff_longest_s:
-            raise ConfigError(
-                f"venues.bitfinex.backoff_first_s = {bitfinex.backoff_first_s}: longer than "
-                f"backoff_longest_s = {bitfinex.backoff_longest_s}"
-            )
-    else:
-        raise ConfigError("venues: no venue is enabled; set venues.bitfinex.enabled to true")
     if settings.storage.journal_segment_bytes > settings.storage.journal_max_bytes:
         raise ConfigError(
             f"storage.journal_segment_bytes = {settings.storage.journal_segment_bytes}: larger "

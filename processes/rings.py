@@ -26,8 +26,7 @@ class RingSpec(Struct, frozen=True, kw_only=True):
 
 def enabled_venues(settings: Settings) -> list[str]:
     """Venues with a collector, in the order of their tapes."""
-    bitfinex = settings.venues.bitfinex
-    return ["bitfinex"] if bitfinex is not None and bitfinex.enabled else []
+    return list(settings.venues.enabled())
 
 
 def ring_layout(name: str) -> tuple[np.dtype[Any], int]:

@@ -42,8 +42,9 @@ TICKER_COLUMNS: Final = {
     "bid_period": "bid_period",
     "ask_period": "ask_period",
     "frr_amount_available": "flash_return_rate_available",
+    "vwap": "average_price",
 }
-"""Lake column → field of `tape.TICKER`; the last four are NaN but for funding."""
+"""Lake column → field of `tape.TICKER`."""
 
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "ticker": pa.schema([*_COMMON, *[(name, pa.float64()) for name in TICKER_COLUMNS]]),
@@ -83,6 +84,8 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             *_COMMON,
             ("mts", pa.int64()),
             *[(name, pa.float64()) for name in _PRICES],
+            ("vwap", pa.float64()),
+            ("trades", pa.float64()),
             ("timeframe", LABEL),
             ("is_snapshot", pa.bool_()),
         ]

@@ -23,6 +23,9 @@ BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?
 BitfinexTimeframe = Literal[
     "1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M"
 ]
+KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9.]+/[A-Z0-9.]+$")]
+KrakenTimeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1D", "1W", "15D"]
+GmoSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]+(_JPY)?$")]
 PowerOfTwo = Annotated[int, Meta(ge=64, le=1 << 26)]
 
 
@@ -86,10 +89,28 @@ class BookSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     length: Literal[1, 25, 100, 250] = 100
 
 
-class BitfinexSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The Bitfinex collector. The first book stream is the primary one."""
+class FeedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every venue's collector has."""
 
     enabled: bool = False
+    url: str = ""
+    symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
+    subscribe_timeout_s: Seconds = 20.0
+    silence_s: Seconds = 30.0
+    """No byte at all for this long: the connection is dead."""
+    stale_s: dict[Channel, Seconds] = {}
+    """No data for this long on a channel whose heartbeats go on: the channel is subscribed anew."""
+    ping_s: Annotated[float, Meta(ge=0)] = 0.0
+    """How often the venue is pinged; 0 = never."""
+    connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 12
+    backoff_first_s: Seconds = 1.0
+    backoff_longest_s: Seconds = 30.0
+
+
+class BitfinexSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Bitfinex collector. The first book stream is the primary one."""
+
     url: str = "wss://api-pub.bitfinex.com/ws/2"
     symbols: tuple[BitfinexSymbol, ...] = ()
     channels: tuple[Literal["ticker", "trades", "books", "candles"], ...] = (
@@ -104,21 +125,73 @@ class BitfinexSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     subscriptions_per_connection: Annotated[int, Meta(ge=1, le=100)] = 30
     connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 15
     """The venue blocks an address for a minute after 20."""
-    subscribe_timeout_s: Seconds = 20.0
     silence_s: Seconds = 40.0
     """No byte at all for this long: the connection is dead (heartbeats come every 15 s)."""
     stale_s: dict[Channel, Seconds] = field(
         default_factory=lambda: {"ticker": 120.0, "books": 60.0}
     )
     """No data for this long on a channel whose heartbeats go on: the channel is subscribed anew."""
-    backoff_first_s: Seconds = 1.0
-    backoff_longest_s: Seconds = 30.0
+
+
+class KrakenSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The Kraken collector. Symbols are those of WebSocket version 2, like BTC/USD."""
+
+    url: str = "wss://ws.kraken.com/v2"
+    level3_url: str = "wss://ws-l3.kraken.com/v2"
+    symbols: tuple[KrakenSymbol, ...] = ()
+    channels: tuple[Literal["ticker", "trades", "books", "raw_books", "candles"], ...] = (
+        "ticker",
+        "trades",
+        "books",
+        "candles",
+    )
+    """raw_books is level3, order by order; it needs a token."""
+    book_depth: Literal[10, 25, 100, 500, 1000] = 25
+    level3_depth: Literal[10, 100, 1000] = 10
+    candles: tuple[KrakenTimeframe, ...] = ("1m",)
+    ticker_trigger: Literal["trades", "bbo"] = "trades"
+    symbols_per_connection: Annotated[int, Meta(ge=1, le=100)] = 100
+    connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 12
+    """The venue bans an address for a while after some 150 in ten minutes, and wants five seconds
+    between two in maintenance."""
+    silence_s: Seconds = 10.0
+    """No byte at all for this long: the connection is dead (heartbeats come every second)."""
+    stale_s: dict[Channel, Seconds] = field(
+        default_factory=lambda: {"ticker": 300.0, "books": 60.0}
+    )
+    ping_s: Annotated[float, Meta(ge=0)] = 20.0
+
+
+class GmoSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The GMO Coin collector. Spot symbols are bare (BTC), leveraged ones end in _JPY."""
+
+    url: str = "wss://api.coin.z.com/ws/public/v1"
+    symbols: tuple[GmoSymbol, ...] = ()
+    channels: tuple[Literal["ticker", "trades", "books"], ...] = ("ticker", "trades", "books")
+    taker_only: bool = True
+    """One trade for each match, the taker's; false: the venue sends both sides, and volumes
+    double."""
+    command_interval_s: Seconds = 1.1
+    """The venue takes one command a second from an address, over all its connections."""
+    connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 12
+    silence_s: Seconds = 15.0
+    """No byte at all for this long: the connection is dead (unchanged books are repeated at least
+    every 5.2 s)."""
+    stale_s: dict[Channel, Seconds] = field(default_factory=lambda: {"books": 15.0})
+    ping_s: Annotated[float, Meta(ge=0)] = 0.0
 
 
 class VenueSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One section a venue; a section that is absent means that the venue is not used."""
 
     bitfinex: BitfinexSettings | None = None
+    kraken: KrakenSettings | None = None
+    gmo: GmoSettings | None = None
+
+    def enabled(self) -> dict[str, FeedSettings]:
+        """The venues that are used, by name, in the order of their tapes."""
+        sections = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: section for name, section in sections.items() if section and section.enabled}
 
 
 class FeatureSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -267,6 +340,8 @@ REFUSED: tuple[str, ...] = ("profile", "paths", "http", "rings", "simulator.port
 
 RESTARTS: dict[str, tuple[str, ...]] = {
     "venues.bitfinex": ("collector.bitfinex",),
+    "venues.kraken": ("collector.kraken",),
+    "venues.gmo": ("collector.gmo",),
     "features": ("features",),
     "inference": ("inference",),
     "storage": ("storage",),

@@ -34,7 +34,7 @@ import numpy as np
 
 from schemas.layout import Row, fingerprint, layout
 
-VERSION = 1
+VERSION = 2
 SLOT_BYTES = 256
 LEVELS = 10
 WHOLE_CONNECTION = 65535
@@ -79,6 +79,9 @@ class Flag(IntFlag):
     """A level of the book that fills the payload and feeds features."""
     FUNDING = 128
     """A funding market: price is a rate, count a period."""
+    DERIVED = 256
+    """Not in the frame, but following from it by the venue's rules: a level that left the
+    subscribed depth, or that a full snapshot no longer lists."""
 
 
 class Marker(IntEnum):
@@ -159,10 +162,12 @@ TICKER = layout(
         ("bid_period", "<f8", 184),
         ("ask_period", "<f8", 192),
         ("flash_return_rate_available", "<f8", 200),
+        ("average_price", "<f8", 208),
     ],
     SLOT_BYTES,
 )
-"""Tickers; the last four columns are those of funding markets."""
+"""Tickers, NaN where the venue gives nothing: funding markets alone have the four columns from
+`flash_return_rate`, Kraken alone the day's volume-weighted `average_price`."""
 
 CANDLE = layout(
     [
@@ -173,10 +178,12 @@ CANDLE = layout(
         ("high", "<f8", 120),
         ("low", "<f8", 128),
         ("volume", "<f8", 136),
+        ("average_price", "<f8", 144),
+        ("trade_count", "<f8", 152),
     ],
     SLOT_BYTES,
 )
-"""Candles; the timeframe stands in the stream table."""
+"""Candles; the timeframe stands in the stream table. The last two are NaN but for Kraken."""
 
 STATUS_COLUMNS = (
     "derivative_price",

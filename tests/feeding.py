@@ -11,21 +11,23 @@ from schemas import tape
 from schemas.instruments import Instrument, Stream
 from schemas.layout import join
 from venues.bitfinex.codec import BitfinexCodec
-from venues.bitfinex.markets import Markets
+from venues.codec import ConnectionCodec
+from venues.markets import Markets
 from venues.wire import FrameBatch, Notice
 
 
 class Tables:
     """Places for whatever comes, in the order it comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, venue: str = "bitfinex") -> None:
+        self.venue = venue
         self.instruments: dict[str, Instrument] = {}
         self.streams: dict[tuple, Stream] = {}
 
     def allot(self, symbol: str, pair: str, channel: Any, parameters: dict[str, Any]):
         index = len(self.instruments)
         instrument = self.instruments.setdefault(
-            symbol, Instrument(index=index, venue="bitfinex", symbol=symbol, pair=pair)
+            symbol, Instrument(index=index, venue=self.venue, symbol=symbol, pair=pair)
         )
         key = (channel, *sorted(parameters.items()))
         stream = self.streams.setdefault(
@@ -37,12 +39,18 @@ class Tables:
 class Feed:
     """A codec, what it published and what it noticed."""
 
-    def __init__(self, *, tolerant: bool = True, **options: Any) -> None:
-        self.tables = Tables()
+    def __init__(
+        self,
+        codec: type[ConnectionCodec] = BitfinexCodec,
+        *,
+        tolerant: bool = True,
+        **options: Any,
+    ) -> None:
+        self.tables = Tables(codec.__module__.split(".")[1])
         self.markets = Markets()
         self.published: list[np.ndarray] = []
         self.notices: list[Notice] = []
-        self.codec = BitfinexCodec(
+        self.codec = codec(
             self.markets,
             lambda block, count: self.published.append(block.slots[:count].copy()),
             allot=self.tables.allot,
@@ -76,7 +84,7 @@ class Feed:
         ]
 
     def book(self, symbol: str, precision: str = "P0") -> int:
-        for subscription in self.codec._wanted.values():
+        for subscription in self.codec._wanted:
             stream = subscription.stream
             if subscription.instrument.symbol == symbol and stream.precision == precision:
                 return self.markets.book(subscription)

@@ -12,7 +12,7 @@ import numpy as np
 from numba import carray, njit
 
 from schemas.tape import LEVELS, SLOT
-from venues.text import memory
+from venues.text import COLON, memory
 
 DEPTH: Final = 1024
 """Levels a side can hold; the deepest book of any venue here is 1000."""
@@ -42,6 +42,22 @@ SIDE = np.dtype(
         ("level", LEVEL, (DEPTH,)),
     ]
 )
+ENTRY = np.dtype(
+    [
+        ("price", "f8"),
+        ("amount", "f8"),
+        ("count", "i8"),
+        ("key", "i8"),
+        ("price_at", "i4"),
+        ("price_end", "i4"),
+        ("amount_at", "i4"),
+        ("amount_end", "i4"),
+        ("key_at", "i4"),
+        ("key_end", "i4"),
+    ]
+)
+"""A level or order as a frame says it: the numbers, and where their digits stand in its text.
+`amount` is negative on the ask side; `count` is 0 where the level goes."""
 
 
 def make_books(count: int) -> np.ndarray:
@@ -123,6 +139,46 @@ def remove(side: Any, at: int) -> None:
         ranks[index] = ranks[index + 1]
         keys[index] = keys[index + 1]
         places[index] = places[index + 1]
+
+
+@njit(cache=True, nogil=True)
+def set_level(side: Any, rank: float, entry: Any, text: Any, raw: bool) -> bool:
+    """Insert or replace the level of an entry with its wire text; False if that is too long."""
+    key_at, key_end = entry.price_at, entry.price_end
+    extra = 0
+    if raw:
+        key_at, key_end = entry.key_at, entry.key_end
+        extra = entry.price_end - entry.price_at
+    check_length = key_end - key_at + 1 + entry.amount_end - entry.amount_at
+    if check_length + extra > TEXT_BYTES:
+        return False
+    at, found = find(side, rank, entry.key)
+    place = side.place[at] if found else insert(side, at, rank, entry.key)
+    level = side.level[place]
+    level.price = entry.price
+    level.size = abs(entry.amount)
+    level.count = entry.count
+    letters = level.text
+    end = 0
+    for index in range(key_at, key_end):
+        letters[end] = text[index]
+        end += 1
+    letters[end] = COLON
+    end += 1
+    level.amount_at = end
+    for index in range(entry.amount_at, entry.amount_end):
+        letters[end] = text[index]
+        end += 1
+    level.check_length = end
+    level.price_at = 0
+    level.price_length = key_end - key_at
+    if raw:
+        level.price_at = end
+        level.price_length = extra
+        for index in range(entry.price_at, entry.price_end):
+            letters[end] = text[index]
+            end += 1
+    return True
 
 
 @njit(cache=True, nogil=True)

@@ -5,13 +5,13 @@ what the session reacts to (an ack, a refusal, a fault). Neither knows the other
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
 
 from schemas import tape
-from schemas.instruments import Instrument, Stream
+from schemas.instruments import Channel, Instrument, Stream
 from schemas.tape import Marker, MarkerReason
 
 
@@ -148,12 +148,17 @@ class SlotBlock:
 Publish = Callable[[SlotBlock, int], None]
 """Takes the first so many slots of a block; the block is free again when it returns."""
 
+Allot = Callable[[str, str, Channel, dict[str, Any]], tuple[Instrument, Stream]]
+"""Gives (symbol, pair, channel, the stream's parameters) their places in the tables."""
+
+WantedStream = tuple[str, str, Channel, dict[str, Any], bool]
+"""(symbol, pair, channel, the stream's parameters, is the primary book)."""
+
 
 class Codec(Protocol):
-    """One connection's decoder."""
+    """One connection's decoder, as its session sees it."""
 
-    tallies: np.ndarray
-    bad_frames: int
+    gaps: int
     epoch: int
 
     def open(self, epoch: int, recv_ns: int) -> None:
@@ -162,11 +167,20 @@ class Codec(Protocol):
     def feed(self, batch: FrameBatch, recv_ns: int) -> list[Notice]:
         """Decode the frames of one socket read; slots go to `Publish`, notices are returned."""
 
+    def sent(self, subscription: Subscription) -> None:
+        """A subscription was just asked for."""
+
+    def tick(self, recv_ns: int) -> list[Notice]:
+        """What follows from time alone."""
+
     def data_ns(self) -> list[tuple[Subscription, int, int]]:
         """Per acknowledged channel: what it is, its id, when it last had data."""
 
     def mute(self, channel_id: int) -> None:
         """Drop the frames of a channel from here on."""
+
+    def end_channel(self, number: int) -> bool:
+        """Take a channel as ended, for a venue that never says so; False if there was none."""
 
     def interrupt(self, reason: MarkerReason, subscription: Subscription | None = None) -> None:
         """Note that a stream, or all of them, are unknown from the last frame on."""
@@ -183,15 +197,38 @@ class Codec(Protocol):
     def flush(self) -> None:
         """Publish markers that were put on the tape outside of `feed`."""
 
+    def tally(self) -> dict[str, int]:
+        """What was counted, by metric name, or by `ingest_events` and channel."""
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """A text to send, and the subscriptions that it asks for."""
+
+    text: str
+    subscriptions: list[Subscription]
+
 
 class Venue(Protocol):
     """What the collector must know of a venue; everything else is the venue's own affair."""
 
     name: str
-    url: str
+    command_interval_s: float
+    """Least time between two requests of this machine to the venue; 0 where it sets none."""
+    ends_are_confirmed: bool
+    """Whether an unsubscription is answered; where not, it is taken as done once it is sent."""
+
+    def recover(self, slots: np.ndarray, subscriptions: list[Subscription]) -> None:
+        """Take what an earlier life wrote on the tape: trade ids, and where knowledge ended."""
 
     def plan(self, subscriptions: list[Subscription]) -> list[list[Subscription]]:
         """Spread subscriptions over connections."""
+
+    async def address(self, subscriptions: list[Subscription]) -> str:
+        """Where to connect for these; asked anew before each connection.
+
+        Raises:
+            OSError, TimeoutError: it cannot be said now (a token could not be fetched).
+        """
 
     def codec(self, subscriptions: list[Subscription], publish: Publish, connection: int) -> Codec:
         """A decoder for one connection."""
@@ -199,14 +236,11 @@ class Venue(Protocol):
     def opening(self) -> list[str]:
         """What to send on a new connection before anything else."""
 
-    def subscribe(self, subscription: Subscription) -> str:
-        """The request for a stream."""
+    def subscribe(self, subscriptions: list[Subscription]) -> list[Request]:
+        """The requests for these streams, as few as the venue allows."""
 
-    def unsubscribe(self, channel_id: int) -> str:
+    def unsubscribe(self, subscription: Subscription, channel_id: int) -> str:
         """The request to end one."""
 
-    def recover(self, slots: np.ndarray, subscriptions: list[Subscription]) -> None:
-        """Take what an earlier life wrote on the tape: trade ids, and where knowledge ended."""
-
-    def tally(self, codec: Codec) -> dict[str, int]:
-        """A codec's counts by metric name, or by `ingest_events` and channel."""
+    def ping(self) -> str:
+        """What keeps a connection alive, sent every `ping_s` of the settings; empty for nothing."""

@@ -7,8 +7,9 @@ the stream goes on. Lines are bare frames, or wrapped as {"t": seconds, "frame":
 
 import secrets
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -25,10 +26,9 @@ from schemas.settings import StorageSettings
 from shm.readers import READERS_BYTES, RingReader, format_readers
 from shm.ring import RingWriter, format_ring, ring_bytes
 from shm.segment import Segment, segment_name
-from venues.bitfinex import kernel
-from venues.bitfinex.codec import BitfinexCodec
-from venues.bitfinex.markets import Markets
+from venues import decoding
 from venues.book import ASK, BID, wire_levels
+from venues.registry import NAMES, open_recording
 from venues.wire import BadFrame, FrameBatch, Refused, SlotBlock
 
 VENUES = ("bitfinex",)
@@ -38,6 +38,8 @@ BOOK_LEVELS = 25
 ERRORS_SHOWN = 1000
 TIME_MAX_S = 9e9
 """Nanoseconds of later times do not fit 64 bits."""
+WHOLE_MAX_BYTES = 64 << 20
+"""The largest file that is looked at as one JSON value."""
 KINDS = {
     tape.Kind.TRADE: "trade",
     tape.Kind.BOOK_LEVEL: "book_level",
@@ -68,15 +70,34 @@ _line_decoder = msgspec.json.Decoder(Line)
 
 
 def read_frames(files: list[Path]) -> Iterator[Frame]:
-    """The received frames of a recording, in order."""
+    """The received frames of a recording, in order: a line each, or one JSON value a file."""
     for path in files:
         with path.open("rb") as file:
-            for raw in file:
-                line = raw.strip()
-                if line:
-                    frame = _unwrap(line)
-                    if frame is not None:
-                        yield frame
+            whole = _whole_value(file)
+            lines = [whole] if whole else (raw.strip() for raw in file)
+            for line in lines:
+                frame = _unwrap(line) if line else None
+                if frame is not None:
+                    yield frame
+
+
+def _whole_value(file: BinaryIO) -> bytes:
+    """A file that is one JSON value over several lines, on one line; empty if it is not that."""
+    first = file.readline()
+    file.seek(0)
+    if not first.endswith(b"\n") or _is_json(first):
+        return b""
+    text = file.read(WHOLE_MAX_BYTES)
+    file.seek(0)
+    return msgspec.json.format(text, indent=-1) if _is_json(text) else b""
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def _unwrap(line: bytes) -> Frame | None:
@@ -99,12 +120,14 @@ def _unwrap(line: bytes) -> Frame | None:
 class Ingestion:
     """One stream of recorded frames on its way into a lake."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, venue: str, out: Path) -> None:
         self.frames = 0
         self.errors: list[str] = []
         self.refused: list[str] = []
         self.unknown_frames = 0
         self.sequence_first = 0
+        self._venue = venue
+        self._ring = f"tape.{venue}"
         self._allotment = Allotment()
         self._out = out
         self._kinds = np.zeros(16, np.int64)
@@ -113,19 +136,19 @@ class Ingestion:
         self._recv_ns = 0
         self._epoch = 0
         self._untaken = 0
-        self._markets = Markets()
+        self._trades: dict[int, dict[str, Decimal]] = {}
         self._segments: list[Segment] = []
         try:
             self._open_ring()
         except BaseException:
             self.close()
             raise
-        self._codec = BitfinexCodec(self._markets, self._publish, allot=self._allot, tolerant=True)
+        self._codec = open_recording(venue, self._publish, self._allot)
         self._open_connection(0)
 
     def _open_ring(self) -> None:
         """A ring of our own: the slots take the way that live ones take."""
-        dtype, layout = ring_layout("tape.bitfinex")
+        dtype, layout = ring_layout(self._ring)
         instance = secrets.token_hex(3)
         sizes = {"ingest": ring_bytes(dtype.itemsize, CAPACITY), "ingest.r": READERS_BYTES}
         for name, size in sizes.items():
@@ -135,7 +158,7 @@ class Ingestion:
         format_readers(page)
         self._writer = RingWriter(ring, page, dtype, layout)
         self._store = Store(
-            "tape.bitfinex",
+            self._ring,
             RingReader(ring, page, dtype, layout, "storage", limit=8192),
             self._out / "journal",
             self._out / "lake",
@@ -147,12 +170,17 @@ class Ingestion:
     def _allot(
         self, symbol: str, pair: str, channel: Channel, parameters: dict[str, Any]
     ) -> tuple[Instrument, Stream]:
-        return self._allotment.place("bitfinex", symbol, pair, channel, parameters)
+        return self._allotment.place(self._venue, symbol, pair, channel, parameters)
 
     def _publish(self, block: SlotBlock, count: int) -> None:
         slots = block.slots[:count]
-        self._kinds += np.bincount(slots["kind"], minlength=16)
-        data = slots[slots["kind"] != tape.Kind.MARKER]
+        self._kinds += np.bincount(
+            slots["kind"][slots["flags"] & tape.Flag.DERIVED == 0], minlength=16
+        )
+        # What follows from the venue's rules was not sent, and is no event of the recording.
+        sent = (slots["kind"] != tape.Kind.MARKER) & (slots["flags"] & tape.Flag.DERIVED == 0)
+        data = slots[sent]
+        self._sum_trades(data[data["kind"] == tape.Kind.TRADE])
         keys, counts = np.unique(
             data["instrument"].astype(np.uint32) << 16 | data["stream"], return_counts=True
         )
@@ -164,6 +192,14 @@ class Ingestion:
         if self._untaken >= TAKE_EVERY:
             self._store.take()
             self._untaken = 0
+
+    def _sum_trades(self, trades: np.ndarray) -> None:
+        for instrument, side, size in zip(
+            trades["instrument"].tolist(), trades["side"].tolist(), trades["size"].tolist(),
+            strict=True,
+        ):  # fmt: skip
+            sums = self._trades.setdefault(instrument, {"bought": Decimal(0), "sold": Decimal(0)})
+            sums["bought" if side == tape.Side.BID else "sold"] += Decimal(repr(size))
 
     def _open_connection(self, recv_ns: int) -> None:
         if self._epoch:
@@ -212,25 +248,29 @@ class Ingestion:
         write_whole(self._out / "instruments.json", tables)
         tallies, codec = self._codec.tallies, self._codec
         books, raw_books = self._books()
+        symbols = self._symbols()
         return {
             "frames": self.frames,
             "events": {
                 name: int(self._kinds[kind]) for kind, name in KINDS.items() if self._kinds[kind]
             },
-            "symbols": self._symbols(),
+            "symbols": symbols,
+            "trades": self._trade_sums(symbols),
+            "candles": _counts_of("candles", symbols),
+            "status": _counts_of("status", symbols),
             "sequence": {
                 "first": self.sequence_first or None,
                 "last": codec.sequence_last or None,
                 "gaps": codec.gaps,
             },
             "checksums": {
-                "verified": int(tallies[kernel.N_VERIFIED]),
-                "failed": int(tallies[kernel.N_FAILED]),
+                "verified": int(tallies[decoding.N_VERIFIED]),
+                "failed": int(tallies[decoding.N_FAILED]),
             },
             "unknown_frames": self.unknown_frames + codec.unknown_frames,
-            "heartbeats": int(tallies[kernel.N_HEARTBEATS]),
-            "trades_repeated": int(tallies[kernel.N_REPEATED]),
-            "deletes_of_nothing": int(tallies[kernel.N_MISSED]),
+            "heartbeats": int(tallies[decoding.N_HEARTBEATS]),
+            "trades_repeated": int(tallies[decoding.N_REPEATED]),
+            "deletes_of_nothing": int(tallies[decoding.N_MISSED]),
             "connections": self._epoch,
             "refused": self.refused,
             "errors": self.errors[:ERRORS_SHOWN],
@@ -238,6 +278,7 @@ class Ingestion:
             "books": books,
             "raw_books": raw_books,
             "lake_rows": self._store.lake.rows,
+            **codec.report(),
         }
 
     def close(self) -> None:
@@ -256,25 +297,43 @@ class Ingestion:
             channels[channel] = channels.get(channel, 0) + number
         return found
 
+    def _trade_sums(self, symbols: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:
+        """Trades of each symbol: how many, and how much the takers bought and sold."""
+        found = {}
+        for instrument, sums in sorted(self._trades.items()):
+            symbol = self._allotment.tables.instruments[instrument].symbol
+            found[symbol] = {
+                "count": symbols[symbol]["trades"],
+                "amount": f"{sums['bought'] + sums['sold']:f}",
+                **{name: f"{amount:f}" for name, amount in sums.items()},
+            }
+        return found
+
     def _books(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The best levels of every book as the wire wrote them; raw books with their order ids."""
         tables = self._allotment.tables
         books: dict[str, Any] = {}
         raw_books: dict[str, Any] = {}
-        for (instrument, stream), book in self._markets.indices().items():
+        for (instrument, stream), book in self._codec.markets.indices().items():
             symbol, what = tables.instruments[instrument].symbol, tables.streams[stream]
             raw = what.channel == "raw_books"
             sides: dict[str, list[list[Any]]] = {}
             for name, side in (("bids", BID), ("asks", ASK)):
-                levels = wire_levels(self._markets.books, book, side, BOOK_LEVELS)
+                levels = wire_levels(self._codec.markets.books, book, side, BOOK_LEVELS)
                 sides[name] = [[key, p, a] if raw else [p, a] for key, p, a in levels]
             if not any(sides.values()):
                 continue  # acknowledged, and no snapshot came
             if raw:
                 raw_books[symbol] = sides
             else:
-                books[symbol if what.precision == "P0" else f"{symbol}:{what.precision}"] = sides
+                books[symbol if what.precision in {"", "P0"} else f"{symbol}:{what.precision}"] = (
+                    sides
+                )
         return books, raw_books
+
+
+def _counts_of(channel: str, symbols: dict[str, dict[str, int]]) -> dict[str, int]:
+    return {name: found[channel] for name, found in symbols.items() if channel in found}
 
 
 def ingest_files(files: list[Path], venue: str, out: Path, *, as_json: bool) -> None:
@@ -284,8 +343,8 @@ def ingest_files(files: list[Path], venue: str, out: Path, *, as_json: bool) -> 
         OperatorError: the venue is unknown, a file is missing, the folder holds another lake, or
             cannot be written.
     """
-    if venue not in VENUES:
-        raise OperatorError(f"no venue {venue}; there are {', '.join(VENUES)}")
+    if venue not in NAMES:
+        raise OperatorError(f"no venue {venue}; there are {', '.join(NAMES)}")
     for path in files:
         if not path.is_file():
             raise OperatorError(f"{path} is no file")
@@ -296,7 +355,7 @@ def ingest_files(files: list[Path], venue: str, out: Path, *, as_json: bool) -> 
     except OSError as error:
         raise OperatorError(f"--out {out} cannot be made: {error.strerror}") from None
     try:
-        report = _ingest(files, out)
+        report = _ingest(files, venue, out)
     except OSError as error:
         raise OperatorError(f"{error.filename or out}: {error.strerror}") from None
     if as_json:
@@ -305,8 +364,8 @@ def ingest_files(files: list[Path], venue: str, out: Path, *, as_json: bool) -> 
         _show(report, out)
 
 
-def _ingest(files: list[Path], out: Path) -> dict[str, Any]:
-    ingestion = Ingestion(out)
+def _ingest(files: list[Path], venue: str, out: Path) -> dict[str, Any]:
+    ingestion = Ingestion(venue, out)
     try:
         for frame in read_frames(files):
             ingestion.add(frame)

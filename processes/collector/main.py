@@ -8,15 +8,15 @@ import uvloop
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
 from processes.collector.tape import Tape
+from processes.pace import Pace
 from processes.runtime import Context, run
 from schemas.errors import ConfigError
 from schemas.instruments import Stream
 from schemas.messages import FeedChanged
 from schemas.metrics import place
-from schemas.settings import BitfinexSettings
-from venues.bitfinex.subscriptions import wanted_streams
-from venues.bitfinex.venue import BitfinexVenue
-from venues.wire import Subscription
+from schemas.settings import FeedSettings
+from venues.registry import open_venue, wanted_streams
+from venues.wire import Subscription, Venue
 
 RECALL_SLOTS = 1 << 19
 
@@ -24,7 +24,7 @@ RECALL_SLOTS = 1 << 19
 class Collector:
     """All sessions of one venue, and what they tell the rest of the instance."""
 
-    def __init__(self, context: Context, venue: BitfinexVenue, settings: BitfinexSettings) -> None:
+    def __init__(self, context: Context, venue: Venue, settings: FeedSettings) -> None:
         self._context = context
         self._venue = venue
         self._settings = settings
@@ -32,6 +32,7 @@ class Collector:
         self._tape = Tape(self._writer, context.metrics, context.clock.now_ns)
         self._epoch = (self._writer.ring.epoch & 0xFFFF) << 16
         self._limit = ConnectLimit(settings.connects_per_minute)
+        self._pace = Pace(venue.name, venue.command_interval_s)
         self._sessions: list[Session] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._counted: dict[str, int] = {}
@@ -47,7 +48,9 @@ class Collector:
         }
         streams = {_stream_key(item): item for item in tables.streams}
         found = []
-        for symbol, _, channel, parameters, primary in wanted_streams(self._settings):
+        for symbol, _, channel, parameters, primary in wanted_streams(
+            self._venue.name, self._settings
+        ):
             key = _stream_key(Stream(index=0, channel=channel, **parameters))
             if symbol not in instruments or key not in streams:
                 raise ConfigError(f"{symbol} {channel} has no place in the tables")
@@ -67,11 +70,13 @@ class Collector:
                 subscribe_s=settings.subscribe_timeout_s,
                 silence_s=settings.silence_s,
                 stale_s=settings.stale_s,
+                ping_s=settings.ping_s,
             ),
             backoff=Backoff(
                 settings.backoff_first_s, settings.backoff_longest_s, random.SystemRandom()
             ),
             limit=self._limit,
+            pace=self._pace,
             next_epoch=self._next_epoch,
             now_ns=self._context.clock.now_ns,
             log=self._context.log,
@@ -136,7 +141,7 @@ class Collector:
             "ingest_bytes": sum(s.bytes for s in sessions),
         }
         for session in sessions:
-            for name, value in self._venue.tally(session.codec).items():
+            for name, value in session.codec.tally().items():
                 totals[name] = totals.get(name, 0) + value
         for name, value in totals.items():
             before = self._counted.get(name, 0)
@@ -155,15 +160,17 @@ def _stream_key(stream: Stream) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+SIMULATOR_PATHS = {"bitfinex": "/ws/2", "kraken": "/kraken/v2", "gmo": "/gmo/ws/public/v1"}
+
+
 def main(context: Context) -> None:
     """Collect from the venue in this process's name, `collector.<venue>`."""
-    settings = context.settings.venues.bitfinex
-    assert settings is not None
+    name = context.name.partition(".")[2]
+    settings = context.settings.venues.enabled()[name]
     url = settings.url
     if url == "simulator":
-        url = f"ws://127.0.0.1:{context.settings.simulator.port}/ws/2"
-    venue = BitfinexVenue(settings, url)
-    uvloop.run(Collector(context, venue, settings).live())
+        url = f"ws://127.0.0.1:{context.settings.simulator.port}{SIMULATOR_PATHS[name]}"
+    uvloop.run(Collector(context, open_venue(name, settings, url), settings).live())
 
 
 if __name__ == "__main__":

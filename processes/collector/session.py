@@ -7,7 +7,9 @@ process, and the supervisor starts it again.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -17,6 +19,7 @@ from processes.collector.subscriptions import Desk
 from processes.collector.tape import Tape
 from processes.collector.websocket import WebSocket, WebSocketError, connect
 from processes.logs import Log
+from processes.pace import Pace
 from schemas.instruments import Channel
 from schemas.tape import Marker, MarkerReason
 from venues.wire import (
@@ -46,6 +49,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     subscribe_s: float
     silence_s: float
     stale_s: dict[Channel, float]
+    ping_s: float
 
 
 class Session:
@@ -68,6 +72,7 @@ class Session:
         timeouts: Timeouts,
         backoff: Backoff,
         limit: ConnectLimit,
+        pace: Pace,
         next_epoch: Callable[[], int],
         now_ns: Callable[[], int],
         log: Log,
@@ -87,6 +92,11 @@ class Session:
         self._timeouts = timeouts
         self._backoff = backoff
         self._limit = limit
+        self._pace = pace
+        self._wanted = wanted
+        self._url = ""
+        self._outbox: deque[tuple[str, Callable[[], None]]] = deque()
+        self._pinged_s = 0.0
         self._next_epoch = next_epoch
         self._now_ns = now_ns
         self._log = log.bind(connection=number)
@@ -104,7 +114,7 @@ class Session:
             try:
                 socket = await self._connect()
             except (OSError, TimeoutError, WebSocketError) as error:
-                self._tell(f"cannot connect to {self._venue.url}: {error or type(error).__name__}")
+                self._tell(f"cannot connect to {self._url}: {error or type(error).__name__}")
                 await asyncio.sleep(self._backoff.next_s())
                 continue
             began_s = monotonic_s()
@@ -136,20 +146,23 @@ class Session:
     async def _connect(self) -> WebSocket:
         self._end_reason = MarkerReason.CONNECTION_LOST
         epoch = self._next_epoch()
+        self._url = await self._venue.address(self._wanted)
         self.codec.open(epoch, self._now_ns())
         self.desk.reset()
         self.has_data = self._paused = False
         return await connect(
-            self._venue.url, self._feed, self._now_ns, lambda socket: self._opened(socket, epoch)
+            self._url, self._feed, self._now_ns, lambda socket: self._opened(socket, epoch)
         )
 
     def _opened(self, socket: WebSocket, epoch: int) -> None:
         """The connection stands; nothing has been read from it yet."""
         self._socket = socket
+        self._outbox.clear()
+        self._pinged_s = monotonic_s()
         self.connections += 1
         self.codec.mark(Marker.CONNECTED, MarkerReason.NONE)
         self.codec.flush()
-        self._log.info("connected", url=self._venue.url, epoch=epoch)
+        self._log.info("connected", url=self._url, epoch=epoch)
         for request in self._venue.opening():
             self._send(request)
 
@@ -164,13 +177,28 @@ class Session:
                 continue
 
     def _drive(self) -> None:
-        if self._paused:
-            return
-        for subscription in self.desk.due(monotonic_s()):
-            self._send(self._venue.subscribe(subscription))
+        """Ask for what is due, as fast as the venue takes requests."""
+        if not self._paused:
+            for request in self._venue.subscribe(self.desk.due(monotonic_s())):
+                self._outbox.append((request.text, partial(self._asked, request.subscriptions)))
+        while self._outbox and self._pace.take():
+            text, on_sent = self._outbox.popleft()
+            self._send(text)
+            on_sent()
+
+    def _asked(self, subscriptions: list[Subscription]) -> None:
+        for subscription in subscriptions:
+            self.desk.sent(subscription, monotonic_s())
+            self.codec.sent(subscription)
 
     def _watch(self, socket: WebSocket) -> None:
         now_s = monotonic_s()
+        for notice in self.codec.tick(self._now_ns()):
+            self._take(notice)
+        self.codec.flush()
+        if self._timeouts.ping_s and now_s - self._pinged_s > self._timeouts.ping_s:
+            self._pinged_s = now_s
+            self._send(self._venue.ping())
         if now_s - socket.heard_s > self._timeouts.silence_s:
             self._close(MarkerReason.SILENCE, f"silent for {self._timeouts.silence_s:g} s")
         elif self.desk.is_stuck(now_s):
@@ -197,8 +225,17 @@ class Session:
             reason=why,
         )
         self.codec.mute(channel_id)
-        self.desk.ending(subscription, monotonic_s())
-        self._send(self._venue.unsubscribe(channel_id))
+        self.desk.ending(subscription)
+        text = self._venue.unsubscribe(subscription, channel_id)
+        self._outbox.append((text, partial(self._ended, subscription, channel_id)))
+        self._drive()
+
+    def _ended(self, subscription: Subscription, channel_id: int) -> None:
+        """An unsubscription has gone out; where the venue never confirms one, it is done."""
+        self.desk.sent(subscription, monotonic_s())
+        if not self._venue.ends_are_confirmed:
+            self.codec.end_channel(channel_id)
+            self.desk.ended(channel_id)
 
     def _feed(self, batch: FrameBatch, recv_ns: int) -> None:
         self._tape.recv_ns = recv_ns

@@ -5,6 +5,7 @@ each stream is written down here; whatever is neither acknowledged nor on its wa
 """
 
 from enum import Enum
+from math import inf
 
 from msgspec import Struct
 
@@ -52,14 +53,22 @@ class Desk:
             entry.state, entry.channel_id, entry.text = State.WANTED, 0, ""
 
     def due(self, now_s: float) -> list[Subscription]:
-        """What to ask for now: the wanted, and requests that were never answered."""
+        """What to ask for now: the wanted, and requests that were never answered.
+
+        Time runs for a request from `sent`: it may have to wait for its turn.
+        """
         found = []
         for entry in self._entries:
             late = entry.state == State.ASKED and now_s - entry.since_s > self._timeout_s
             if entry.state == State.WANTED or late:
-                entry.state, entry.since_s = State.ASKED, now_s
+                entry.state, entry.since_s = State.ASKED, inf
                 found.append(entry.subscription)
         return found
+
+    def sent(self, subscription: Subscription, now_s: float) -> None:
+        """A request, or the end of one, has gone out."""
+        for entry in self._of(subscription):
+            entry.since_s = now_s
 
     def is_stuck(self, now_s: float) -> bool:
         """An unsubscription was never confirmed: only a new connection helps."""
@@ -79,10 +88,10 @@ class Desk:
             entry.state = State.REFUSED if permanent else State.ASKED
             entry.text = text
 
-    def ending(self, subscription: Subscription, now_s: float) -> None:
+    def ending(self, subscription: Subscription) -> None:
         """An unsubscription is on its way; it is asked for again once that is confirmed."""
         for entry in self._of(subscription):
-            entry.state, entry.since_s = State.ENDING, now_s
+            entry.state, entry.since_s = State.ENDING, inf
 
     def ended(self, channel_id: int) -> None:
         """The venue has stopped sending a channel."""

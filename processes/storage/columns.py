@@ -168,7 +168,7 @@ def _candles(slots: Rows, is_marker: np.ndarray, stream: Stream) -> list[pa.Arra
     view = slots.view(tape.CANDLE)
     numbers = [
         pa.array(np.where(is_marker, np.nan, view[name]))
-        for name in ("open", "close", "high", "low", "volume")
+        for name in ("open", "close", "high", "low", "volume", "average_price", "trade_count")
     ]
     return [
         pa.array(np.where(is_marker, 0, view["start_ns"] // 1_000_000)),

@@ -1,17 +1,15 @@
 """The tables of instruments and streams: append-only, kept in `data/state/`."""
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from processes.files import write_whole
-from processes.rings import enabled_venues
 from schemas.errors import OperatorError
 from schemas.instruments import Channel, Instrument, Stream, Tables
 from schemas.settings import Settings
-from venues.bitfinex.subscriptions import wanted_streams
+from venues.registry import wanted_streams
 
 
 def tables_path(data: Path) -> Path:
@@ -73,14 +71,6 @@ class Allotment:
 
     def place_all(self, settings: Settings) -> None:
         """Give every stream of the settings its place."""
-        for venue in enabled_venues(settings):
-            for symbol, pair, channel, parameters, _ in _wanted(venue, settings):
+        for venue, section in settings.venues.enabled().items():
+            for symbol, pair, channel, parameters, _ in wanted_streams(venue, section):
                 self.place(venue, symbol, pair, channel, parameters)
-
-
-def _wanted(
-    venue: str, settings: Settings
-) -> Iterable[tuple[str, str, Channel, dict[str, Any], bool]]:
-    assert venue == "bitfinex"
-    assert settings.venues.bitfinex is not None
-    return wanted_streams(settings.venues.bitfinex)

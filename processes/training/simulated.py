@@ -19,7 +19,7 @@ from schemas.instruments import Instrument, Stream
 from schemas.layout import join
 from schemas.settings import FeatureSettings
 from venues.bitfinex.codec import BitfinexCodec
-from venues.bitfinex.markets import Markets
+from venues.markets import Markets
 from venues.wire import FrameBatch, SlotBlock, Subscription
 
 START_NS = 1_760_000_000_000_000_000

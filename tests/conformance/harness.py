@@ -11,6 +11,7 @@ from aiohttp import web
 
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
+from processes.pace import Pace
 from processes.simulator.server import Exchange
 from schemas import tape
 from schemas.layout import join
@@ -118,11 +119,13 @@ class World:
                 subscribe_s=self.settings.subscribe_timeout_s,
                 silence_s=self.settings.silence_s,
                 stale_s=self.settings.stale_s,
+                ping_s=self.settings.ping_s,
             ),
             backoff=Backoff(
                 self.settings.backoff_first_s, self.settings.backoff_longest_s, random.Random(1)
             ),
             limit=self._limit,
+            pace=Pace(self.venue.name, self.venue.command_interval_s),
             next_epoch=self._next_epoch,
             now_ns=time.monotonic_ns,
             log=self.log,

@@ -16,19 +16,75 @@ from typing import Any, Final
 import numpy as np
 from numba import carray, njit, types
 
-from schemas.tape import SLOT, Flag, Kind, Marker, Side
-from venues.book import (
-    ASK,
-    BID,
-    SIDE,
-    TEXT_BYTES,
-    clear,
-    crc32,
-    find,
-    find_key,
-    insert,
-    remove,
-    write_top,
+from schemas.tape import SLOT, Flag, Kind, Side
+from venues.book import ASK, BID, ENTRY, SIDE, TEXT_BYTES, crc32, find_key, remove, set_level
+from venues.decoding import (
+    A_BOOKS,
+    A_CHANNELS,
+    A_ENTRIES,
+    A_RESULT,
+    A_ROWS,
+    A_SCRATCH,
+    A_SLOTS,
+    A_STATE,
+    A_TALLIES,
+    A_TRADES,
+    A_WIDTHS,
+    BAD_CHECKSUM,
+    BOOK,
+    CANDLES,
+    CHANNEL,
+    CHANNELS,
+    COLUMNS,
+    CONNECTION_TIME,
+    DONE,
+    ENTRIES,
+    EVENT,
+    FIRST_SEQUENCE,
+    FLAGS,
+    FRAME_NS,
+    FRAME_SEQUENCE,
+    FROM_FIRST,
+    FULL,
+    GAP,
+    LAST_SEQUENCE,
+    N_BOOK,
+    N_CANDLES,
+    N_FAILED,
+    N_FRAMES,
+    N_HEARTBEATS,
+    N_MISSED,
+    N_RAW,
+    N_STATUS,
+    N_TAIL_MISMATCH,
+    N_TICKERS,
+    N_VERIFIED,
+    NEWEST_EVENT,
+    R_CHANNEL,
+    R_EXPECTED,
+    R_FOUND,
+    R_FRAMES,
+    R_SLOTS,
+    R_STOP,
+    RAW_BOOK,
+    RESULTS,
+    ROWS,
+    SLOW,
+    STATE_WORDS,
+    STATUS,
+    TALLIES,
+    TICKER,
+    TRADES,
+    channel_place,
+    channel_place_of,
+)
+from venues.slots import (
+    apply_price_level,
+    clear_payload,
+    close_book_frame,
+    note_good,
+    open_book_frame,
+    start_slot,
 )
 from venues.text import (
     CLOSE,
@@ -40,118 +96,24 @@ from venues.text import (
     read_integer,
     read_number,
 )
+from venues.trades import newest_known, write_trade
 
-# What a channel is.
-BOOK, RAW_BOOK, TRADES, TICKER, CANDLES, STATUS = 1, 2, 3, 4, 5, 6
-
-CHANNEL = np.dtype(
-    [
-        ("id", "i8"),  # 0 = this place of the hash table is free
-        ("form", "i8"),
-        ("instrument", "i8"),
-        ("stream", "i8"),
-        ("book", "i8"),  # index of the book that the channel feeds, -1 without one
-        ("primary_book", "i8"),  # index of the instrument's primary book, -1 without one
-        ("trades", "i8"),  # index of the instrument's trade memory, -1 without one
-        ("awaits_snapshot", "i8"),
-        ("muted", "i8"),  # frames are counted in the sequence and otherwise dropped
-        ("funding", "i8"),
-        ("data_ns", "i8"),  # receive time of the last frame that was no heartbeat
-        ("data_frames", "i8"),
-        # Where the book was last known to be right: its snapshot, or its last checksum.
-        ("good_sequence", "i8"),
-        ("good_event_ns", "i8"),
-        ("good_ns", "i8"),
-    ]
-)
-CHANNELS: Final = 256
-"""Places of the channel table, at most half of them used: a connection has far fewer channels."""
-
-MEMORY: Final = 256
-TRADE_MEMORY = np.dtype([("newest", "i8"), ("count", "i8"), ("ids", "i8", (MEMORY,))])
-"""The last trade ids of an instrument, newest overwriting oldest; outlives connections."""
-
-ENTRY = np.dtype(
-    [
-        ("price", "f8"),
-        ("amount", "f8"),
-        ("count", "i8"),
-        ("key", "i8"),
-        ("price_at", "i4"),
-        ("price_end", "i4"),
-        ("amount_at", "i4"),
-        ("amount_end", "i4"),
-        ("key_at", "i4"),
-        ("key_end", "i4"),
-    ]
-)
-ENTRIES: Final = 2200
-"""Entries a frame may have: 250 a side at Bitfinex, with room."""
-ROWS: Final = 1024
-COLUMNS: Final = 32
-"""Rows of plain numbers a frame may have, and numbers a row: a candle snapshot has some 240."""
-
-# Words of the connection's state.
-(
-    FLAGS, LAST_SEQUENCE, EPOCH, CONNECTION_TIME, FRAME_NS, FRAME_SEQUENCE, FROM_FIRST,
-    FIRST_SEQUENCE, NEWEST_EVENT,
-) = range(9)  # fmt: skip
-STATE_WORDS: Final = 16
 SEQUENCE_FLAG: Final = 65536
 TIMESTAMP_FLAG: Final = 32768
 
-# Tallies, added up by the caller.
-(
-    N_FRAMES, N_HEARTBEATS, N_UNKNOWN, N_TRADES, N_REPEATED, N_BOOK, N_RAW, N_VERIFIED, N_FAILED,
-    N_MISSED, N_TAIL_MISMATCH, N_MUTED, N_TICKERS, N_CANDLES, N_STATUS,
-) = range(15)  # fmt: skip
-TALLIES: Final = 16
-
-# Why a call returned.
-DONE, FULL, EVENT, SLOW, GAP, BAD_CHECKSUM = 0, 1, 2, 3, 4, 5
-
-# Results.
-R_FRAMES, R_SLOTS, R_STOP, R_CHANNEL, R_EXPECTED, R_FOUND = 0, 1, 2, 3, 4, 5
-RESULTS: Final = 8
-
-# Addresses that a call is given.
-(
-    A_STATE, A_CHANNELS, A_BOOKS, A_TRADES, A_ENTRIES, A_ROWS, A_WIDTHS, A_TALLIES, A_RESULT,
-    A_SLOTS, A_SCRATCH,
-) = range(11)  # fmt: skip
-
-_TRADE, _BOOK_LEVEL, _L3_ORDER = int(Kind.TRADE), int(Kind.BOOK_LEVEL), int(Kind.L3_ORDER)
-_MARKER = int(Kind.MARKER)
+_BOOK_LEVEL, _L3_ORDER = int(Kind.BOOK_LEVEL), int(Kind.L3_ORDER)
+_TICKER, _CANDLE, _STATUS = int(Kind.TICKER), int(Kind.CANDLE), int(Kind.STATUS)
 _BID, _ASK = int(Side.BID), int(Side.ASK)
 _FRAME_END, _SNAPSHOT, _DELETE = int(Flag.FRAME_END), int(Flag.SNAPSHOT), int(Flag.DELETE)
-_CONFIRMED, _PRIMARY, _FUNDING = int(Flag.CONFIRMED), int(Flag.PRIMARY), int(Flag.FUNDING)
-_BACKFILLED = int(Flag.BACKFILLED)
-_TICKER, _CANDLE, _STATUS = int(Kind.TICKER), int(Kind.CANDLE), int(Kind.STATUS)
+_CONFIRMED = int(Flag.CONFIRMED)
 _NAN = float("nan")
 
 # Where the columns of `tape.TICKER` and `tape.STATUS` stand in the venue's rows; -1 = not there.
-_TICKER_AT = np.array([0, 1, 2, 3, 6, 7, 8, 9, 4, 5, -1, -1, -1, -1])
-_FUNDING_TICKER_AT = np.array([1, 3, 4, 6, 9, 10, 11, 12, 7, 8, 0, 2, 5, 15])
+_TICKER_AT = np.array([0, 1, 2, 3, 6, 7, 8, 9, 4, 5, -1, -1, -1, -1, -1])
+_FUNDING_TICKER_AT = np.array([1, 3, 4, 6, 9, 10, 11, 12, 7, 8, 0, 2, 5, 15, -1])
 _STATUS_AT = np.array([2, 3, 5, 7, 8, 9, 11, 14, 17, 21, 22])
-_BEGIN, _END = int(Marker.SNAPSHOT_BEGIN), int(Marker.SNAPSHOT_END)
 
 CHECKSUM_LEVELS: Final = 25
-
-
-@njit(cache=True, nogil=True)
-def channel_place(channels: Any, number: int) -> int:
-    """Place of a channel id in the table, or of the free place where it would stand."""
-    place = (number * 0x9E3779B1 >> 8) & (CHANNELS - 1)
-    while channels[place].id != 0 and channels[place].id != number:
-        place = (place + 1) & (CHANNELS - 1)
-    return place
-
-
-@njit(cache=True, nogil=True)
-def channel_place_of(addresses: int, number: int) -> int:
-    """`channel_place` for Python callers."""
-    context = carray(memory(addresses), (16,), np.int64)
-    return channel_place(carray(memory(context[A_CHANNELS]), (CHANNELS,), CHANNEL), number)
 
 
 @njit(cache=True, nogil=True)
@@ -173,46 +135,6 @@ def book_checksum(books: int, book: int, scratch: int) -> int:
                 at += 1
     value = crc32(text, max(at - 1, 0))
     return value - (1 << 32) if value >= 1 << 31 else value
-
-
-@njit(cache=True, nogil=True)
-def set_level(side: Any, rank: float, entry: Any, text: Any, raw: bool) -> bool:
-    """Insert or replace the level of an entry with its wire text; False if that is too long."""
-    key_at, key_end = entry.price_at, entry.price_end
-    extra = 0
-    if raw:
-        key_at, key_end = entry.key_at, entry.key_end
-        extra = entry.price_end - entry.price_at
-    check_length = key_end - key_at + 1 + entry.amount_end - entry.amount_at
-    if check_length + extra > TEXT_BYTES:
-        return False
-    at, found = find(side, rank, entry.key)
-    place = side.place[at] if found else insert(side, at, rank, entry.key)
-    level = side.level[place]
-    level.price = entry.price
-    level.size = abs(entry.amount)
-    level.count = entry.count
-    letters = level.text
-    end = 0
-    for index in range(key_at, key_end):
-        letters[end] = text[index]
-        end += 1
-    letters[end] = COLON
-    end += 1
-    level.amount_at = end
-    for index in range(entry.amount_at, entry.amount_end):
-        letters[end] = text[index]
-        end += 1
-    level.check_length = end
-    level.price_at = 0
-    level.price_length = key_end - key_at
-    if raw:
-        level.price_at = end
-        level.price_length = extra
-        for index in range(entry.price_at, entry.price_end):
-            letters[end] = text[index]
-            end += 1
-    return True
 
 
 @njit(cache=True, nogil=True)
@@ -312,69 +234,6 @@ def _read_tail(text: Any, at: int, end: int, flags: int) -> tuple[int, int, int]
 
 
 @njit(cache=True, nogil=True)
-def _start_slot(slot: Any, channel: Any, state: Any, recv_ns: int, kind: int) -> None:
-    slot.event_ns = state[FRAME_NS]
-    slot.recv_ns = recv_ns
-    slot.venue_sequence = state[FRAME_SEQUENCE]
-    slot.price = 0.0
-    slot.size = 0.0
-    slot.id_low = 0
-    slot.id_high = 0
-    slot.epoch = state[EPOCH]
-    slot.count = 0
-    slot.kind = kind
-    slot.side = 0
-    slot.flags = _FUNDING if channel.funding != 0 else 0
-    slot.instrument = channel.instrument
-    slot.stream = channel.stream
-
-
-@njit(cache=True, nogil=True)
-def _clear_payload(slot: Any) -> None:
-    slot.reference_price = 0.0
-    top = slot.book
-    for index in range(len(top)):
-        top[index] = 0.0
-
-
-@njit(cache=True, nogil=True)
-def _write_marker(
-    slots: Any, words: Any, at: int, channel: Any, state: Any, recv_ns: int, marker: int
-) -> None:
-    """A marker of a channel that says nothing but itself and the channel's id."""
-    slot = slots[at]
-    _start_slot(slot, channel, state, recv_ns, _MARKER)
-    _clear_payload(slot)
-    if channel.book >= 0 and channel.book == channel.primary_book:
-        slot.flags |= _PRIMARY
-    words[at, 24] = marker
-    words[at, 40] = channel.id & 0xFFFFFFFF
-    words[at, 41] = channel.id >> 32
-
-
-@njit(cache=True, nogil=True)
-def _apply_price_level(books: int, channel: Any, entry: Any, text: Any, slot: Any) -> int:
-    """One entry of P0 to P4 into book and slot: 0, or 1 for a delete that hit nothing, or -1."""
-    sides = carray(memory(books), (channel.book + 1, 2), SIDE)
-    is_bid = entry.amount > 0.0
-    side = sides[channel.book, BID if is_bid else ASK]
-    rank = -entry.price if is_bid else entry.price
-    slot.price = entry.price
-    slot.side = _BID if is_bid else _ASK
-    slot.kind = _BOOK_LEVEL
-    if entry.count > 0:
-        slot.size = abs(entry.amount)
-        slot.count = entry.count
-        return 0 if set_level(side, rank, entry, text, False) else -1
-    slot.flags |= _DELETE
-    at, found = find(side, rank, 0)
-    if not found:
-        return 1
-    remove(side, at)
-    return 0
-
-
-@njit(cache=True, nogil=True)
 def _apply_order(books: int, channel: Any, entry: Any, text: Any, slot: Any) -> int:
     """One entry of R0 into book and slot; results as `_apply_price_level`."""
     sides = carray(memory(books), (channel.book + 1, 2), SIDE)
@@ -401,13 +260,6 @@ def _apply_order(books: int, channel: Any, entry: Any, text: Any, slot: Any) -> 
 
 
 @njit(cache=True, nogil=True)
-def _note_good(channel: Any, state: Any, recv_ns: int) -> None:
-    channel.good_sequence = state[FRAME_SEQUENCE]
-    channel.good_event_ns = state[FRAME_NS]
-    channel.good_ns = recv_ns
-
-
-@njit(cache=True, nogil=True)
 def _apply_entries(
     context: Any, channel: Any, number: int, text: Any, state: Any, recv_ns: int, at: int
 ) -> int:
@@ -417,40 +269,24 @@ def _apply_entries(
     entries = carray(memory(context[A_ENTRIES]), (ENTRIES,), ENTRY)
     tallies = carray(memory(context[A_TALLIES]), (TALLIES,), np.int64)
     raw = channel.form == RAW_BOOK
-    snapshot = channel.awaits_snapshot != 0
-    extra = (_SNAPSHOT if snapshot else 0) | (
-        _PRIMARY if channel.book == channel.primary_book else 0
-    )
-    if snapshot:
-        clear(context[A_BOOKS], channel.book)
-        _write_marker(slots, words, at, channel, state, recv_ns, _BEGIN)
-        at += 1
+    books = context[A_BOOKS]
+    at, flags = open_book_frame(slots, words, books, channel, state, recv_ns, at)
+    first = at
     for index in range(number):
         slot = slots[at]
-        _start_slot(slot, channel, state, recv_ns, _BOOK_LEVEL)
-        slot.flags |= extra
+        start_slot(slot, channel, state, recv_ns, _BOOK_LEVEL)
+        slot.flags |= flags
         if raw:
-            missed = _apply_order(context[A_BOOKS], channel, entries[index], text, slot)
+            missed = _apply_order(books, channel, entries[index], text, slot)
         else:
-            missed = _apply_price_level(context[A_BOOKS], channel, entries[index], text, slot)
+            missed = apply_price_level(books, channel, entries[index], text, slot)
         if missed != 0:
             tallies[N_MISSED] += 1
-        if index == number - 1:
-            slot.flags |= _FRAME_END
-            if channel.book == channel.primary_book:
-                write_top(context[A_BOOKS], channel.book, slot)
-            else:
-                _clear_payload(slot)
-        else:
-            _clear_payload(slot)
+        if index < number - 1:
+            clear_payload(slot)
         at += 1
-    if snapshot:
-        _write_marker(slots, words, at, channel, state, recv_ns, _END)
-        at += 1
-        channel.awaits_snapshot = 0
-        _note_good(channel, state, recv_ns)
     tallies[N_RAW if raw else N_BOOK] += number
-    return at
+    return close_book_frame(slots, words, books, channel, state, recv_ns, first, at, flags)
 
 
 @njit(cache=True, nogil=True)
@@ -463,26 +299,6 @@ def apply_parsed(
     channel = carray(memory(context[A_CHANNELS]), (CHANNELS,), CHANNEL)[place]
     text = carray(memory(text_address), (size,), np.uint8)
     return _apply_entries(context, channel, number, text, state, recv_ns, at)
-
-
-@njit(cache=True, nogil=True)
-def remember_trade(memories: int, which: int, number: int) -> bool:
-    """Note a trade id; False if it was known: one of the last 256, or older than all of them."""
-    known = carray(memory(memories), (which + 1,), TRADE_MEMORY)[which]
-    ids = known.ids
-    held = min(known.count, MEMORY)
-    if number <= known.newest:
-        oldest = number
-        for index in range(held):
-            if ids[index] == number:
-                return False
-            oldest = min(oldest, ids[index])
-        if held == MEMORY and number <= oldest:
-            return False
-    ids[known.count % MEMORY] = number
-    known.count += 1
-    known.newest = max(known.newest, number)
-    return True
 
 
 @njit(cache=True, nogil=True)
@@ -569,35 +385,18 @@ def _apply_trades(
 ) -> int:
     rows = carray(memory(context[A_ROWS]), (ROWS, COLUMNS), np.float64)
     slots = carray(memory(context[A_SLOTS]), (1 << 20,), SLOT)
-    tallies = carray(memory(context[A_TALLIES]), (TALLIES,), np.int64)
-    known = carray(memory(context[A_TRADES]), (channel.trades + 1,), TRADE_MEMORY)[channel.trades]
     # A trade that a resubscription brings and that is newer than all we knew was missed.
-    known_before = known.newest if extra & _SNAPSHOT else 0
+    known = newest_known(context[A_TRADES], channel.trades) if extra & _SNAPSHOT else 0
     newest_first = number > 1 and rows[0, 0] > rows[number - 1, 0]
     for index in range(number):
         row = rows[number - 1 - index if newest_first else index]
-        trade = int(row[0])
-        if not remember_trade(context[A_TRADES], channel.trades, trade):
-            tallies[N_REPEATED] += 1
-            continue
-        tallies[N_TRADES] += 1
-        slot = slots[at]
-        _start_slot(slot, channel, state, recv_ns, _TRADE)
-        slot.id_low = trade
-        slot.event_ns = np.int64(row[1]) * 1_000_000
-        state[NEWEST_EVENT] = max(state[NEWEST_EVENT], slot.event_ns)
-        slot.size = abs(row[2])
-        slot.side = _BID if row[2] > 0.0 else _ASK
-        slot.price = row[3]
-        slot.count = np.uint32(row[4]) if channel.funding != 0 else 1
-        slot.flags |= extra | _FRAME_END
-        if known_before > 0 and trade > known_before:
-            slot.flags |= _BACKFILLED
-        if channel.primary_book >= 0:
-            write_top(context[A_BOOKS], channel.primary_book, slot)
-        else:
-            _clear_payload(slot)
-        at += 1
+        after = write_trade(
+            context, channel, state, recv_ns, at, int(row[0]), int(row[1]) * 1_000_000,
+            row[2], row[3], extra, known,
+        )  # fmt: skip
+        if after > at and channel.funding != 0:
+            slots[at].count = np.uint32(row[4])
+        at = after
     return at
 
 
@@ -620,8 +419,8 @@ def _apply_rows(
         row, width = rows[which], widths[which]
         slot = slots[at]
         if channel.form == TICKER:
-            _start_slot(slot, channel, state, recv_ns, _TICKER)
-            _clear_payload(slot)
+            start_slot(slot, channel, state, recv_ns, _TICKER)
+            clear_payload(slot)
             places = _FUNDING_TICKER_AT if channel.funding != 0 else _TICKER_AT
             for column in range(len(places)):
                 place = places[column]
@@ -629,16 +428,17 @@ def _apply_rows(
             slot.price = words[at, 16]
             tallies[N_TICKERS] += 1
         elif channel.form == CANDLES:
-            _start_slot(slot, channel, state, recv_ns, _CANDLE)
-            _clear_payload(slot)
+            start_slot(slot, channel, state, recv_ns, _CANDLE)
+            clear_payload(slot)
             times[at, 12] = np.int64(row[0]) * 1_000_000
             for column in range(1, 6):
                 words[at, 12 + column] = row[column]
+            words[at, 18] = words[at, 19] = _NAN
             slot.price = row[2]
             tallies[N_CANDLES] += 1
         else:
-            _start_slot(slot, channel, state, recv_ns, _STATUS)
-            _clear_payload(slot)
+            start_slot(slot, channel, state, recv_ns, _STATUS)
+            clear_payload(slot)
             slot.event_ns = np.int64(row[0]) * 1_000_000
             for column in range(len(_STATUS_AT)):
                 place = _STATUS_AT[column]
@@ -757,7 +557,7 @@ def _checksum_holds(
     ours = book_checksum(context[A_BOOKS], channel.book, context[A_SCRATCH])
     if ours == crc and channel.awaits_snapshot == 0:
         tallies[N_VERIFIED] += 1
-        _note_good(channel, state, recv_ns)
+        note_good(channel, state, recv_ns)
         return True
     tallies[N_FAILED] += 1
     result[R_CHANNEL] = place

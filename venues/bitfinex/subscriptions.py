@@ -5,21 +5,18 @@ comes back as a string; candles answer with their key alone; a connection takes 
 channels and refuses more with code 10305.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-from schemas.instruments import Channel, Instrument, Stream
+from schemas.instruments import Channel
 from schemas.settings import BitfinexSettings
 from venues.bitfinex.symbols import common_pair
-from venues.wire import Subscription
+from venues.wire import Subscription, WantedStream
 
 FLAG_TIMESTAMP = 32768
 FLAG_SEQUENCE = 65536
 FLAG_CHECKSUM = 131072
 FLAG_BULK = 536870912
-
-Allot = Callable[[str, str, Channel, dict[str, Any]], tuple[Instrument, Stream]]
-"""Gives (symbol, pair, channel, the stream's parameters) their places in the tables."""
 
 
 def flags_of(settings: BitfinexSettings) -> int:
@@ -33,10 +30,8 @@ def flags_of(settings: BitfinexSettings) -> int:
     )
 
 
-def wanted_streams(
-    settings: BitfinexSettings,
-) -> Iterable[tuple[str, str, Channel, dict[str, Any], bool]]:
-    """All streams of the settings: (symbol, pair, channel, parameters, is the primary book)."""
+def wanted_streams(settings: BitfinexSettings) -> Iterable[WantedStream]:
+    """All streams of the settings."""
     for symbol in settings.symbols:
         pair = common_pair(symbol)
         if "books" in settings.channels:
@@ -55,24 +50,6 @@ def wanted_streams(
         if "candles" in settings.channels:
             for timeframe in settings.candles:
                 yield symbol, pair, "candles", {"timeframe": timeframe}, False
-
-
-def plan(subscriptions: list[Subscription], limit: int) -> list[list[Subscription]]:
-    """Spread subscriptions over connections, an instrument's streams together where they fit."""
-    connections: list[list[Subscription]] = []
-    by_instrument: dict[int, list[Subscription]] = {}
-    for subscription in subscriptions:
-        by_instrument.setdefault(subscription.instrument.index, []).append(subscription)
-    for group in by_instrument.values():
-        for start in range(0, len(group), limit):
-            part = group[start : start + limit]
-            for connection in connections:
-                if len(connection) + len(part) <= limit:
-                    connection.extend(part)
-                    break
-            else:
-                connections.append(list(part))
-    return connections
 
 
 def sub_id(subscription: Subscription) -> str:

@@ -1,45 +1,41 @@
-"""Bitfinex as the collector sees it: settings, requests, codecs, and what a restart recovers."""
+"""Bitfinex as the collector sees it: settings, requests, codecs."""
 
 import json
-from typing import Final
 
 import numpy as np
 
-from schemas import tape
 from schemas.settings import BitfinexSettings
-from schemas.tape import Kind, MarkerReason
-from venues.bitfinex import kernel, subscriptions
+from venues.bitfinex import subscriptions
 from venues.bitfinex.codec import BitfinexCodec
-from venues.bitfinex.markets import Interruption, Markets
-from venues.wire import Codec, Publish, Subscription
-
-_TALLIES: Final = {
-    "ingest_frames": kernel.N_FRAMES,
-    "frames_unknown": kernel.N_UNKNOWN,
-    "checksums_verified": kernel.N_VERIFIED,
-    "checksums_failed": kernel.N_FAILED,
-    "ingest_events trades": kernel.N_TRADES,
-    "ingest_events books": kernel.N_BOOK,
-    "ingest_events raw_books": kernel.N_RAW,
-    "ingest_events ticker": kernel.N_TICKERS,
-    "ingest_events candles": kernel.N_CANDLES,
-    "ingest_events status": kernel.N_STATUS,
-}
+from venues.markets import Markets
+from venues.planning import spread
+from venues.wire import Allot, Publish, Request, Subscription
 
 
 class BitfinexVenue:
     """One process's view of the venue; its markets are shared by all connections."""
 
     name = "bitfinex"
+    command_interval_s = 0.0
+    ends_are_confirmed = True
 
     def __init__(self, settings: BitfinexSettings, url: str) -> None:
-        self.url = url
         self.markets = Markets()
+        self._url = url
         self._settings = settings
+
+    def recover(self, slots: np.ndarray, wanted: list[Subscription]) -> None:
+        """Trade ids and ends of knowledge from the tape's newest slots."""
+        self.markets.recover(slots, wanted)
 
     def plan(self, wanted: list[Subscription]) -> list[list[Subscription]]:
         """Spread subscriptions over connections within the venue's limit."""
-        return subscriptions.plan(wanted, self._settings.subscriptions_per_connection)
+        return spread(wanted, self._settings.subscriptions_per_connection)
+
+    async def address(self, wanted: list[Subscription]) -> str:
+        """One address for all public channels."""
+        del wanted
+        return self._url
 
     def codec(self, wanted: list[Subscription], publish: Publish, connection: int) -> BitfinexCodec:
         """A decoder for one connection."""
@@ -50,47 +46,28 @@ class BitfinexVenue:
         flags = subscriptions.flags_of(self._settings)
         return [json.dumps({"event": "conf", "flags": flags})]
 
-    def subscribe(self, subscription: Subscription) -> str:
-        """The request for a stream."""
-        return json.dumps(subscriptions.subscribe_request(subscription))
+    def subscribe(self, wanted: list[Subscription]) -> list[Request]:
+        """A request a stream."""
+        return [
+            Request(text=json.dumps(subscriptions.subscribe_request(each)), subscriptions=[each])
+            for each in wanted
+        ]
 
-    def unsubscribe(self, channel_id: int) -> str:
+    def unsubscribe(self, subscription: Subscription, channel_id: int) -> str:
         """The request to end one."""
+        del subscription
         return json.dumps({"event": "unsubscribe", "chanId": channel_id})
 
-    def tally(self, codec: Codec) -> dict[str, int]:
-        """The codec's counts by metric."""
-        return {name: int(codec.tallies[at]) for name, at in _TALLIES.items()} | {
-            "frames_bad": codec.bad_frames
-        }
-
-    def recover(self, slots: np.ndarray, wanted: list[Subscription]) -> None:
-        """Trade ids, and for each stream since when it is unknown, from the tape's newest slots."""
-        if not len(slots):
-            return
-        trades = slots[slots["kind"] == Kind.TRADE]
-        for instrument in np.unique(trades["instrument"]):
-            ids = trades["id_low"][trades["instrument"] == instrument]
-            self.markets.recall_trades(int(instrument), ids.astype(np.int64))
-        ends = {int(epoch): _end_of(slots, epoch) for epoch in np.unique(slots["epoch"])}
-        for subscription in wanted:
-            mine = slots[
-                (slots["instrument"] == subscription.instrument.index)
-                & (slots["stream"] == subscription.stream.index)
-            ]
-            epoch = int((mine if len(mine) else slots)["epoch"][-1])
-            self.markets.interrupt(subscription, ends[epoch])
+    def ping(self) -> str:
+        """Any frame keeps a connection without subscriptions open."""
+        return json.dumps({"event": "ping"})
 
 
-def _end_of(slots: np.ndarray, epoch: int) -> Interruption:
-    """The last that the tape knows of a connection."""
-    mine = slots[slots["epoch"] == epoch]
-    told = mine[(mine["kind"] != Kind.MARKER) & (mine["flags"] & tape.Flag.BACKFILLED == 0)]
-    times = told["event_ns"][told["kind"] != Kind.TRADE]  # a trade's time is older than its frame
-    return Interruption(
-        epoch=epoch,
-        venue_sequence=int(mine["venue_sequence"].max()),
-        event_ns=int(times.max()) if len(times) else 0,
-        recv_ns=int(mine["recv_ns"].max()),
-        reason=MarkerReason.COLLECTOR_RESTART,
-    )
+def open_venue(settings: BitfinexSettings, url: str) -> BitfinexVenue:
+    """The venue as the collector sees it."""
+    return BitfinexVenue(settings, url)
+
+
+def open_recording(publish: Publish, allot: Allot) -> BitfinexCodec:
+    """A decoder for recorded frames, of streams that nobody here asked for."""
+    return BitfinexCodec(Markets(), publish, allot=allot, tolerant=True)

@@ -9,12 +9,14 @@ import pytest
 from schemas import tape
 from schemas.tape import Flag, Marker, MarkerReason
 from tests.feeding import Feed, recorded_frames
+from venues import decoding
 from venues.bitfinex import kernel
 from venues.bitfinex.codec import BitfinexCodec
-from venues.bitfinex.markets import Markets
-from venues.bitfinex.subscriptions import plan, subscribe_request, wanted_streams
+from venues.bitfinex.subscriptions import subscribe_request, wanted_streams
 from venues.bitfinex.symbols import common_pair
 from venues.book import ASK, BID, wire_levels
+from venues.markets import Markets
+from venues.planning import spread
 from venues.wire import (
     Acknowledged,
     BadFrame,
@@ -83,7 +85,7 @@ def test_trades_act_on_te_and_repeat_nothing():
     assert list(trades["event_ns"]) == [2 * 10**9, 3 * 10**9, 4 * 10**9, 5 * 10**9]
     assert list(trades["side"]) == [1, 2, 1, 1]
     assert [bool(flag) for flag in trades["flags"] & Flag.CONFIRMED] == [False, False, False, True]
-    assert feed.codec.tallies[kernel.N_REPEATED] == 2
+    assert feed.codec.tallies[decoding.N_REPEATED] == 2
 
 
 def test_trades_missed_in_a_gap_come_back_marked():
@@ -116,7 +118,7 @@ def test_flags_say_what_a_tail_means():
     assert list(np.unique(levels["event_ns"])) == [1600000000123000000, 1600000000300000000]
     assert list(np.unique(levels["venue_sequence"])) == [1, 3]
     feed.frames(["[7,[100,1,3],4]"])
-    assert feed.codec.tallies[kernel.N_TAIL_MISMATCH] == 1
+    assert feed.codec.tallies[decoding.N_TAIL_MISMATCH] == 1
 
 
 @pytest.mark.parametrize("slow", [False, True])
@@ -345,10 +347,10 @@ def subscriptions(symbols: int) -> list[Subscription]:
 
 def test_plan_spreads_over_connections_within_the_limit():
     wanted = subscriptions(20)
-    connections = plan(wanted, 30)
+    connections = spread(wanted, 30)
     assert [len(connection) for connection in connections] == [28, 28, 24]
     assert sorted(map(id, wanted)) == sorted(id(s) for c in connections for s in c)
-    assert all(len(connection) <= 3 for connection in plan(wanted, 3))
+    assert all(len(connection) <= 3 for connection in spread(wanted, 3))
 
 
 def test_requests_are_answered_under_their_own_name():

@@ -8,6 +8,7 @@ import pytest
 
 from schemas import tape
 from tests.feeding import Feed, recorded_frames
+from venues import decoding
 from venues.bitfinex import kernel
 from venues.book import ASK, BID, wire_levels
 from venues.wire import BadFrame, Refused, SequenceGap
@@ -34,8 +35,8 @@ def kernel_checksum(feed: Feed, book: int) -> int:
 
 def check_no_fault(feed: Feed) -> None:
     assert not [n for n in feed.notices if isinstance(n, BadFrame | SequenceGap)]
-    assert feed.codec.tallies[kernel.N_MISSED] == 0
-    assert feed.codec.tallies[kernel.N_TAIL_MISMATCH] == 0
+    assert feed.codec.tallies[decoding.N_MISSED] == 0
+    assert feed.codec.tallies[decoding.N_TAIL_MISMATCH] == 0
 
 
 def test_seven_pairs_with_sequence_end_in_the_golden_state(recordings):
@@ -77,7 +78,7 @@ def test_2018_recording_passes_through_its_golden_states(recordings):
             levels = wire_levels(feed.markets.books, book, side, 5)
             assert [list(level[1:]) for level in levels] == wanted[key]
         assert kernel_checksum(feed, book) == wanted["crc32_top25_signed"]
-        assert feed.codec.tallies[kernel.N_HEARTBEATS] == wanted["heartbeats"]
+        assert feed.codec.tallies[decoding.N_HEARTBEATS] == wanted["heartbeats"]
     te = sum(b'"te"' in frame for frame in frames)
     snapshot = 30
     trades = feed.slots[feed.slots["kind"] == tape.Kind.TRADE]
@@ -146,8 +147,8 @@ def test_official_checksum_vectors(recordings):
         good = f'[{channel},"cs",{expected}]'
         bad = f'[{channel},"cs",{expected + 1}]'
         feed.frames([good, bad, good])
-        assert feed.codec.tallies[kernel.N_VERIFIED] == 2
-        assert feed.codec.tallies[kernel.N_FAILED] == 1
+        assert feed.codec.tallies[decoding.N_VERIFIED] == 2
+        assert feed.codec.tallies[decoding.N_FAILED] == 1
         assert feed.markers()[-1] == "RESYNC"
 
 

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from schemas import tape
 from tests.feeding import Feed
-from venues.bitfinex import kernel
+from venues import decoding
 from venues.book import ASK, BID, DEPTH, crc32, wire_levels
 
 
@@ -71,9 +71,9 @@ class BookMachine(RuleBasedStateMachine):
                     parts += side[rank]
         value = zlib.crc32(":".join(parts).encode())
         signed = value - (1 << 32) if value >= 1 << 31 else value
-        before = self.feed.codec.tallies[kernel.N_VERIFIED]
+        before = self.feed.codec.tallies[decoding.N_VERIFIED]
         self.feed.frames([f'[7,"cs",{signed}]'])
-        assert self.feed.codec.tallies[kernel.N_VERIFIED] == before + 1
+        assert self.feed.codec.tallies[decoding.N_VERIFIED] == before + 1
 
     @invariant()
     def same_levels(self) -> None:
@@ -120,7 +120,7 @@ def test_raw_orders_queue_by_price_then_id():
     )
     assert [level[0] for level in wire_levels(feed.markets.books, 0, BID, 9)] == [20, 40, 30]
     assert [level[0] for level in wire_levels(feed.markets.books, 0, ASK, 9)] == [45]
-    assert feed.codec.tallies[kernel.N_MISSED] == 1
+    assert feed.codec.tallies[decoding.N_MISSED] == 1
     deleted = feed.slots[feed.slots["id_low"] == 50][-1]
     assert deleted["price"] == 12
     assert deleted["flags"] & tape.Flag.DELETE

@@ -1,4 +1,4 @@
-"""What is known of Bitfinex's markets, over all connections of a process: books and trade ids.
+"""What is known of a venue's markets, over all connections of a process: books and trade ids.
 
 Books belong to a (instrument, stream) and are emptied by each snapshot; trade memories belong to an
 instrument and outlive connections, so that a resubscription repeats no trade. `Interruption`s wait
@@ -8,8 +8,9 @@ here for the subscription that ends them, which writes them to the tape as a GAP
 import numpy as np
 from msgspec import Struct
 
-from venues.bitfinex.kernel import MEMORY, TRADE_MEMORY
+from schemas.tape import Flag, Kind, MarkerReason
 from venues.book import make_books
+from venues.trades import MEMORY, TRADE_MEMORY
 from venues.wire import Subscription
 
 
@@ -75,3 +76,34 @@ class Markets:
         """Note that a stream is unknown from here on; an earlier, open note stays."""
         key = (subscription.instrument.index, subscription.stream.index)
         self.interrupted.setdefault(key, interruption)
+
+    def recover(self, slots: np.ndarray, wanted: list[Subscription]) -> None:
+        """Trade ids, and for each stream since when it is unknown, from the tape's newest slots."""
+        if not len(slots):
+            return
+        trades = slots[(slots["kind"] == Kind.TRADE) & (slots["id_low"] != 0)]
+        for instrument in np.unique(trades["instrument"]):
+            ids = trades["id_low"][trades["instrument"] == instrument]
+            self.recall_trades(int(instrument), ids.astype(np.int64))
+        ends = {int(epoch): _end_of(slots, epoch) for epoch in np.unique(slots["epoch"])}
+        for subscription in wanted:
+            mine = slots[
+                (slots["instrument"] == subscription.instrument.index)
+                & (slots["stream"] == subscription.stream.index)
+            ]
+            epoch = int((mine if len(mine) else slots)["epoch"][-1])
+            self.interrupt(subscription, ends[epoch])
+
+
+def _end_of(slots: np.ndarray, epoch: int) -> Interruption:
+    """The last that the tape knows of a connection."""
+    mine = slots[slots["epoch"] == epoch]
+    told = mine[(mine["kind"] != Kind.MARKER) & (mine["flags"] & Flag.BACKFILLED == 0)]
+    times = told["event_ns"][told["kind"] != Kind.TRADE]  # a trade's time is older than its frame
+    return Interruption(
+        epoch=epoch,
+        venue_sequence=int(mine["venue_sequence"].max()),
+        event_ns=int(times.max()) if len(times) else 0,
+        recv_ns=int(mine["recv_ns"].max()),
+        reason=MarkerReason.COLLECTOR_RESTART,
+    )
