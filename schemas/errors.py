@@ -3,6 +3,7 @@
     DataControllerError
     ├── ConfigError            a setting is wrong: says which key, and what it may be (exit 78)
     ├── OperatorError          a command cannot be done now: one sentence and what to type (exit 1)
+    │   ├── UsageError         a word on the command line means nothing here (exit 2)
     │   └── NotRunningError    it needs a running instance and there is none (exit 3)
     ├── FeedError              market data could not be used
     │   ├── DecodeError        a frame is not what the venue's protocol says
@@ -25,6 +26,10 @@ class ConfigError(DataControllerError):
 
 class OperatorError(DataControllerError):
     """A command cannot be done as typed; the text says what to type instead."""
+
+
+class UsageError(OperatorError):
+    """A word on the command line is not one of those allowed; the text lists them."""
 
 
 class NotRunningError(OperatorError):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from processes.cli.screen import complain
-from schemas.errors import ConfigError, DataControllerError, NotRunningError
+from schemas.errors import ConfigError, DataControllerError, NotRunningError, UsageError
 from shm.errors import SharedMemoryError
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NOT_RUNNING, EXIT_CONFIG = 1, 2, 3, 78
@@ -225,6 +225,9 @@ def main() -> None:
     except ConfigError as error:
         complain(str(error))
         sys.exit(EXIT_CONFIG)
+    except UsageError as error:
+        complain(str(error))
+        sys.exit(EXIT_USAGE)
     except NotRunningError as error:
         complain(str(error))
         sys.exit(EXIT_NOT_RUNNING)

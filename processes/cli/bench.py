@@ -14,7 +14,7 @@ import psutil
 
 from processes.cli.screen import say, say_json, table
 from processes.cli.settings import versions
-from schemas.errors import OperatorError
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from benchmarks.figures import Figure
@@ -104,7 +104,7 @@ def run_benchmarks(names: list[str], *, quick: bool, as_json: bool) -> None:
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         allowed = ", ".join(BENCHMARKS)
-        raise OperatorError(f"there is no benchmark {unknown[0]}; there are {allowed}")
+        raise UsageError(f"there is no benchmark {unknown[0]}; there are {allowed}")
     about = machine()
     figures: dict[str, Figure] = {}
     for name in names or BENCHMARKS:

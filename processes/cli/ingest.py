@@ -20,7 +20,7 @@ from processes.rings import ring_layout
 from processes.storage.store import Store, TableView
 from processes.supervisor.tables import Allotment
 from schemas import tape
-from schemas.errors import OperatorError
+from schemas.errors import OperatorError, UsageError
 from schemas.instruments import Channel, Instrument, Stream
 from schemas.settings import StorageSettings
 from shm.readers import READERS_BYTES, RingReader, format_readers
@@ -344,7 +344,7 @@ def ingest_files(files: list[Path], venue: str, out: Path, *, as_json: bool) -> 
             cannot be written.
     """
     if venue not in NAMES:
-        raise OperatorError(f"no venue {venue}; there are {', '.join(NAMES)}")
+        raise UsageError(f"no venue {venue}; there are {', '.join(NAMES)}")
     for path in files:
         if not path.is_file():
             raise OperatorError(f"{path} is no file")

@@ -12,11 +12,12 @@ from processes.cli.screen import colour, complain, say, say_json
 from processes.cli.status import process_table
 from processes.clock import Clock, measure_offset_ns, monotonic_s, nap
 from processes.places import SOCKET_SUFFIXES, Paths, is_locked, lock, read_registry, resolve
-from schemas.errors import ConfigError, NotRunningError, OperatorError
+from schemas.errors import ConfigError, NotRunningError, OperatorError, UsageError
 from schemas.messages import Status
 from schemas.registry import Registry
 from shm.errors import SharedMemoryError
 
+RESTART_S = 120.0
 POLL_S = 0.05
 PATIENCE_S = 30.0
 """So long a process may say why it is not ready before `start` tells the user and returns."""
@@ -180,19 +181,22 @@ def _clear_leftovers(paths: Paths) -> None:
 
 
 def restart(names: list[str]) -> None:
-    """Restart children and wait until they are ready again."""
+    """Restart children and wait until each is ready again as a new process."""
+    before = {process.name: process.pid for process in read_status().processes}
+    unknown = [name for name in names if name not in before]
+    if unknown:
+        raise UsageError(f"no process {unknown[0]}; there are {', '.join(before)}")
     wanted = ask("restart", {"processes": names})
-    before = {p.name: p.restarts for p in read_status().processes}
-    deadline_s = monotonic_s() + 120.0
-    while True:
-        nap(POLL_S)
-        by_name = {p.name: p for p in read_status().processes}
-        mine = [by_name[name] for name in wanted]
-        if all(p.state == "ready" and p.uptime_s < 120 for p in mine) and before:
-            break
+    deadline_s = monotonic_s() + RESTART_S
+    while late := [
+        process.name
+        for process in read_status().processes
+        if process.name in wanted
+        and (process.state != "ready" or process.pid == before[process.name])
+    ]:
         if monotonic_s() > deadline_s:
-            late = ", ".join(p.name for p in mine if p.state != "ready")
-            raise OperatorError(f"not ready again: {late}; see dcctl logs")
+            raise OperatorError(f"not ready again: {', '.join(late)}; see dcctl logs")
+        nap(POLL_S)
     say(f"restarted: {', '.join(wanted)}")
 
 

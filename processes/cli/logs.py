@@ -10,7 +10,7 @@ import msgspec
 from processes.cli.instance import find_paths
 from processes.cli.screen import colour, say
 from processes.clock import nap
-from schemas.errors import OperatorError
+from schemas.errors import OperatorError, UsageError
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 TAIL_BYTES = 400_000
@@ -20,7 +20,7 @@ _COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug": "di
 def show_logs(process: str, *, follow: bool, lines: int, level: str, as_json: bool) -> None:
     """Print log lines."""
     if level not in LEVELS:
-        raise OperatorError(f"no level {level}; there are {', '.join(LEVELS)}")
+        raise UsageError(f"no level {level}; there are {', '.join(LEVELS)}")
     folder = find_paths().logs
     paths = sorted(path for path in folder.glob("*.jsonl") if process in {"", path.stem})
     if not paths:

@@ -9,7 +9,7 @@ from processes.cli.screen import colour, say, say_json
 from processes.clock import Clock, measure_offset_ns
 from processes.latch import Latch, Pulled, read_latch, write_latch
 from processes.places import Paths, read_registry
-from schemas.errors import OperatorError
+from schemas.errors import OperatorError, UsageError
 from schemas.registry import Registry
 from schemas.trading import KillLevel
 
@@ -41,7 +41,7 @@ def _pull(paths: Paths, level: KillLevel, now_ns: int) -> Pulled:
 def kill(level: str, *, yes: bool, as_json: bool) -> None:
     """Pull the switch from this very process, whether or not anybody else can hear."""
     if level not in _LEVELS:
-        raise OperatorError(f"no level {level}; there are {', '.join(_LEVELS)}")
+        raise UsageError(f"no level {level}; there are {', '.join(_LEVELS)}")
     if not yes:
         typer.confirm(f"Pull the kill switch, level {level}?", abort=True)
     paths = find_paths()

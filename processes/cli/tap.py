@@ -18,7 +18,7 @@ from processes.cli.screen import say
 from processes.clock import Clock, nap, utc_text
 from processes.rings import ring_layout
 from schemas import decisions, features, predictions, tape
-from schemas.errors import OperatorError
+from schemas.errors import UsageError
 from schemas.messages import decode_fact
 from schemas.trading import Action, KillLevel, Reason
 from shm.readers import RingReader
@@ -66,7 +66,7 @@ def tap(what: str, match: list[str], *, count: int, oldest: bool, as_json: bool)
 def _condition(text: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign:
-        raise OperatorError(f"--match {text}: write it as field=value, like instrument=0")
+        raise UsageError(f"--match {text}: write it as field=value, like instrument=0")
     return name, value
 
 
@@ -100,7 +100,7 @@ def _slots(ring: str, *, oldest: bool) -> Iterator[dict[str, Any]]:
     entry, page = found.find("ring", ring), found.find("readers", ring)
     if entry is None or page is None:
         known = ", ".join([*found.ring_names(), "bus"])
-        raise OperatorError(f"no ring {ring}; there are {known}")
+        raise UsageError(f"no ring {ring}; there are {known}")
     dtype, layout = ring_layout(ring)
     ring_map = Segment.attach(entry.name, writable=False)
     rows = Segment.attach(page.name)

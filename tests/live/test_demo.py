@@ -97,8 +97,8 @@ def check_tap(project: Project) -> None:
         assert json.loads(lines[0])["sequence"] == 1
     row = json.loads(project.dcctl("tap", "features", "-n", "1", "-m", "instrument=0", "--json"))
     assert set(COLUMN) <= set(row)
-    assert "there are" in project.dcctl("tap", "nothing", code=1)
-    assert "field=value" in project.dcctl("tap", "features", "-m", "x", code=1)
+    assert "there are" in project.dcctl("tap", "nothing", code=2)
+    assert "field=value" in project.dcctl("tap", "features", "-m", "x", code=2)
 
 
 def check_logs(project: Project) -> None:
@@ -106,7 +106,7 @@ def check_logs(project: Project) -> None:
     lines = project.dcctl("logs", "--json", "-n", "5").splitlines()
     assert all({"time", "level", "process", "event"} <= set(json.loads(line)) for line in lines)
     assert "no log of" in project.dcctl("logs", "nobody", code=1)
-    assert "no level" in project.dcctl("logs", "--level", "loud", code=1)
+    assert "no level" in project.dcctl("logs", "--level", "loud", code=2)
 
 
 def check_switch(project: Project) -> None:
@@ -117,7 +117,7 @@ def check_switch(project: Project) -> None:
     assert project.status().kill_switch.latched_by == "dcctl kill"
     health = get(f"{project.status().endpoints['http']}/healthz")
     assert health[0] == 503
-    assert "no level" in project.dcctl("kill", "--level", "gently", "--yes", code=1)
+    assert "no level" in project.dcctl("kill", "--level", "gently", "--yes", code=2)
     assert project.json("arm", "--yes") == {"level_before": "pause", "level": "none"}
     assert project.status().kill_switch.level == "none"
 
@@ -131,7 +131,7 @@ def check_restart(project: Project) -> None:
     assert "restarted: features" in project.dcctl("restart", "features")
     after = {p.name: p.pid for p in project.status().processes}
     assert {name for name in before if before[name] != after[name]} == {"features"}
-    assert "no process nobody" in project.dcctl("restart", "nobody", code=1)
+    assert "no process nobody" in project.dcctl("restart", "nobody", code=2)
 
 
 def check_lake(project: Project) -> None:
@@ -348,5 +348,5 @@ def test_ingest_counts_what_it_cannot_use_and_goes_on(project):
     )
     assert "1 gaps" in text
     assert "no venue" in project.dcctl(
-        "ingest", "--venue", "nope", str(path), "--out", str(project.folder / "o3"), code=1
+        "ingest", "--venue", "nope", str(path), "--out", str(project.folder / "o3"), code=2
     )
