@@ -18,7 +18,7 @@ import numpy as np
 from numba import carray, njit
 
 from schemas import features, tape
-from schemas.features import COLUMN, Invalid
+from schemas.features import COLUMN, CutReason, Invalid
 from schemas.tape import WHOLE_CONNECTION, Flag, Kind, Marker
 from shm.atomics import memory
 
@@ -278,31 +278,50 @@ def _apply_marker(states: Any, count: int, slot: Any, marker: int) -> None:
         state.gapped = 0
 
 
-@njit(cache=True, nogil=True)
-def lapse(states_address: int, count: int, now_ns: int) -> None:
-    """Slots of the tape were lost: every history begins anew."""
-    states = carray(memory(states_address), (count,), STATE)
-    for index in range(count):
-        states[index].since_ns = now_ns
-
-
-# Words of the cutter that kernels read and write: the newest receive time, what the last call
-# counted, and the tape positions that rows carry.
-W_NEWEST, W_INVALID, W_POSITIONS = 0, 1, 2
+# The cutter's words, which it shares with the kernels: what it holds, what is due, how far it is.
+(
+    W_STATES,  # address of (W_COUNT) STATE
+    W_COUNT,
+    W_OUT,  # address of (W_COUNT) rows
+    W_BOUNDARY,  # time of the next boundary
+    W_GRACE,  # how long after a boundary its events may still be on their way
+    W_STALE,  # age from which a book is stale
+    W_TRIGGER,  # 1 if rows are cut between boundaries too
+    W_TRIGGER_INTERVAL,
+    W_TRIGGERED,  # time of the last of those
+    W_CUT,  # number of the last cut
+    W_GENERATION,  # of the settings
+    W_NEWEST,  # the newest receive time
+    W_EVENTS,  # counted: slots taken, rows cut, and how many of them are not to be trusted
+    W_ROWS,
+    W_INVALID,
+    W_POSITIONS,  # the last sequence of each tape that rows carry
+) = range(16)
 CUTTER_WORDS: Final = W_POSITIONS + features.MAX_TAPES
+_TRIGGER_CUT = int(CutReason.TRIGGER)
+
+
+@njit(cache=True, nogil=True)
+def lapse(words_address: int, now_ns: int) -> None:
+    """Slots of the tape were lost: every history begins anew."""
+    told = carray(memory(words_address), (CUTTER_WORDS,), np.int64)
+    states = carray(memory(told[W_STATES]), (told[W_COUNT],), STATE)
+    for index in range(len(states)):
+        states[index].since_ns = now_ns
 
 
 @njit(cache=True, nogil=True)
 def apply_block(
-    states_address: int, count: int, words_address: int, slots_address: int, first: int,
-    slots_count: int, until_ns: int, numbered: bool,
+    words_address: int, slots_address: int, first: int, slots_count: int, until_ns: int,
+    numbered: bool,
 ) -> int:  # fmt: skip
     """Take slots `first` to `slots_count` that were received before `until_ns`; the next one.
 
     `numbered` slots carry the number of their tape in `spare`; others are all of tape 0.
     """
-    states = carray(memory(states_address), (count,), STATE)
     told = carray(memory(words_address), (CUTTER_WORDS,), np.int64)
+    count = told[W_COUNT]
+    states = carray(memory(told[W_STATES]), (count,), STATE)
     slots = carray(memory(slots_address), (slots_count,), tape.SLOT)
     words = carray(memory(slots_address), (slots_count, tape.SLOT_BYTES // 4), np.uint32)
     ticks = np.empty((2, LEVELS), np.int64)
@@ -467,15 +486,14 @@ def _validity(state: Any, cut_ns: int, stale_ns: int) -> int:
 
 @njit(cache=True, nogil=True)
 def cut(
-    states_address: int, count: int, words_address: int, out: int, cut_ns: int, stale_ns: int,
-    touched_only: bool, number: int, reason: int, generation: int, made_ns: int,
+    words_address: int, cut_ns: int, touched_only: bool, reason: int, made_ns: int
 ) -> int:  # fmt: skip
-    """Write a row an instrument that has a book (and is touched) at `out`; how many rows."""
-    states = carray(memory(states_address), (count,), STATE)
+    """Write a row an instrument that has a book (and is touched); how many rows."""
     told = carray(memory(words_address), (CUTTER_WORDS,), np.int64)
-    rows = carray(memory(out), (count,), features.SLOT)
+    count = told[W_COUNT]
+    states = carray(memory(told[W_STATES]), (count,), STATE)
+    rows = carray(memory(told[W_OUT]), (count,), features.SLOT)
     made = 0
-    told[W_INVALID] = 0
     for index in range(count):
         state = states[index]
         if state.has_book == 0 or (touched_only and state.touched == 0):
@@ -487,7 +505,7 @@ def cut(
         _book_columns(state, values)
         _flow_columns(state, values)
         _price_columns(state, values, cut_ns)
-        invalid = _validity(state, cut_ns, stale_ns)
+        invalid = _validity(state, cut_ns, told[W_STALE])
         for column in range(len(values)):
             if not math.isfinite(values[column]):
                 values[column] = 0.0
@@ -496,7 +514,7 @@ def cut(
             told[W_INVALID] += 1
         row.cut_ns = cut_ns
         row.made_ns = made_ns
-        row.cut = number
+        row.cut = told[W_CUT] + 1
         row.tape_position_0 = told[W_POSITIONS]
         row.tape_position_1 = told[W_POSITIONS + 1]
         row.tape_position_2 = told[W_POSITIONS + 2]
@@ -506,9 +524,38 @@ def cut(
         row.reference_price = state.mid
         row.instrument = index
         row.reason = reason
-        row.config_generation = generation
+        row.config_generation = told[W_GENERATION]
         book, seen = row.book, state.book
         for place in range(4 * LEVELS):
             book[place] = seen[place]
         made += 1
+    if made > 0:
+        told[W_CUT] += 1
+        told[W_ROWS] += made
     return made
+
+
+@njit(cache=True, nogil=True)
+def turn(
+    words_address: int, slots_address: int, first: int, slots_count: int, now_ns: int,
+    numbered: bool,
+) -> tuple[int, int]:  # fmt: skip
+    """Take slots up to the next boundary; without one in the way, make the trigger's cut.
+
+    Returns the next slot, and how many rows were cut. With neither all slots taken nor the
+    boundary still ahead, the boundary's cut comes first and is the caller's.
+    """
+    told = carray(memory(words_address), (CUTTER_WORDS,), np.int64)
+    boundary_ns = told[W_BOUNDARY]
+    done = apply_block(words_address, slots_address, first, slots_count, boundary_ns, numbered)
+    told[W_EVENTS] += done - first
+    if done < slots_count or now_ns >= boundary_ns + told[W_GRACE]:
+        return done, 0
+    if told[W_TRIGGER] == 0 or now_ns - told[W_TRIGGERED] < told[W_TRIGGER_INTERVAL]:
+        return done, 0
+    if told[W_NEWEST] == 0:
+        return done, 0
+    made = cut(words_address, told[W_NEWEST] + 1, True, _TRIGGER_CUT, now_ns)
+    if made > 0:
+        told[W_TRIGGERED] = now_ns
+    return done, made
