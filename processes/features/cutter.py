@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from processes.features import kernels
+from processes.features import cuts, kernels
 from schemas import features, tape
 from schemas.features import MAX_TAPES, CutReason
 from schemas.layout import join
@@ -114,9 +114,9 @@ class Cutter:
         nothing = np.zeros(1, tape.SLOT)
         before = self._words.copy()
         self._words[kernels.W_COUNT] = 0
-        kernels.turn(self._address, nothing.ctypes.data, 0, 0, 0, False)
+        cuts.turn(self._address, nothing.ctypes.data, 0, 0, 0, False)
         kernels.apply_block(self._address, nothing.ctypes.data, 0, 0, 0, False)
-        kernels.cut(self._address, 0, True, 0, 0)
+        cuts.cut(self._address, 0, True, 0, 0)
         kernels.lapse(self._address, 0)
         self._words[:] = before
 
@@ -160,9 +160,7 @@ class Cutter:
         self._block = (0, 0)
         done = 0
         while True:
-            done, made = kernels.turn(
-                self._address, address, done, count, now_ns, merged is not None
-            )
+            done, made = cuts.turn(self._address, address, done, count, now_ns, merged is not None)
             if made:
                 self._emit(self._rows_address, made, int(self._words[kernels.W_NEWEST]) + 1)
             if done < count:
@@ -193,7 +191,7 @@ class Cutter:
         if now_ns - boundary_ns > 100_000_000:
             self.late_cuts += 1
         self._set_boundary(boundary_ns + self._interval_ns)
-        made = kernels.cut(self._address, boundary_ns, False, reason, now_ns)
+        made = cuts.cut(self._address, boundary_ns, False, reason, now_ns)
         if made:
             self._emit(self._rows_address, made, boundary_ns)
 
