@@ -8,12 +8,13 @@ rows deep:
     h2[t] = relu(h1[t-4] B0 + h1[t-2] B1 + h1[t] B2 + b)
     y[t]  = h2[t] C + c             logits of up, flat, down · expected move · log of its spread
 
-A step needs two earlier inputs and two earlier hidden rows; with these kept, one row costs three
-small products where the whole window would cost seven times that. What the earlier hidden rows add
-to the second layer is known before the step (`past`), and is left to the caller: one operation less
-of the network, each of which costs MLX more than its arithmetic here. The same numbers come out
-(`tests/unit/inference`). Batches have one of a few fixed sizes, since a product may round otherwise
-in another shape, and since MLX compiles a shape once.
+A step computes one row of a stream, from the rows before it that are kept: six of the inputs and
+four of the hidden ones. What the earlier rows add to each layer is known before the step, and is
+left to the caller, as is the head, which is 80 products: an operation costs MLX more than its
+arithmetic here, so the step has as few as it can, on matrices as small as they can be. The same
+numbers come out (`tests/unit/inference`). Since the second layer looks back two rows and four, but
+never one, two rows in succession are computed in one batch. Batches have one of a few fixed sizes,
+since a product may round otherwise in another shape, and since MLX compiles a shape once.
 
 Rows, by the way, are cuts: with 1 s cuts the network sees 7 s.
 """
@@ -25,9 +26,11 @@ import numpy as np
 
 OUTPUTS: Final = 5
 KERNEL: Final = 3
-INPUT_TAPS: Final = 2
-HIDDEN_TAPS: Final = 4
-BATCHES: Final = (8, 64)
+DEPTH: Final = 7
+"""Rows that an output is made of."""
+HIDDEN_DEPTH: Final = 5
+"""Hidden rows that an output is made of: what stands before them changes nothing."""
+BATCHES: Final = (16, 64)
 """Rows of the batch shapes; a drain of more rows takes several calls."""
 CLIP: Final = 5.0
 SPREAD_BOUND: Final = 5.0
@@ -38,34 +41,35 @@ Weights = dict[str, np.ndarray]
 
 
 class Stepper(Protocol):
-    """Computes a batch of steps: inputs (n, 3F) and past (n, H) to h1 (n, H) and y (n, 5).
+    """Computes a batch of steps, up to the head.
 
-    `past` is h1[t-4] B0 + h1[t-2] B1 + b.
+    Each is made of the inputs x[t] (n, F) and of what earlier rows add to the layers: `first` (n,
+    H) is x[t-2] A0 + x[t-1] A1 + a, `second` (n, H) is h1[t-4] B0 + h1[t-2] B1 + b.
     """
 
-    def __call__(self, inputs: np.ndarray, past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Step; n is one of BATCHES."""
+    def __call__(
+        self, inputs: np.ndarray, first: np.ndarray, second: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """h1 (n, H), and h2 (n, H) before its ReLU; n is one of BATCHES."""
 
 
-def newest_of(second: np.ndarray) -> np.ndarray:
-    """The part of the second layer (3H, H) that takes the newest hidden row: (H, H)."""
-    return second[-second.shape[1] :]
+def newest_of(kernel: np.ndarray) -> np.ndarray:
+    """The part of a layer's kernel that takes the newest of its three rows."""
+    return np.ascontiguousarray(kernel[-(len(kernel) // KERNEL) :])
 
 
 class NumpyStepper:
     """The step in numpy: the CPU rung, and the oracle of the others."""
 
     def __init__(self, weights: Weights) -> None:
-        self._w = {name: np.ascontiguousarray(array) for name, array in weights.items()}
-        self._newest = np.ascontiguousarray(newest_of(weights["B"]))
+        self._first, self._second = newest_of(weights["A"]), newest_of(weights["B"])
 
-    def __call__(self, inputs: np.ndarray, past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, inputs: np.ndarray, first: np.ndarray, second: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Step."""
-        w = self._w
-        hidden: np.ndarray = np.maximum(inputs @ w["A"] + w["a"], np.float32(0))
-        deeper: np.ndarray = np.maximum(past + hidden @ self._newest, np.float32(0))
-        outputs: np.ndarray = deeper @ w["C"] + w["c"]
-        return hidden, outputs
+        hidden: np.ndarray = np.maximum(first + inputs @ self._first, np.float32(0))
+        return hidden, second + hidden @ self._second
 
 
 class MlxStepper:
@@ -77,27 +81,28 @@ class MlxStepper:
         self._mx: Any = mx
         mx.set_default_device(mx.gpu if device == "gpu" else mx.cpu)
         mx.set_cache_limit(64 << 20)
-        a, c = mx.array(weights["a"]), mx.array(weights["c"])
-        first, head = mx.array(weights["A"]), mx.array(weights["C"])
-        second = mx.array(np.ascontiguousarray(newest_of(weights["B"])))
+        kernels = mx.array(newest_of(weights["A"])), mx.array(newest_of(weights["B"]))
 
-        def step(inputs: Any, past: Any) -> tuple[Any, Any]:
-            hidden = mx.maximum(mx.addmm(a, inputs, first), 0)
-            deeper = mx.maximum(mx.addmm(past, hidden, second), 0)
-            return hidden, mx.addmm(c, deeper, head)
+        def step(inputs: Any, first: Any, second: Any) -> tuple[Any, Any]:
+            hidden = mx.maximum(mx.addmm(first, inputs, kernels[0]), 0)
+            return hidden, mx.addmm(second, hidden, kernels[1])
 
         self._step: Callable[..., tuple[Any, Any]] = mx.compile(step)
-        mx.eval(a, c, first, second, head)
-        inputs, hidden = weights["A"].shape[0], weights["A"].shape[1]
+        mx.eval(*kernels)
+        columns, width = kernels[0].shape
         for rows in BATCHES:
-            self(np.zeros((rows, inputs), np.float32), np.zeros((rows, hidden), np.float32))
+            past = np.zeros((rows, width), np.float32)
+            self(np.zeros((rows, columns), np.float32), past, past)
 
-    def __call__(self, inputs: np.ndarray, past: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, inputs: np.ndarray, first: np.ndarray, second: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Step."""
-        mx = self._mx
-        hidden, outputs = self._step(mx.array(inputs), mx.array(past))
-        mx.eval(hidden, outputs)
-        return np.array(hidden), np.array(outputs)
+        array = self._mx.array
+        hidden, deeper = self._step(array(inputs), array(first), array(second))
+        self._mx.eval(hidden, deeper)
+        # Views of MLX's memory, which lives as long as they do.
+        return np.array(hidden, copy=False), np.array(deeper, copy=False)
 
 
 def normalise(rows: np.ndarray, weights: Weights) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Execution's end of the decisions ring: inputs in, decisions out, as slots.
 
 An input is committed before it is acted on. Predictions are carried over by a compiled loop, a
-drain at a time; what the machine needs of them comes back as plain Python numbers.
+drain at a time, with one decision about each; what the machine needs of one of them comes back as
+plain Python numbers.
 """
 
 from collections.abc import Callable
@@ -21,9 +22,11 @@ from schemas.trading import BrokerEvent, KillLevel
 from shm.atomics import memory
 
 DRAIN: Final = 1024
+INTEGERS_BYTES: Final = 64
 _INPUT = int(SlotKind.INPUT_PREDICTION)
 _TAIL_WORDS: Final = (predictions.SLOT_BYTES - 96) // 4
 _MODELS: Final = len(MODELS)
+FLOATS: Final = 4 + 5 * _MODELS
 _DECISION: Final = int(SlotKind.DECISION)
 _STRATEGY: Final = {name: index for index, name in enumerate(STRATEGIES)}
 (
@@ -40,22 +43,29 @@ def _word(digits: str) -> int:
 
 @njit(cache=True, nogil=True)
 def carry_predictions(
-    source: int, count: int, time_ns: int, kill_level: int, generation: int, target: int,
-    integers: int, floats: int,
+    source: int, count: int, time_ns: int, made_ns: int, kill_level: int, generation: int,
+    drain: int,
 ) -> None:  # fmt: skip
-    """Prediction slots to input slots; the machine's numbers to (count, 8) int64 and float64s."""
+    """Prediction slots to input slots, and the machine's numbers out of them.
+
+    Args:
+        drain: address of four addresses: (DRAIN) input slots, (DRAIN, 8) int64, (DRAIN, FLOATS)
+            float64, (DRAIN) decision slots.
+    """
+    t = carray(memory(drain), (4,), np.int64)
     told = carray(memory(source), (count,), predictions.SLOT)
     told_words = carray(memory(source), (count, predictions.SLOT_BYTES // 4), np.uint32)
-    slots = carray(memory(target), (count,), decisions.SLOT)
-    words = carray(memory(target), (count, decisions.SLOT_BYTES // 4), np.uint32)
-    whole = carray(memory(integers), (count, 8), np.int64)
-    broken = carray(memory(floats), (count, 4 + 5 * _MODELS), np.float64)
+    slots = carray(memory(t[0]), (count,), decisions.SLOT)
+    words = carray(memory(t[0]), (count, decisions.SLOT_BYTES // 4), np.uint32)
+    whole = carray(memory(t[1]), (count, 8), np.int64)
+    broken = carray(memory(t[2]), (count, FLOATS), np.float64)
     for index in range(count):
         one = told[index]
         for word in range(decisions.SLOT_BYTES // 4):
             words[index, word] = 0
         slot = slots[index]
         slot.time_ns = time_ns
+        slot.made_ns = made_ns
         slot.cut = one.cut
         slot.feature_sequence = one.feature_sequence
         slot.prediction_sequence = one.sequence
@@ -89,19 +99,19 @@ def carry_predictions(
 
 @njit(cache=True, nogil=True)
 def write_decision(
-    inputs: int, integers: int, floats: int, index: int, target: int, place: int, time_ns: int,
-    input_sequence: int, low: int, high: int, action: int, reason: int, strategy: int,
-    confidence: float, move: float, cost: float, value: float, position: float, quantity: float,
-    limit_price: float, realized: float, unrealized: float,
+    drain: int, index: int, time_ns: int, input_sequence: int, low: int, high: int, action: int,
+    reason: int, strategy: int, confidence: float, move: float, cost: float, value: float,
+    position: float, quantity: float, limit_price: float, realized: float, unrealized: float,
 ) -> None:  # fmt: skip
-    """A decision slot at `place`, about the prediction that stands at `index` of the inputs."""
-    source = carray(memory(inputs), (DRAIN,), decisions.SLOT)[index]
-    whole = carray(memory(integers), (DRAIN, 8), np.int64)
-    broken = carray(memory(floats), (DRAIN, 4 + 5 * _MODELS), np.float64)
-    words = carray(memory(target), (DRAIN, decisions.SLOT_BYTES // 8), np.int64)
-    slot = carray(memory(target), (DRAIN,), decisions.SLOT)[place]
+    """The decision slot at `index`, about the prediction that stands there of the drain."""
+    t = carray(memory(drain), (4,), np.int64)
+    source = carray(memory(t[0]), (DRAIN,), decisions.SLOT)[index]
+    whole = carray(memory(t[1]), (DRAIN, 8), np.int64)
+    broken = carray(memory(t[2]), (DRAIN, FLOATS), np.float64)
+    words = carray(memory(t[3]), (DRAIN, decisions.SLOT_BYTES // 8), np.int64)
+    slot = carray(memory(t[3]), (DRAIN,), decisions.SLOT)[index]
     for word in range(decisions.SLOT_BYTES // 8):
-        words[place, word] = 0
+        words[index, word] = 0
     slot.time_ns = time_ns
     slot.input_sequence = input_sequence
     slot.cut = source.cut
@@ -146,23 +156,23 @@ class InputJournal:
         self._inputs = np.zeros(DRAIN, decisions.SLOT)
         self._outputs = np.zeros(DRAIN, decisions.SLOT)
         self._integers = np.zeros((DRAIN, 8), np.int64)
-        self._floats = np.zeros((DRAIN, 4 + 5 * _MODELS), np.float64)
-        self._addresses = [
-            int(array.ctypes.data) for array in (self._inputs, self._integers, self._floats)
-        ]
-        self._outputs_address = int(self._outputs.ctypes.data)
+        self._floats = np.zeros((DRAIN, FLOATS), np.float64)
+        arrays = (self._inputs, self._integers, self._floats, self._outputs)
+        self._drain = np.array([array.ctypes.data for array in arrays], np.int64)
+        self.drain = int(self._drain.ctypes.data)
+        """The table of addresses that the kernels of a drain share."""
+        self.cut_times = int(self._integers.ctypes.data) + 4 * 8
+        """Where the first prediction's `cut_ns` stands; the next are INTEGERS_BYTES apart."""
+        self._inputs_address, self._outputs_address = int(self._drain[0]), int(self._drain[3])
         self._first = 0
-        self._made = 0
 
     def compile(self) -> None:
         """Run the compiled part once, so that the first real prediction is not late."""
         nothing = np.zeros(1, predictions.SLOT)
-        inputs, integers, floats = self._addresses
-        carry_predictions(nothing.ctypes.data, 0, 0, 0, 0, inputs, integers, floats)
+        carry_predictions(nothing.ctypes.data, 0, 0, 0, 0, 0, self.drain)
         write_decision(
-            inputs, integers, floats, 0, self._outputs_address, 0, 0, 0, 0, 0, 0, 0, 0,
-            0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
-        )  # fmt: skip
+            self.drain, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        )
 
     def last_prediction(self) -> int:
         """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""
@@ -170,22 +180,24 @@ class InputJournal:
         taken = recent[recent["kind"] == SlotKind.INPUT_PREDICTION]
         return int(taken["prediction_sequence"].max()) if len(taken) else 0
 
-    def predictions(self, address: int, count: int, time_ns: int) -> tuple[int, list[Prediction]]:
-        """Commit prediction slots as inputs: the first one's sequence, and what they say."""
-        inputs, integers, floats = self._addresses
+    def take(self, address: int, count: int, time_ns: int) -> int:
+        """Commit prediction slots as inputs, before anything is decided on them.
+
+        Returns the sequence of the first; the others follow.
+        """
         carry_predictions(
-            address, count, time_ns, int(self.kill_level), self.generation, inputs, integers, floats
-        )
-        assert not self._made, "decisions about the last drain are not committed yet"
+            address, count, time_ns, self._now_ns(), int(self.kill_level), self.generation,
+            self.drain,
+        )  # fmt: skip
         first = self._first = self._writer.ring.committed + 1
-        self._inputs["made_ns"][:count] = self._now_ns()
-        self._writer.append_at(inputs, count)
-        found = []
-        whole, broken = self._integers[:count].tolist(), self._floats[:count].tolist()
-        for numbers, parts in zip(whole, broken, strict=True):
-            outputs = tuple(tuple(parts[4 + 5 * m : 9 + 5 * m]) for m in range(_MODELS))
-            found.append(Prediction._make((*numbers, *parts[:4], outputs)))
-        return first, found
+        self._writer.append_at(self._inputs_address, count)
+        return first
+
+    def prediction(self, index: int) -> Prediction:
+        """What the prediction at this place of the drain says."""
+        numbers, parts = self._integers[index].tolist(), self._floats[index].tolist()
+        outputs = tuple(tuple(parts[4 + 5 * m : 9 + 5 * m]) for m in range(_MODELS))
+        return Prediction._make((*numbers, *parts[:4], outputs))
 
     def message(self, kind: SlotKind, time_ns: int, body: object) -> int:
         """Commit one input that is a message; its sequence."""
@@ -208,27 +220,22 @@ class InputJournal:
         return self.message(SlotKind.INPUT_BROKER, time_ns, event)
 
     def decide(self, decision: Decision, time_ns: int, input_sequence: int) -> None:
-        """Add a decision about a prediction of the last drain to those that `commit` will write."""
+        """Write the decision about a prediction of the drain; `commit` will publish it."""
         wish = decision.wish
         assert wish is not None
         low = high = 0
         if decision.command_id:
             high, low = _word(decision.command_id[:16]), _word(decision.command_id[16:])
-        inputs, integers, floats = self._addresses
         index, seen = input_sequence - self._first, decision.seen
         assert 0 <= index < DRAIN
         write_decision(
-            inputs, integers, floats, index, self._outputs_address, self._made, time_ns,
-            input_sequence, low, high, int(decision.action), int(decision.reason),
-            _STRATEGY[decision.strategy], wish.confidence, wish.move_bps, wish.cost_bps,
-            wish.value_bps, seen.position, float(decision.quantity), float(decision.price),
-            seen.realized, seen.unrealized,
+            self.drain, index, time_ns, input_sequence, low, high, int(decision.action),
+            int(decision.reason), _STRATEGY[decision.strategy], wish.confidence, wish.move_bps,
+            wish.cost_bps, wish.value_bps, seen.position, float(decision.quantity),
+            float(decision.price), seen.realized, seen.unrealized,
         )  # fmt: skip
-        self._made += 1
 
-    def commit(self) -> None:
-        """Write all decisions that were added."""
-        if self._made:
-            self._outputs["made_ns"][: self._made] = self._now_ns()
-            self._writer.append_at(self._outputs_address, self._made)
-            self._made = 0
+    def commit(self, count: int) -> None:
+        """Publish the decisions of the drain: one about each of its predictions, in order."""
+        self._outputs["made_ns"][:count] = self._now_ns()
+        self._writer.append_at(self._outputs_address, count)

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from processes.execution.orders import Order
 from processes.execution.policy import Policy, Prediction, Wish
-from processes.execution.positions import Book, Position
+from processes.execution.positions import ZERO, Book, Position
 from processes.execution.risk import Proposal, Situation, denial, limits_of
 from schemas.settings import Settings
 from schemas.trading import (
@@ -119,6 +119,11 @@ class Machine:
         self._flattened: dict[int, Attempts] = {}
         self.on_config(settings)
 
+    @property
+    def rules_address(self) -> int:
+        """Where the policy's rules stand, for a kernel."""
+        return self._policy.rules_address
+
     # ---- inputs
 
     def on_config(self, settings: Settings) -> None:
@@ -135,8 +140,7 @@ class Machine:
         """Decide about one prediction. `sequence` is the input's."""
         instrument = prediction.instrument
         position = self.book.position(instrument)
-        if prediction.reference_price > 0:
-            self.book.marks[instrument] = Decimal(repr(prediction.reference_price))
+        self.book.see(instrument, prediction.reference_price)
         wish = self._policy.wish(prediction, position.quantity, position.opened_ns, now_ns)
         if wish.action == Action.HOLD:
             return self._hold(prediction, wish, wish.reason, position), []
@@ -215,13 +219,13 @@ class Machine:
         realized = float(self.book.realized_today)
         if not position.quantity:
             return Seen(0.0, realized, 0.0)
-        mark = self.book.marks.get(instrument, position.average_price)
+        mark = self.book.mark(instrument, position.average_price)
         return Seen(float(position.quantity), realized, float(position.unrealized(mark)))
 
     def _propose(
         self, prediction: Prediction, wish: Wish, position: Position, now_ns: int, sequence: int
     ) -> tuple[Decision, list[Effect]]:
-        reference = self.book.marks[prediction.instrument]
+        reference = self.book.mark(prediction.instrument, ZERO)
         if wish.action == Action.EXIT:
             signed = -position.quantity
         else:
@@ -338,7 +342,7 @@ class Machine:
             attempt = attempts.made + 1
             pause_ns = min(FLATTEN_PAUSE_NS << attempts.made, FLATTEN_PAUSE_MAX_NS)
             self._flattened[instrument] = Attempts(attempt, now_ns + pause_ns)
-            mark = self.book.marks.get(instrument, position.average_price)
+            mark = self.book.mark(instrument, position.average_price)
             proposal = Proposal(
                 instrument, -position.quantity, mark, mark, reduces=True, now_ns=now_ns
             )

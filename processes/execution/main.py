@@ -11,10 +11,11 @@ from typing import Final
 
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
 from processes.execution.brokers.paper import PaperBroker
-from processes.execution.journal import DRAIN, InputJournal
+from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
 from processes.execution.ledger import Ledger
 from processes.execution.machine import Cancel, Effect, Machine, Send
 from processes.execution.orders import Order
+from processes.execution.screen import Screen
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
 from schemas.control import Word
@@ -44,6 +45,7 @@ class Execution:
         instruments = context.tables.instruments
         symbols = {item.index: item.symbol for item in instruments}
         self._machine = Machine(context.session, symbols, context.settings)
+        self._screen = Screen(self._journal, self._machine)
         quotes = {item.index: item.pair.partition("/")[2] for item in instruments}
         self._broker = self._make_broker(quotes)
         self._kill_word = context.control.word_address(Word.KILL_LEVEL)
@@ -75,6 +77,7 @@ class Execution:
     def begin(self) -> None:
         """Restore from the ledger, obey the latch, ask the broker for every open order."""
         self._journal.compile()
+        self._screen.compile()
         now_ns = self._context.clock.now_ns()
         orders, book = self._ledger.restore(now_ns - KEPT_NS)
         for order in orders:
@@ -140,33 +143,32 @@ class Execution:
         if not len(slots):
             return
         now_ns = self._context.clock.now_ns()
-        first, predictions = self._journal.predictions(
-            self._reader.block_address, len(slots), now_ns
-        )
+        journal, count = self._journal, len(slots)
+        first = journal.take(self._reader.block_address, count, now_ns)
         effects: list[Effect] = []
-        for offset, prediction in enumerate(predictions):
-            decision, wanted = self._machine.on_prediction(prediction, now_ns, first + offset)
-            self._journal.decide(decision, now_ns, first + offset)
+        for index in self._screen.others(count, first, now_ns):
+            decision, wanted = self._machine.on_prediction(
+                journal.prediction(index), now_ns, first + index
+            )
+            journal.decide(decision, now_ns, first + index)
             effects += wanted
-        self._journal.commit()
+        self._screen.marks(count)
+        journal.commit(count)
         self._do(effects)
         self._reader.acknowledge()
         metrics = self._context.metrics
-        metrics.add(self._places["decisions"], len(slots))
-        done_ns = self._context.clock.now_ns()
-        for prediction in predictions:
-            metrics.observe(self._places["recv_to_decision"], done_ns - prediction.cut_ns)
+        metrics.add(self._places["decisions"], count)
+        metrics.observe_ages(
+            self._places["recv_to_decision"], journal.cut_times, INTEGERS_BYTES, count,
+            self._context.clock.now_ns(),
+        )  # fmt: skip
         if self._machine.denied != self._denied:
             metrics.add(self._places["decisions_denied"], self._machine.denied - self._denied)
             self._denied = self._machine.denied
 
     def _take_events(self) -> None:
-        while True:
-            try:
-                event = self._events.get_nowait()
-            except queue.Empty:
-                return
-            self._take_event(event)
+        while not self._events.empty():
+            self._take_event(self._events.get_nowait())
 
     def _take_event(self, event: BrokerEvent) -> None:
         now_ns = self._context.clock.now_ns()

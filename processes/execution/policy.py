@@ -1,18 +1,25 @@
 """From a prediction to what a strategy wants, and whether that is worth its cost.
 
-A strategy reads one prediction and the position held, nothing else; it is a small class, chosen by
-name in the settings and exchanged while running. Expected value is the expected move after the fees
-of both ways, the spread, and slippage (half a spread more for an order that takes the book).
+A strategy follows one model: in when its probability of one side leads by the threshold. It reads
+one prediction and the position held, nothing else, is chosen by name in the settings and exchanged
+while running. Expected value is the expected move after the fees of both ways, the spread, and
+slippage (half a spread more for an order that takes the book).
+
+The rules stand in one compiled function, which `screen.py` calls for a whole drain.
 """
 
 from decimal import Decimal
 from math import isfinite
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numba import carray, njit
 
 from schemas.decisions import STRATEGIES
 from schemas.predictions import MODELS, Rung
 from schemas.settings import Settings
 from schemas.trading import Action, Reason
+from shm.atomics import memory
 
 
 class Prediction(NamedTuple):
@@ -34,49 +41,122 @@ class Prediction(NamedTuple):
     """(up, flat, down, move, spread of the move) a model, in the order of MODELS."""
 
 
-class Signal(NamedTuple):
-    """What a strategy wants."""
-
-    action: Action
-    confidence: float
-    move_bps: float
-    """Expected move in the direction of the action; of a hold, the plain expectation."""
-
-
-class Strategy(Protocol):
+class Strategy(NamedTuple):
     """What the policy asks of a strategy."""
 
-    name: str
+    model: int
+    """Place of the model it follows in MODELS."""
     needs_network: bool
-
-    def signal(self, prediction: Prediction, threshold: float) -> Signal:
-        """What it wants, seen without a position."""
-
-
-class ModelStrategy:
-    """Follows one model's probabilities: in when one side leads by the threshold."""
-
-    def __init__(self, name: str, *, needs_network: bool) -> None:
-        self.name = name
-        self.needs_network = needs_network
-        self._row = MODELS.index(name)
-
-    def signal(self, prediction: Prediction, threshold: float) -> Signal:
-        """Up less down, against the threshold."""
-        up, _, down, move, _ = prediction.outputs[self._row]
-        lead = up - down
-        if lead > threshold:
-            return Signal(Action.ENTER_LONG, lead, move)
-        if -lead > threshold:
-            return Signal(Action.ENTER_SHORT, -lead, -move)
-        return Signal(Action.HOLD, abs(lead), move)
 
 
 REGISTRY: Final[dict[str, Strategy]] = {
-    "moving_average_cross": ModelStrategy("moving_average_cross", needs_network=False),
-    "tcn": ModelStrategy("tcn", needs_network=True),
+    "moving_average_cross": Strategy(MODELS.index("moving_average_cross"), needs_network=False),
+    "tcn": Strategy(MODELS.index("tcn"), needs_network=True),
 }
 assert set(REGISTRY) < set(STRATEGIES)
+
+RULES: Final = np.dtype(
+    [
+        ("strategy", "i8"),
+        ("model", "i8"),
+        ("needs_network", "i8"),
+        ("enabled", "i8"),
+        ("allow_short", "i8"),
+        ("horizon_ns", "i8"),
+        ("stale_ns", "i8"),
+        ("threshold", "f8"),
+        ("min_value_bps", "f8"),
+        ("fee_bps", "f8"),
+        ("max_spread_bps", "f8"),
+    ]
+)
+"""The settings as a kernel reads them."""
+
+_HOLD, _LONG, _SHORT, _EXIT = (
+    int(action) for action in (Action.HOLD, Action.ENTER_LONG, Action.ENTER_SHORT, Action.EXIT)
+)
+_POSITIONS_ONLY = int(Rung.POSITIONS_ONLY)
+_OPEN = -1
+(
+    _NO_SIGNAL, _SIGNAL, _EXIT_SIGNAL, _EXIT_HORIZON, _ALREADY_IN, _EV_TOO_SMALL, _DISABLED, _STALE,
+    _INVALID, _NO_MODEL, _SPREAD, _NOT_FINITE, _NO_SHORT,
+) = (
+    int(reason)
+    for reason in (
+        Reason.NO_SIGNAL, Reason.SIGNAL, Reason.EXIT_SIGNAL, Reason.EXIT_HORIZON,
+        Reason.ALREADY_IN_POSITION, Reason.EV_TOO_SMALL, Reason.STRATEGY_DISABLED,
+        Reason.STALE_DATA, Reason.INVALID_FEATURES, Reason.NO_MODEL, Reason.SPREAD,
+        Reason.NOT_FINITE, Reason.SHORT_NOT_ALLOWED,
+    )
+)  # fmt: skip
+
+
+@njit(cache=True, nogil=True)
+def _gate(rules: Any, rung: int, invalid: int, age_ns: int) -> int:
+    """Why nothing of a prediction may be used, if so."""
+    if rules.enabled == 0:
+        return _DISABLED
+    if age_ns > rules.stale_ns:
+        return _STALE
+    if invalid != 0:
+        return _INVALID
+    if rules.needs_network != 0 and rung == _POSITIONS_ONLY:
+        return _NO_MODEL
+    return _OPEN
+
+
+@njit(cache=True, nogil=True)
+def _entry(rules: Any, action: int, spread_bps: float, cost: float, value: float) -> int:
+    """Why a position is not entered, or that there is a signal to."""
+    if action == _HOLD:
+        return _NO_SIGNAL
+    if not isfinite(cost):
+        return _NOT_FINITE
+    if action == _SHORT and rules.allow_short == 0:
+        return _NO_SHORT
+    if spread_bps > rules.max_spread_bps:
+        return _SPREAD
+    if value < rules.min_value_bps:
+        return _EV_TOO_SMALL
+    return _SIGNAL
+
+
+@njit(cache=True, nogil=True)
+def weigh(
+    rules_address: int, rung: int, invalid: int, cut_ns: int, price: float, spread_bps: float,
+    up: float, down: float, move: float, held: int, opened_ns: int, now_ns: int,
+) -> tuple[int, int, float, float, float, float]:  # fmt: skip
+    """What to do about one prediction: action, reason, confidence, move, cost and value.
+
+    `held` is 1 with a long position of the instrument, -1 with a short one, 0 with none. The move
+    is the expected one in the direction of the action; of a hold, the plain expectation.
+    """
+    rules = carray(memory(rules_address), (1,), RULES)[0]
+    if not isfinite(price) or price <= 0.0:
+        return _HOLD, _NOT_FINITE, 0.0, 0.0, 0.0, 0.0
+    if held != 0 and opened_ns != 0 and now_ns - opened_ns > rules.horizon_ns:
+        return _EXIT, _EXIT_HORIZON, 0.0, 0.0, 0.0, 0.0
+    gate = _gate(rules, rung, invalid, now_ns - cut_ns)
+    if gate != _OPEN:
+        return _HOLD, gate, 0.0, 0.0, 0.0, 0.0
+    lead = up - down
+    action, confidence = _HOLD, abs(lead)
+    if lead > rules.threshold:
+        action = _LONG
+    elif -lead > rules.threshold:
+        action, move = _SHORT, -move
+    if not isfinite(confidence) or not isfinite(move):
+        return _HOLD, _NOT_FINITE, 0.0, 0.0, 0.0, 0.0
+    if held != 0:
+        if action == _HOLD:
+            return _HOLD, _NO_SIGNAL, confidence, move, 0.0, 0.0
+        if action == (_LONG if held > 0 else _SHORT):
+            return _HOLD, _ALREADY_IN, confidence, move, 0.0, 0.0
+        return _EXIT, _EXIT_SIGNAL, confidence, move, 0.0, 0.0
+    cost = 2.0 * rules.fee_bps + 1.5 * spread_bps
+    value = move - cost
+    reason = _entry(rules, action, spread_bps, cost, value)
+    return (action if reason == _SIGNAL else _HOLD), reason, confidence, move, cost, value
 
 
 class Wish(NamedTuple):
@@ -95,70 +175,34 @@ class Policy:
     """Gates and expected value around the chosen strategy."""
 
     def __init__(self, settings: Settings) -> None:
+        self._rules = np.zeros(1, RULES)
+        self.rules_address = int(self._rules.ctypes.data)
         self.obey(settings)
 
     def obey(self, settings: Settings) -> None:
         """Take settings."""
-        self._strategy = REGISTRY[settings.strategy.name]
-        self._enabled = settings.strategy.enabled
-        self._threshold = settings.strategy.enter_threshold
-        self._min_value_bps = settings.strategy.min_expected_value_bps
-        self._horizon_ns = int(settings.strategy.horizon_s * 1e9)
-        self._fee_bps = settings.execution.paper.fee_bps
-        self._stale_ns = settings.risk.stale_after_ms * 1_000_000
-        self._max_spread_bps = settings.risk.max_spread_bps
-        self._allow_short = settings.risk.allow_short
+        self._name = settings.strategy.name
+        self._strategy = REGISTRY[self._name]
+        self._rules[0] = (
+            STRATEGIES.index(self._name),
+            self._strategy.model,
+            self._strategy.needs_network,
+            settings.strategy.enabled,
+            settings.risk.allow_short,
+            int(settings.strategy.horizon_s * 1e9),
+            settings.risk.stale_after_ms * 1_000_000,
+            settings.strategy.enter_threshold,
+            settings.strategy.min_expected_value_bps,
+            settings.execution.paper.fee_bps,
+            settings.risk.max_spread_bps,
+        )
 
     def wish(self, prediction: Prediction, held: Decimal, opened_ns: int, now_ns: int) -> Wish:
         """What to do about one prediction, given what is held of its instrument."""
-        name = self._strategy.name
-        if not isfinite(prediction.reference_price) or prediction.reference_price <= 0:
-            return Wish(Action.HOLD, Reason.NOT_FINITE, name)
-        if held and opened_ns and now_ns - opened_ns > self._horizon_ns:
-            return Wish(Action.EXIT, Reason.EXIT_HORIZON, name)
-        gate = self._gate(prediction, now_ns)
-        if gate is not None:
-            return Wish(Action.HOLD, gate, name)
-        signal = self._strategy.signal(prediction, self._threshold)
-        if not isfinite(signal.confidence) or not isfinite(signal.move_bps):
-            return Wish(Action.HOLD, Reason.NOT_FINITE, name)
-        if held:
-            return self._with_position(signal, held, name)
-        return self._without_position(signal, prediction, name)
-
-    def _gate(self, prediction: Prediction, now_ns: int) -> Reason | None:
-        """Why nothing of this prediction may be used, if so."""
-        if not self._enabled:
-            return Reason.STRATEGY_DISABLED
-        if now_ns - prediction.cut_ns > self._stale_ns:
-            return Reason.STALE_DATA
-        if prediction.invalid:
-            return Reason.INVALID_FEATURES
-        if self._strategy.needs_network and prediction.rung == Rung.POSITIONS_ONLY:
-            return Reason.NO_MODEL
-        return None
-
-    def _with_position(self, signal: Signal, held: Decimal, name: str) -> Wish:
-        same = Action.ENTER_LONG if held > 0 else Action.ENTER_SHORT
-        if signal.action == Action.HOLD:
-            return Wish(Action.HOLD, Reason.NO_SIGNAL, name, signal.confidence, signal.move_bps)
-        if signal.action == same:
-            reason = Reason.ALREADY_IN_POSITION
-            return Wish(Action.HOLD, reason, name, signal.confidence, signal.move_bps)
-        return Wish(Action.EXIT, Reason.EXIT_SIGNAL, name, signal.confidence, signal.move_bps)
-
-    def _without_position(self, signal: Signal, prediction: Prediction, name: str) -> Wish:
-        cost = 2 * self._fee_bps + 1.5 * prediction.spread_bps
-        value = signal.move_bps - cost
-        found = (name, signal.confidence, signal.move_bps, cost, value)
-        if signal.action == Action.HOLD:
-            return Wish(Action.HOLD, Reason.NO_SIGNAL, *found)
-        if not isfinite(cost):
-            return Wish(Action.HOLD, Reason.NOT_FINITE, *found)
-        if signal.action == Action.ENTER_SHORT and not self._allow_short:
-            return Wish(Action.HOLD, Reason.SHORT_NOT_ALLOWED, *found)
-        if prediction.spread_bps > self._max_spread_bps:
-            return Wish(Action.HOLD, Reason.SPREAD, *found)
-        if value < self._min_value_bps:
-            return Wish(Action.HOLD, Reason.EV_TOO_SMALL, *found)
-        return Wish(signal.action, Reason.SIGNAL, *found)
+        up, _, down, move, _ = prediction.outputs[self._strategy.model]
+        action, reason, *numbers = weigh(
+            self.rules_address, prediction.rung, prediction.invalid, prediction.cut_ns,
+            prediction.reference_price, prediction.spread_bps, up, down, move,
+            (held > 0) - (held < 0), opened_ns, now_ns,
+        )  # fmt: skip
+        return Wish(Action(action), Reason(reason), self._name, *numbers)

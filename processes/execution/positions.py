@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import numpy as np
 from msgspec import Struct
 
 from processes.clock import day_of
@@ -55,13 +56,25 @@ class Book:
 
     def __init__(self) -> None:
         self.positions: dict[int, Position] = {}
-        self.marks: dict[int, Decimal] = {}
+        self._quotes = np.zeros(1 << 16)
+        """Reference prices by instrument as predictions brought them; 0 where none has."""
+        self.quotes_address = int(self._quotes.ctypes.data)
         self.day = ""
         self.realized_today = ZERO
 
     def position(self, instrument: int) -> Position:
         """An instrument's position, an empty one if there was none."""
         return self.positions.setdefault(instrument, Position())
+
+    def see(self, instrument: int, price: float) -> None:
+        """Mark an instrument to this price."""
+        if price > 0:
+            self._quotes[instrument] = price
+
+    def mark(self, instrument: int, otherwise: Decimal) -> Decimal:
+        """The last price seen of an instrument, to the digit that was written down."""
+        price = float(self._quotes[instrument])
+        return Decimal(repr(price)) if price else otherwise
 
     def fill(self, instrument: int, side: OrderSide, fill: OrderFilled) -> None:
         """Book a fill."""
@@ -80,9 +93,9 @@ class Book:
         """Of all positions, at the last marks."""
         return sum(
             (
-                position.unrealized(self.marks[instrument])
+                position.unrealized(self.mark(instrument, position.average_price))
                 for instrument, position in self.positions.items()
-                if position.quantity and instrument in self.marks
+                if position.quantity
             ),
             ZERO,
         )
@@ -91,7 +104,7 @@ class Book:
         """Absolute value of all positions at the last marks."""
         return sum(
             (
-                abs(position.quantity) * self.marks.get(instrument, position.average_price)
+                abs(position.quantity) * self.mark(instrument, position.average_price)
                 for instrument, position in self.positions.items()
                 if position.quantity
             ),
@@ -100,4 +113,4 @@ class Book:
 
     def held(self) -> list[int]:
         """Instruments with a position."""
-        return [number for number, position in self.positions.items() if position.quantity]
+        return sorted(n for n, position in self.positions.items() if position.quantity)

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from processes.features import kernels
+from processes.features import cuts, kernels
 from schemas import features, tape
 from schemas.features import MAX_TAPES, CutReason
 from schemas.layout import join
@@ -23,9 +23,7 @@ LONGEST_SILENCE: Final = 60
 """Boundaries that passed without an event and are still cut, one by one."""
 FOREVER: Final = (1 << 63) - 1
 
-_BOUNDARY, _SILENCE, _TRIGGER = (
-    int(reason) for reason in (CutReason.BOUNDARY, CutReason.SILENCE, CutReason.TRIGGER)
-)
+_BOUNDARY, _SILENCE = int(CutReason.BOUNDARY), int(CutReason.SILENCE)
 
 Emit = Callable[[int, int, int], None]
 """Takes rows: the address where they stand, how many, and the time of their cut."""
@@ -48,45 +46,79 @@ class Cutter:
         now_ns: Callable[[], int],
     ) -> None:
         assert 0 < tapes <= MAX_TAPES
-        self.cut_number = 0
         self.late_cuts = 0
-        self.events = 0
-        self.rows = 0
-        self.invalid_rows = 0
-        self.generation = 0
         self._tapes = tapes
-        self._words = np.zeros(kernels.CUTTER_WORDS, np.int64)
-        self._words_address = int(self._words.ctypes.data)
         self._states = kernels.make_states(tick_sizes)
-        self._address = int(self._states.ctypes.data)
-        self._count = len(self._states)
-        self._rows = np.zeros(self._count, features.SLOT)
+        self._rows = np.zeros(len(self._states), features.SLOT)
+        self._words = np.zeros(kernels.CUTTER_WORDS, np.int64)
+        self._words[kernels.W_STATES] = self._states.ctypes.data
+        self._words[kernels.W_COUNT] = len(self._states)
+        self._words[kernels.W_OUT] = self._rows.ctypes.data
+        self._words[kernels.W_GRACE] = SILENCE_GRACE_NS
+        self._address = int(self._words.ctypes.data)
         self._rows_address = int(self._rows.ctypes.data)
         self._emit = emit
         self._now_ns = now_ns
         self._boundary_ns = 0
-        self._triggered_ns = 0
         self._pending: list[np.ndarray] = []
+        self._block = (0, 0)
+        """Address and size of the slots of a single tape that the next turn applies."""
         self.obey(settings)
 
     def obey(self, settings: FeatureSettings) -> None:
         """Take settings."""
         self._interval_ns = int(settings.cut_interval_s * 1e9)
-        self._stale_ns = int(settings.stale_after_s * 1e9)
         self._trigger = settings.trigger
-        self._trigger_ns = settings.trigger_interval_us * 1000
+        words = self._words
+        words[kernels.W_STALE] = int(settings.stale_after_s * 1e9)
+        words[kernels.W_TRIGGER] = settings.trigger
+        words[kernels.W_TRIGGER_INTERVAL] = settings.trigger_interval_us * 1000
+
+    @property
+    def cut_number(self) -> int:
+        """Number of the last cut."""
+        return int(self._words[kernels.W_CUT])
+
+    @property
+    def events(self) -> int:
+        """Slots applied so far, warming not counted."""
+        return int(self._words[kernels.W_EVENTS])
+
+    @property
+    def rows(self) -> int:
+        """Rows cut so far."""
+        return int(self._words[kernels.W_ROWS])
+
+    @property
+    def invalid_rows(self) -> int:
+        """Rows cut so far that are not to be trusted."""
+        return int(self._words[kernels.W_INVALID])
+
+    def number_from(self, cut_number: int) -> None:
+        """The last cut that an earlier life made."""
+        self._words[kernels.W_CUT] = cut_number
+
+    def stamp(self, generation: int) -> None:
+        """Rows carry this generation of the settings from now on."""
+        self._words[kernels.W_GENERATION] = generation
 
     def begin(self, now_ns: int) -> None:
         """The next boundary is the first after now."""
-        self._boundary_ns = (now_ns // self._interval_ns + 1) * self._interval_ns
+        self._set_boundary((now_ns // self._interval_ns + 1) * self._interval_ns)
+
+    def _set_boundary(self, boundary_ns: int) -> None:
+        self._boundary_ns = self._words[kernels.W_BOUNDARY] = boundary_ns
 
     def compile(self) -> None:
         """Run every compiled part once, so that the first real cut is as quick as the others."""
         nothing = np.zeros(1, tape.SLOT)
-        words, rows = self._words_address, self._rows_address
-        kernels.apply_block(self._address, self._count, words, nothing.ctypes.data, 0, 0, 0, False)
-        kernels.cut(self._address, self._count, words, rows, 1, 1, True, 0, 0, 0, 0)
-        kernels.lapse(self._address, 0, 0)
+        before = self._words.copy()
+        self._words[kernels.W_COUNT] = 0
+        cuts.turn(self._address, nothing.ctypes.data, 0, 0, 0, False)
+        kernels.apply_block(self._address, nothing.ctypes.data, 0, 0, 0, False)
+        cuts.cut(self._address, 0, True, 0, 0)
+        kernels.lapse(self._address, 0)
+        self._words[:] = before
 
     def place(self, tape_number: int, position: int) -> None:
         """Say how far a tape was taken, where no slot says it."""
@@ -94,86 +126,74 @@ class Cutter:
 
     def warm(self, slots: np.ndarray, address: int) -> None:
         """Take slots of one tape without cutting."""
-        kernels.apply_block(
-            self._address, self._count, self._words_address, address, 0, len(slots), FOREVER, False
-        )
+        kernels.apply_block(self._address, address, 0, len(slots), FOREVER, False)
 
     def lapse(self, now_ns: int) -> None:
         """Slots were lost: no history is unbroken."""
-        kernels.lapse(self._address, self._count, now_ns)
+        kernels.lapse(self._address, now_ns)
 
     def wait_ns(self, now_ns: int) -> int:
         """How long nothing needs to be done if nothing comes."""
         return max(self._boundary_ns + SILENCE_GRACE_NS - now_ns, 0)
 
     def take(self, tape_number: int, slots: np.ndarray, address: int) -> None:
-        """Slots of one tape. With a single tape they are in order already and applied at once."""
-        self.events += len(slots)
+        """Slots of one tape for the next turn; with a single tape they stay where they are."""
         if self._tapes == 1:
-            self._apply(len(slots), address)
+            assert not self._block[1], "a turn must follow each block"
+            self._block = (address, len(slots))
         else:
             numbered = slots.copy()
             numbered["spare"] = tape_number
             self._pending.append(numbered)
 
-    def _apply(self, count: int, address: int) -> None:
-        """Apply slots in order, cutting wherever one of them passes a boundary."""
+    def turn(self) -> None:
+        """After all tapes were read: apply what came, make the cuts that are due.
+
+        What comes after a boundary waits for the boundary's cut, and the trigger's cut is the last.
+        """
+        now_ns = self._now_ns()
+        merged = None
+        if self._pending and (self._trigger or now_ns >= self._boundary_ns + SILENCE_GRACE_NS):
+            merged = self._merge()
+            self._block = (int(merged.ctypes.data), len(merged))
+        address, count = self._block
+        self._block = (0, 0)
         done = 0
         while True:
-            done = kernels.apply_block(
-                self._address, self._count, self._words_address, address, done, count,
-                self._boundary_ns, self._tapes > 1,
-            )  # fmt: skip
-            if done == count:
+            done, made = cuts.turn(self._address, address, done, count, now_ns, merged is not None)
+            if made:
+                self._emit(self._rows_address, made, int(self._words[kernels.W_NEWEST]) + 1)
+            if done < count:
+                self._cut_boundary(_BOUNDARY)
+            elif now_ns >= self._boundary_ns + SILENCE_GRACE_NS:
+                self._pass_silence(now_ns)
+            else:
                 return
-            self._cut_boundary(_BOUNDARY)
 
-    def turn(self) -> None:
-        """After all tapes were read: what is due now."""
-        now_ns = self._now_ns()
-        if self._pending and (self._trigger or now_ns >= self._boundary_ns + SILENCE_GRACE_NS):
-            self._apply_merged()
+    def _merge(self) -> np.ndarray:
+        """Slots of several tapes, in one order for all."""
+        slots = join(self._pending, tape.SLOT)
+        self._pending.clear()
+        order = np.lexsort((slots["sequence"], slots["spare"], slots["recv_ns"]))
+        return np.ascontiguousarray(slots[order])
+
+    def _pass_silence(self, now_ns: int) -> None:
+        """Boundaries have passed and nothing came behind them."""
         if now_ns - self._boundary_ns > LONGEST_SILENCE * self._interval_ns:
             # Woken from a long sleep: rows for every second of it would be news of nothing.
             self.begin(now_ns)
         while now_ns >= self._boundary_ns + SILENCE_GRACE_NS:
             self._cut_boundary(_SILENCE)
-        if self._trigger and now_ns - self._triggered_ns >= self._trigger_ns:
-            self._cut_trigger(now_ns)
-
-    def _apply_merged(self) -> None:
-        """Slots of several tapes, applied in one order for all."""
-        slots = join(self._pending, tape.SLOT)
-        self._pending.clear()
-        order = np.lexsort((slots["sequence"], slots["spare"], slots["recv_ns"]))
-        merged = np.ascontiguousarray(slots[order])
-        self._apply(len(merged), int(merged.ctypes.data))
 
     def _cut_boundary(self, reason: int) -> None:
         boundary_ns = self._boundary_ns
         now_ns = self._now_ns()
         if now_ns - boundary_ns > 100_000_000:
             self.late_cuts += 1
-        self._boundary_ns += self._interval_ns
-        self._cut(boundary_ns, reason, touched_only=False)
-
-    def _cut_trigger(self, now_ns: int) -> None:
-        newest_ns = int(self._words[kernels.W_NEWEST])
-        if newest_ns and self._cut(newest_ns + 1, _TRIGGER, touched_only=True):
-            self._triggered_ns = now_ns
-
-    def _cut(self, cut_ns: int, reason: int, *, touched_only: bool) -> int:
-        made = kernels.cut(
-            self._address, self._count, self._words_address, self._rows_address, cut_ns,
-            self._stale_ns, touched_only, self.cut_number + 1, reason, self.generation,
-            self._now_ns(),
-        )  # fmt: skip
+        self._set_boundary(boundary_ns + self._interval_ns)
+        made = cuts.cut(self._address, boundary_ns, False, reason, now_ns)
         if made:
-            self.cut_number += 1
-            self.rows += made
-            self.invalid_rows += int(self._words[kernels.W_INVALID])
-            self._emit(self._rows_address, made, cut_ns)
-        return made
+            self._emit(self._rows_address, made, boundary_ns)
 
     def warm_marker(self, positions: list[int]) -> np.ndarray:
         """The slot that says from which positions a restarted builder warmed itself."""
@@ -182,7 +202,7 @@ class Cutter:
         row["instrument"] = tape.WHOLE_CONNECTION
         row["cut"] = self.cut_number
         row["cut_ns"] = row["made_ns"] = self._now_ns()
-        row["config_generation"] = self.generation
+        row["config_generation"] = self._words[kernels.W_GENERATION]
         for number, position in enumerate(positions):
             row[f"tape_position_{number}"] = position
         return row

@@ -24,7 +24,7 @@ class Builder:
             self._emit,
             context.clock.now_ns,
         )
-        self._cutter.generation = context.generation
+        self._cutter.stamp(context.generation)
         context.on_reload(self._obey)
         self._counted: dict[str, int] = {}
         self._latency = place("recv_to_feature")
@@ -32,7 +32,7 @@ class Builder:
 
     def _obey(self, _: Settings) -> None:
         # Changed feature settings restart this process: only the number of the settings is news.
-        self._cutter.generation = self._context.generation
+        self._cutter.stamp(self._context.generation)
 
     def _emit(self, address: int, count: int, cut_ns: int) -> None:
         self._writer.append_at(address, count)
@@ -42,7 +42,7 @@ class Builder:
         """Take what the tapes still hold without cutting, so that windows begin full."""
         self._cutter.compile()
         last = self._writer.ring.recent(1)
-        self._cutter.cut_number = int(last["cut"][-1]) if len(last) else 0
+        self._cutter.number_from(int(last["cut"][-1]) if len(last) else 0)
         starts = []
         for number, reader in enumerate(self._readers):
             reader.seek(reader.oldest)

@@ -1,9 +1,9 @@
 """The model chain: MLX, the same network in numpy, no network at all; and back.
 
-Every feature row steps the network's memory of its instrument; of several rows that wait, only the
-newest is published. A rung falls at once when it raises, and after so many deadlines missed in a
-row; the rung above is tried again after a while by a real forward pass. The rule strategies need no
-rung.
+Every feature row is in the network's memory of its instrument; of several rows that wait, only the
+newest is published, and only those are computed that an output can still depend on. A rung falls at
+once when it raises, and after so many deadlines missed in a row; the rung above is tried again
+after a while by a real forward pass. The rule strategies need no rung.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,15 @@ from typing import Final
 import numpy as np
 
 from models.base import Manifest, ModelError, load_manifest, load_weights
-from models.tcn import BATCHES, HIDDEN_TAPS, INPUT_TAPS, OUTPUTS, MlxStepper, NumpyStepper, Stepper
+from models.tcn import (
+    BATCHES,
+    DEPTH,
+    HIDDEN_DEPTH,
+    OUTPUTS,
+    MlxStepper,
+    NumpyStepper,
+    Stepper,
+)
 from processes.clock import monotonic_s
 from processes.inference import kernels
 from processes.inference.kernels import MOST_ROWS
@@ -37,40 +45,54 @@ class Batch:
 
     def __init__(self, rows: int, columns: int, hidden: int) -> None:
         self.rows = rows
-        self.inputs = np.zeros((rows, 3 * columns), np.float32)
-        self.past = np.zeros((rows, hidden), np.float32)
+        self.inputs = np.zeros((rows, columns), np.float32)
+        self.first = np.zeros((rows, hidden), np.float32)
+        self.second = np.zeros((rows, hidden), np.float32)
         self.hidden = np.zeros((rows, hidden), np.float32)
-        self.outputs = np.zeros((rows, OUTPUTS), np.float32)
-        arrays = (self.inputs, self.past, self.hidden, self.outputs)
-        self.inputs_at, self.past_at, self.hidden_at, self.outputs_at = (
+        self.deeper = np.zeros((rows, hidden), np.float32)
+        arrays = (self.inputs, self.first, self.second, self.hidden, self.deeper)
+        self.inputs_at, self.first_at, self.second_at, self.hidden_at, self.deeper_at = (
             int(array.ctypes.data) for array in arrays
         )
 
     def step(self, stepper: Stepper) -> None:
-        """Compute hidden and outputs of what stands in inputs and past."""
-        self.hidden[:], self.outputs[:] = stepper(self.inputs, self.past)
+        """Compute what stands in inputs, first and second."""
+        self.hidden[:], self.deeper[:] = stepper(self.inputs, self.first, self.second)
 
 
 class Memory:
     """What the network remembers of each instrument, and the table of addresses of it all."""
 
     def __init__(self, instruments: int, weights: dict[str, np.ndarray]) -> None:
-        hidden = weights["B"].shape[1] if weights else 1
         columns = len(CATALOGUE)
+        hidden = weights["B"].shape[1] if weights else 1
+        shapes = {
+            "mean": (columns,), "scale": (columns,), "A": (3 * columns, hidden), "a": (hidden,),
+            "B": (3 * hidden, hidden), "b": (hidden,), "C": (hidden, OUTPUTS), "c": (OUTPUTS,),
+        }  # fmt: skip
+        w = {
+            name: np.ascontiguousarray(weights.get(name, np.zeros(shape)), np.float32)
+            for name, shape in shapes.items()
+        }
         self.out = np.zeros(instruments, predictions.SLOT)
         self.out_address = int(self.out.ctypes.data)
-        self._arrays = {
-            kernels.A_ROUNDS: np.zeros(MOST_ROWS, np.int64),
+        self._arrays: dict[int, np.ndarray] = {
             kernels.A_NEWEST: np.zeros(instruments, np.int64),
-            kernels.A_MEMBERS: np.zeros(BATCHES[-1], np.int64),
-            kernels.A_MEAN: np.ascontiguousarray(weights.get("mean", np.zeros(columns, "f4"))),
-            kernels.A_SCALE: np.ascontiguousarray(weights.get("scale", np.zeros(columns, "f4"))),
-            kernels.A_INPUTS_KEPT: np.zeros((instruments, INPUT_TAPS, columns), np.float32),
-            kernels.A_HIDDEN_KEPT: np.zeros((instruments, HIDDEN_TAPS, hidden), np.float32),
+            kernels.A_COUNTS: np.zeros(instruments, np.int64),
+            kernels.A_RECENT: np.zeros((instruments, DEPTH), np.int64),
+            kernels.A_MEMBERS: np.zeros((instruments * HIDDEN_DEPTH, 2), np.int64),
+            kernels.A_MEAN: w["mean"],
+            kernels.A_SCALE: w["scale"],
+            kernels.A_INPUTS: np.zeros((instruments, DEPTH, columns), np.float32),
+            kernels.A_HIDDEN: np.zeros((instruments, HIDDEN_DEPTH, hidden), np.float32),
             kernels.A_NETWORK: np.zeros((instruments, OUTPUTS), np.float32),
             kernels.A_OUT: self.out,
-            kernels.A_SECOND: np.ascontiguousarray(weights.get("B", np.zeros((3, 1), "f4"))),
-            kernels.A_SECOND_BIAS: np.ascontiguousarray(weights.get("b", np.zeros(1, "f4"))),
+            kernels.A_FIRST: w["A"],
+            kernels.A_FIRST_BIAS: w["a"],
+            kernels.A_SECOND: w["B"],
+            kernels.A_SECOND_BIAS: w["b"],
+            kernels.A_HEAD: w["C"],
+            kernels.A_HEAD_BIAS: w["c"],
         }
         self._table = np.zeros(kernels.TABLE, np.int64)
         for place, array in self._arrays.items():
@@ -82,8 +104,8 @@ class Memory:
 
     def forget(self) -> None:
         """Begin anew, as if no row had ever come."""
-        self._arrays[kernels.A_INPUTS_KEPT][:] = 0
-        self._arrays[kernels.A_HIDDEN_KEPT][:] = 0
+        self._arrays[kernels.A_INPUTS][:] = 0
+        self._arrays[kernels.A_HIDDEN][:] = 0
 
 
 class Chain:
@@ -114,6 +136,7 @@ class Chain:
         self.falls = 0
         self._device = Device.NONE
         self._settings = settings
+        self._deadline_ns = settings.deadline_ms * 1e6
         self._folder = folder
         self._instruments = max(instruments, 1)
         self._publish = publish
@@ -226,26 +249,24 @@ class Chain:
 
     def warm(self, rows: np.ndarray, address: int) -> None:
         """Step rows that were predicted already, or are too old to be."""
-        rounds, _ = kernels.arrange(self._memory.table, address, len(rows))
-        if self._stepper is not None:
-            self._step_all(rounds, address, len(rows))
+        if kernels.arrange(self._memory.table, address, len(rows)):
+            self._step(address, len(rows))
 
     def take(self, rows: np.ndarray, address: int) -> None:
-        """Step all rows, publish the newest of each instrument.
+        """Take all rows in, publish the newest of each instrument.
 
         Args:
             rows: feature slots in order, at most MOST_ROWS. address: where they stand.
         """
         began_ns = self._now_ns()
         memory, count = self._memory, len(rows)
-        rounds, good = kernels.arrange(memory.table, address, count)
-        if not rounds:
+        assert count <= MOST_ROWS
+        good = kernels.arrange(memory.table, address, count)
+        if not good:
             return
-        if self._stepper is not None:
-            self._step_all(rounds, address, count)
-        network = self._stepper is not None
+        network = self._step(address, count)
         now_ns = self._now_ns()
-        late = now_ns - began_ns > self._settings.deadline_ms * 1e6
+        late = now_ns - began_ns > self._deadline_ns
         made = kernels.write_predictions(
             memory.table, address, count, network, self._version if network else 0,
             int(self.rung), int(self._device), self._batch_rows if network else 0,
@@ -256,38 +277,39 @@ class Chain:
         self.superseded += good - made
         self._judge(late=late)
 
-    def _step_all(self, rounds: int, address: int, count: int) -> None:
-        assert count <= MOST_ROWS
+    def _step(self, address: int, count: int) -> bool:
+        """Step the rows that were arranged, if there is a network; whether it has spoken."""
+        stepper = self._stepper
+        if stepper is None:
+            return False
+        before, after = kernels.advance(self._memory.table, address, count)
+        listed = before + after
+        # Few instruments always go in small batches: how rows were grouped changes no bit then.
+        small = 2 * self._instruments <= BATCHES[0] or listed <= BATCHES[0]
+        batch = self._memory.batches[0 if small else -1]
         try:
-            for number in range(rounds):
-                self._step_round(number, address, count)
+            self._step_listed(stepper, batch, 0, before)
+            self._step_listed(stepper, batch, before, listed)
         except Exception as error:  # noqa: BLE001  (a rung that raises is a rung that falls)
             self._log.exception("the network failed")
             self.fall(repr(error))
             # The next rung must not go on from half a step: its memory begins anew.
             self._memory.forget()
+            return False
+        self._batch_rows = batch.rows
+        self.steps += listed
+        return True
 
-    def _step_round(self, number: int, address: int, count: int) -> None:
-        """Step the rows of one round, which are of distinct instruments."""
-        assert self._stepper is not None
-        memory, first = self._memory, 0
-        # One small batch, or as many large ones as it takes.
-        small = min(count, self._instruments) <= BATCHES[0]
-        batch = memory.batches[0 if small else -1]
-        while first < count:
-            members, first = kernels.gather(
-                memory.table, address, count, number, first, batch.rows, batch.inputs_at,
-                batch.past_at,
-            )  # fmt: skip
-            if not members:
-                return
-            batch.step(self._stepper)
-            kernels.absorb(
-                memory.table, address, count, members, batch.rows, batch.inputs_at,
-                batch.hidden_at, batch.outputs_at,
-            )  # fmt: skip
-            self._batch_rows = batch.rows
-            self.steps += members
+    def _step_listed(self, stepper: Stepper, batch: Batch, begin: int, end: int) -> None:
+        table = self._memory.table
+        while begin < end:
+            last = min(begin + batch.rows, end)
+            kernels.gather(
+                table, begin, last, batch.rows, batch.inputs_at, batch.first_at, batch.second_at
+            )
+            batch.step(stepper)
+            kernels.absorb(table, begin, last, batch.rows, batch.hidden_at, batch.deeper_at)
+            begin = last
 
     def _judge(self, *, late: bool) -> None:
         if not late:

@@ -1,7 +1,7 @@
-"""The glue around the network's step, compiled: which rows go together, taps, prediction slots.
+"""The glue around the network's step, compiled: which rows go together, memory, prediction slots.
 
-All arrays of the chain are handed over at once, as a table of their addresses; a drain of one row
-costs four calls of about a microsecond and the network between them.
+All arrays of the chain are handed over at once, as a table of their addresses: a number costs a
+call less to hand over than an array, and one number less than many.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from numba import carray, njit
 
 from models.rules import moving_average_cross
-from models.tcn import CLIP, HIDDEN_TAPS, INPUT_TAPS, OUTPUTS, SPREAD_BOUND
+from models.tcn import CLIP, DEPTH, HIDDEN_DEPTH, OUTPUTS, SPREAD_BOUND
 from schemas import features, predictions
 from schemas.features import COLUMN
 from shm.atomics import memory
@@ -21,140 +21,181 @@ _CROSS, _VOLATILITY = COLUMN["mean_cross_bps"], COLUMN["volatility_60s_bps"]
 _SPREAD, _AGE = COLUMN["spread_bps"], COLUMN["book_age_s"]
 _COLUMNS: Final = len(COLUMN)
 _NAN: Final = np.float32(np.nan)
+_NOTHING: Final = np.float32(0)
+_LOOKS_BACK: Final = 2
+"""The age of the youngest hidden row, but the newest itself, that the second layer looks at."""
 _NETWORK, _RULE = predictions.MODELS.index("tcn"), predictions.MODELS.index("moving_average_cross")
 
 # Addresses of the chain's arrays, and sizes, in one int64 table.
 (
-    A_ROUNDS,  # (MOST_ROWS) int64: the round of each row
     A_NEWEST,  # (instruments) int64: the newest row of each instrument, -1 without one
-    A_MEMBERS,  # (largest batch) int64: rows of the batch being stepped
+    A_COUNTS,  # (instruments) int64: how many rows of it there are
+    A_RECENT,  # (instruments, DEPTH) int64: its newest rows, the newest first
+    A_MEMBERS,  # (instruments * HIDDEN_DEPTH, 2) int64: instrument and age of each row to step
     A_MEAN,
     A_SCALE,  # (F) float32
-    A_INPUTS_KEPT,  # (instruments, 2, F) float32: t-2, t-1
-    A_HIDDEN_KEPT,  # (instruments, 4, H) float32: t-4 to t-1
-    A_NETWORK,  # (instruments, 5) float32: raw outputs of the last step
+    A_INPUTS,  # (instruments, DEPTH, F) float32: the newest normalised rows, the newest last
+    A_HIDDEN,  # (instruments, HIDDEN_DEPTH, H) float32: the newest hidden rows, the newest last
+    A_NETWORK,  # (instruments, OUTPUTS) float32: raw outputs of the last step
     A_OUT,  # (instruments) prediction slots
+    A_FIRST,  # (3F, H) float32: the first layer
+    A_FIRST_BIAS,  # (H) float32
     A_SECOND,  # (3H, H) float32: the second layer
     A_SECOND_BIAS,  # (H) float32
+    A_HEAD,  # (H, OUTPUTS) float32
+    A_HEAD_BIAS,  # (OUTPUTS) float32
     N_INSTRUMENTS,
     N_HIDDEN,
-) = range(13)
-TABLE: Final = 16
+) = range(18)
+TABLE: Final = 18
 
 
 @njit(cache=True, nogil=True)
-def arrange(table: int, rows_address: int, count: int) -> tuple[int, int]:
-    """Put each row into a round, so that no round has an instrument twice.
-
-    Returns how many rounds there are, and how many rows are of instruments at all.
-    """
+def arrange(table: int, rows_address: int, count: int) -> int:
+    """Find each instrument's newest rows; how many of the rows are of instruments at all."""
     t = carray(memory(table), (TABLE,), np.int64)
     rows = carray(memory(rows_address), (count,), features.SLOT)
     instruments = t[N_INSTRUMENTS]
-    rounds = carray(memory(t[A_ROUNDS]), (MOST_ROWS,), np.int64)
     newest = carray(memory(t[A_NEWEST]), (instruments,), np.int64)
+    counts = carray(memory(t[A_COUNTS]), (instruments,), np.int64)
+    recent = carray(memory(t[A_RECENT]), (instruments, DEPTH), np.int64)
     for index in range(instruments):
         newest[index] = -1
-    most = 0
+        counts[index] = 0
     good = 0
-    for index in range(count):
+    for index in range(count - 1, -1, -1):
         instrument = rows[index].instrument
         if instrument >= instruments:
-            rounds[index] = -1
             continue
-        before = newest[instrument]
-        rounds[index] = rounds[before] + 1 if before >= 0 else 0
-        newest[instrument] = index
-        most = max(most, rounds[index] + 1)
+        age = counts[instrument]
+        if age < DEPTH:
+            recent[instrument, age] = index
+        if age == 0:
+            newest[instrument] = index
+        counts[instrument] = age + 1
         good += 1
-    return most, good
+    return good
+
+
+@njit(cache=True, nogil=True)
+def advance(table: int, rows_address: int, count: int) -> tuple[int, int]:
+    """Move every instrument's memory on by its rows, and list the rows to be stepped.
+
+    Only the last HIDDEN_DEPTH rows of an instrument are: what went before them is in no output any
+    more. Returns how many must be stepped first, since the second layer of the newest looks at
+    them, and how many after those.
+    """
+    t = carray(memory(table), (TABLE,), np.int64)
+    rows = carray(memory(rows_address), (count,), features.SLOT)
+    instruments, width = t[N_INSTRUMENTS], t[N_HIDDEN]
+    counts = carray(memory(t[A_COUNTS]), (instruments,), np.int64)
+    recent = carray(memory(t[A_RECENT]), (instruments, DEPTH), np.int64)
+    members = carray(memory(t[A_MEMBERS]), (instruments * HIDDEN_DEPTH, 2), np.int64)
+    mean = carray(memory(t[A_MEAN]), (_COLUMNS,), np.float32)
+    scale = carray(memory(t[A_SCALE]), (_COLUMNS,), np.float32)
+    inputs = carray(memory(t[A_INPUTS]), (instruments, DEPTH, _COLUMNS), np.float32)
+    hidden = carray(memory(t[A_HIDDEN]), (instruments, HIDDEN_DEPTH, width), np.float32)
+    for instrument in range(instruments):
+        new = min(counts[instrument], DEPTH)
+        if new == 0:
+            continue
+        for place in range(DEPTH - new):
+            for column in range(_COLUMNS):
+                inputs[instrument, place, column] = inputs[instrument, place + new, column]
+        for age in range(new):
+            values = rows[recent[instrument, age]]["values"]
+            for column in range(_COLUMNS):
+                scaled = (values[column] - mean[column]) * scale[column]
+                inputs[instrument, DEPTH - 1 - age, column] = min(max(scaled, -CLIP), CLIP)
+        for place in range(HIDDEN_DEPTH - new):
+            for column in range(width):
+                hidden[instrument, place, column] = hidden[instrument, place + new, column]
+    listed = before = 0
+    for age in range(HIDDEN_DEPTH - 1, -1, -1):
+        for instrument in range(instruments):
+            if counts[instrument] > age:
+                members[listed, 0] = instrument
+                members[listed, 1] = age
+                listed += 1
+        if age == _LOOKS_BACK:
+            before = listed
+    return before, listed - before
 
 
 @njit(cache=True, nogil=True)
 def gather(
-    table: int, rows_address: int, count: int, number: int, first: int, batch: int, inputs: int,
-    past: int,
-) -> tuple[int, int]:  # fmt: skip
-    """Fill a batch with rows of one round, from row `first` on.
+    table: int, begin: int, end: int, batch: int, newest: int, first: int, second: int
+) -> None:
+    """Fill a batch with the listed rows from `begin` to `end`; what is left of it with zeros.
 
     Args:
-        inputs: address of (batch, 3F) float32: t-2, t-1, t, normalised.
-        past: address of (batch, H) float32: what hidden rows t-4 and t-2 add to the second layer,
-            and its bias.
-
-    Returns how many rows are in the batch, and the row to go on from.
+        newest: address of (batch, F) float32, the rows. first, second: addresses of (batch, H)
+            float32, what earlier rows and the bias add to each layer.
     """
     t = carray(memory(table), (TABLE,), np.int64)
-    width = t[N_HIDDEN]
-    rows = carray(memory(rows_address), (count,), features.SLOT)
-    rounds = carray(memory(t[A_ROUNDS]), (MOST_ROWS,), np.int64)
-    members = carray(memory(t[A_MEMBERS]), (batch,), np.int64)
-    mean = carray(memory(t[A_MEAN]), (_COLUMNS,), np.float32)
-    scale = carray(memory(t[A_SCALE]), (_COLUMNS,), np.float32)
-    kept = carray(memory(t[A_INPUTS_KEPT]), (t[N_INSTRUMENTS], INPUT_TAPS, _COLUMNS), np.float32)
-    hidden = carray(memory(t[A_HIDDEN_KEPT]), (t[N_INSTRUMENTS], HIDDEN_TAPS, width), np.float32)
-    x = carray(memory(inputs), (batch, 3 * _COLUMNS), np.float32)
-    second = carray(memory(t[A_SECOND]), (3 * width, width), np.float32)
-    bias = carray(memory(t[A_SECOND_BIAS]), (width,), np.float32)
-    p = carray(memory(past), (batch, width), np.float32)
-    index = first
-    place = 0
-    while index < count and place < batch:
-        if rounds[index] == number:
-            row = rows[index]
-            values = row["values"]
-            instrument = row.instrument
-            members[place] = index
-            for column in range(_COLUMNS):
-                scaled = (values[column] - mean[column]) * scale[column]
-                x[place, column] = kept[instrument, 0, column]
-                x[place, _COLUMNS + column] = kept[instrument, 1, column]
-                x[place, 2 * _COLUMNS + column] = min(max(scaled, -CLIP), CLIP)
-            for column in range(width):
-                p[place, column] = bias[column]
-            for tap in range(width):
-                older, old = hidden[instrument, 0, tap], hidden[instrument, 2, tap]
-                for column in range(width):
-                    p[place, column] += older * second[tap, column]
-                    p[place, column] += old * second[width + tap, column]
-            place += 1
-        index += 1
-    for empty in range(place, batch):
-        for column in range(3 * _COLUMNS):
-            x[empty, column] = 0.0
+    instruments, width = t[N_INSTRUMENTS], t[N_HIDDEN]
+    members = carray(memory(t[A_MEMBERS]), (instruments * HIDDEN_DEPTH, 2), np.int64)
+    inputs = carray(memory(t[A_INPUTS]), (instruments, DEPTH, _COLUMNS), np.float32)
+    hidden = carray(memory(t[A_HIDDEN]), (instruments, HIDDEN_DEPTH, width), np.float32)
+    kernel = carray(memory(t[A_FIRST]), (3 * _COLUMNS, width), np.float32)
+    bias = carray(memory(t[A_FIRST_BIAS]), (width,), np.float32)
+    deep_kernel = carray(memory(t[A_SECOND]), (3 * width, width), np.float32)
+    deep_bias = carray(memory(t[A_SECOND_BIAS]), (width,), np.float32)
+    x = carray(memory(newest), (batch, _COLUMNS), np.float32)
+    p = carray(memory(first), (batch, width), np.float32)
+    q = carray(memory(second), (batch, width), np.float32)
+    for place in range(batch):
         for column in range(width):
-            p[empty, column] = 0.0
-    return place, index
+            p[place, column] = q[place, column] = 0.0
+        if place >= end - begin:
+            for column in range(_COLUMNS):
+                x[place, column] = 0.0
+            continue
+        instrument, age = members[begin + place, 0], members[begin + place, 1]
+        row = DEPTH - 1 - age
+        for column in range(width):
+            p[place, column] = bias[column]
+        for tap in range(_COLUMNS):
+            x[place, tap] = inputs[instrument, row, tap]
+            older, old = inputs[instrument, row - 2, tap], inputs[instrument, row - 1, tap]
+            for column in range(width):
+                p[place, column] += older * kernel[tap, column]
+                p[place, column] += old * kernel[_COLUMNS + tap, column]
+        if age > 0:
+            continue  # its output is nobody's
+        for column in range(width):
+            q[place, column] = deep_bias[column]
+        for tap in range(width):
+            older, old = hidden[instrument, 0, tap], hidden[instrument, 2, tap]
+            for column in range(width):
+                q[place, column] += older * deep_kernel[tap, column]
+                q[place, column] += old * deep_kernel[width + tap, column]
 
 
 @njit(cache=True, nogil=True)
-def absorb(
-    table: int, rows_address: int, count: int, members_count: int, batch: int, inputs: int,
-    hidden: int, outputs: int,
-) -> None:  # fmt: skip
-    """After a step: move the taps of its instruments on by one row, and keep the raw outputs."""
+def absorb(table: int, begin: int, end: int, batch: int, hidden: int, deeper: int) -> None:
+    """After a step: keep the hidden rows, and the raw outputs of the newest rows."""
     t = carray(memory(table), (TABLE,), np.int64)
-    width = t[N_HIDDEN]
-    instruments = t[N_INSTRUMENTS]
-    rows = carray(memory(rows_address), (count,), features.SLOT)
-    members = carray(memory(t[A_MEMBERS]), (batch,), np.int64)
-    kept = carray(memory(t[A_INPUTS_KEPT]), (instruments, INPUT_TAPS, _COLUMNS), np.float32)
-    deep = carray(memory(t[A_HIDDEN_KEPT]), (instruments, HIDDEN_TAPS, width), np.float32)
+    instruments, width = t[N_INSTRUMENTS], t[N_HIDDEN]
+    members = carray(memory(t[A_MEMBERS]), (instruments * HIDDEN_DEPTH, 2), np.int64)
+    kept = carray(memory(t[A_HIDDEN]), (instruments, HIDDEN_DEPTH, width), np.float32)
     network = carray(memory(t[A_NETWORK]), (instruments, OUTPUTS), np.float32)
-    x = carray(memory(inputs), (batch, 3 * _COLUMNS), np.float32)
+    head = carray(memory(t[A_HEAD]), (width, OUTPUTS), np.float32)
+    bias = carray(memory(t[A_HEAD_BIAS]), (OUTPUTS,), np.float32)
     h = carray(memory(hidden), (batch, width), np.float32)
-    y = carray(memory(outputs), (batch, OUTPUTS), np.float32)
-    for place in range(members_count):
-        instrument = rows[members[place]].instrument
-        for column in range(_COLUMNS):
-            kept[instrument, 0, column] = kept[instrument, 1, column]
-            kept[instrument, 1, column] = x[place, 2 * _COLUMNS + column]
+    d = carray(memory(deeper), (batch, width), np.float32)
+    for place in range(end - begin):
+        instrument, age = members[begin + place, 0], members[begin + place, 1]
         for column in range(width):
-            for tap in range(HIDDEN_TAPS - 1):
-                deep[instrument, tap, column] = deep[instrument, tap + 1, column]
-            deep[instrument, HIDDEN_TAPS - 1, column] = h[place, column]
+            kept[instrument, HIDDEN_DEPTH - 1 - age, column] = h[place, column]
+        if age > 0:
+            continue
         for column in range(OUTPUTS):
-            network[instrument, column] = y[place, column]
+            network[instrument, column] = bias[column]
+        for tap in range(width):
+            value = max(d[place, tap], _NOTHING)
+            for column in range(OUTPUTS):
+                network[instrument, column] += value * head[tap, column]
 
 
 @njit(cache=True, nogil=True)

@@ -56,6 +56,7 @@ def simulated_rows(
         block.slots["sequence"][:count] = np.arange(sequence + 1, sequence + count + 1)
         sequence += count
         cutter.take(0, block.slots[:count], block.address)
+        cutter.turn()
 
     frames: list[str] = []
     connection = Connection({symbol: history}, frames.append, now_ns)

@@ -65,24 +65,25 @@ def decided(index: int) -> Decision:
 def test_a_decision_is_written_as_it_was_made(journal, seed):
     for drain, count in enumerate((1, 7, 60)):
         slots = told(count, seed + drain)
-        first, seen = journal.predictions(slots.ctypes.data, count, T0)
-        assert [one.prediction_sequence for one in seen] == slots["sequence"].tolist()
-        # In another order than they came: each must find its own prediction.
+        first = journal.take(slots.ctypes.data, count, T0)
+        seen = [journal.prediction(index).prediction_sequence for index in range(count)]
+        assert seen == slots["sequence"].tolist()
+        # In another order than they came: each must find its own prediction and place.
         order = np.random.default_rng(seed).permutation(count).tolist()
         for index in order:
             journal.decide(decided(index), T0 + index, first + index)
-        journal.commit()
+        journal.commit(count)
         made = journal._writer.ring.recent(count)
         assert int(made["sequence"][0]) == first + count
-        check(made, slots, order, first)
+        check(made, slots, first)
     inputs = join([journal._writer.ring.recent(120)], decisions.SLOT)[:60]
     assert (inputs["kind"] == SlotKind.INPUT_PREDICTION).all()
     assert (inputs["prediction_sequence"] == slots["sequence"]).all()
 
 
-def check(made: np.ndarray, slots: np.ndarray, order: list[int], first: int) -> None:
-    for slot, index in zip(made, order, strict=True):
-        source, decision = slots[index], decided(index)
+def check(made: np.ndarray, slots: np.ndarray, first: int) -> None:
+    for index, (slot, source) in enumerate(zip(made, slots, strict=True)):
+        decision = decided(index)
         plain = {
             "time_ns": T0 + index, "made_ns": T0 + 5, "input_sequence": first + index,
             "prediction_sequence": source["sequence"], "kind": SlotKind.DECISION,

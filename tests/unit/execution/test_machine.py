@@ -288,7 +288,7 @@ def test_positions_average_turn_and_realize():
 def test_fees_are_part_of_the_result():
     book = Book()
     book.fill(0, "buy", OrderFilled("c", "1", "100", "1", "0.25", "USD", T0))
-    book.marks[0] = Decimal(101)
+    book.see(0, 101.0)
     assert book.realized_today == Decimal("-0.25")
     assert book.unrealized() == 1
     assert book.exposure() == 101

@@ -126,6 +126,7 @@ def test_exposure_counts_both_directions():
     book.fill(0, "buy", fill(Decimal(100), Decimal(2)))
     book.fill(1, "sell", fill(Decimal(10), Decimal(5)))
     assert book.exposure() == 250, "without a mark what was paid stands for it"
-    book.marks[0], book.marks[1] = Decimal(110), Decimal(12)
+    book.see(0, 110.0)
+    book.see(1, 12.0)
     assert book.exposure() == 280
     assert book.unrealized() == 10
