@@ -20,6 +20,8 @@ Decimals = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
 """An amount of money or goods as decimal text."""
 Port = Annotated[int, Meta(ge=0, le=65535)]
 BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?$")]
+KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.]+/[A-Za-z0-9.]+$")]
+GmoSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]+(_JPY)?$")]
 BitfinexTimeframe = Literal[
     "1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M"
 ]
@@ -300,6 +302,17 @@ class SimulatorFaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     silence_s: Annotated[float, Meta(ge=0)] = 0.0
 
 
+class PlaybackSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Recordings that the simulator serves in place of its markets, one stream a venue."""
+
+    bitfinex: tuple[str, ...] = ()
+    """Files of recorded frames, in order; empty = the venue shows its markets."""
+    kraken: tuple[str, ...] = ()
+    gmo: tuple[str, ...] = ()
+    speed: Annotated[float, Meta(ge=0)] = 1.0
+    """Times as fast as it was recorded; 0 = as fast as the client reads."""
+
+
 class SimulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The local exchange."""
 
@@ -308,8 +321,18 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     port: Port = 0
     """0 = any free port, told to the collector."""
     symbols: tuple[BitfinexSymbol, ...] = ("tBTCUSD", "tETHUSD")
+    """Markets at Bitfinex. A venue without symbols, and without a playback, is not served."""
+    kraken_symbols: tuple[KrakenSymbol, ...] = ()
+    gmo_symbols: tuple[GmoSymbol, ...] = ()
     events_per_s: Annotated[float, Meta(gt=0)] = 60.0
     """Orders arriving a second and symbol, on average."""
+    resting_orders: Annotated[int, Meta(ge=20, le=100_000)] = 260
+    """Orders in each book, about; the price levels are some four times fewer a side."""
+    gmo_ping_s: Seconds = 60.0
+    """Between two protocol-level pings of GMO Coin."""
+    gmo_too_fast: Literal["error", "ignored"] = "error"
+    """What GMO Coin does with more than one command a second."""
+    playback: PlaybackSettings = PlaybackSettings()
     faults: SimulatorFaults = SimulatorFaults()
     log_sent: bool = False
     """Keep a log of all that was sent, for tests that compare it with the lake."""

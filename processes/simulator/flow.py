@@ -26,15 +26,52 @@ START_PRICES: dict[str, tuple[str, str]] = {
     "tETHUSD": ("2890.5", "0.1"),
     "tSOLUSD": ("131.42", "0.01"),
     "tXRPUSD": ("2.1034", "0.0001"),
+    "tBTCF0:USTF0": ("86710", "1"),
+    "fUSD": ("0.00025", "0.0000001"),
+    "BTC/USD": ("86700.0", "0.1"),
+    "ETH/USD": ("2890.50", "0.01"),
+    "SOL/USD": ("131.42", "0.01"),
+    "XRP/USD": ("2.10340", "0.00001"),
+    "BTC_JPY": ("13660000", "1"),
+    "ETH_JPY": ("455000", "1"),
+    "XRP_JPY": ("331.400", "0.001"),
+    "SOL_JPY": ("20700", "1"),
+    "BTC": ("13660000", "1"),
+    "ETH": ("455000", "1"),
+    "XRP": ("331.400", "0.001"),
+    "SOL": ("20700", "1"),
 }
 """First price and tick of well-known symbols; others start at 100 with ticks of 0.01."""
 
+LOTS: dict[str, str] = {
+    "BTC_JPY": "0.001", "ETH_JPY": "0.01", "XRP_JPY": "10", "SOL_JPY": "0.1",
+    "BTC": "0.00001", "ETH": "0.0001", "XRP": "1", "SOL": "0.01",
+}  # fmt: skip
+"""Smallest step of an amount where it is not 0.00000001."""
+
 
 class Flow:
-    """The orders of one market."""
+    """The orders of one market.
 
-    def __init__(self, market: Market, start_ticks: int, seed: int, rate_per_s: float) -> None:
+    Args:
+        rate_per_s: orders a second, on average. resting: about so many orders stay in the book.
+        start_ns: when the orders were placed with which the book begins.
+    """
+
+    def __init__(
+        self,
+        market: Market,
+        start_ticks: int,
+        seed: int,
+        rate_per_s: float,
+        resting: int = TARGET_ORDERS,
+        start_ns: int = 0,
+    ) -> None:
         self.market = market
+        self._resting = resting
+        # A fuller book is a wider one.
+        self._spread = 12.0 * max(1.0, resting / TARGET_ORDERS)
+        self._lot_units = int(Decimal(LOTS.get(market.symbol, "0")) * UNITS) or 1
         self.time_s = 0.0
         """Market time of the newest order, seconds from the start."""
         self._rate = rate_per_s
@@ -44,7 +81,7 @@ class Flow:
         self._pressure_s = 0.0
         self._lagged: list[tuple[float, float]] = []
         self._next_s = 0.0
-        self._fill_book(start_ticks)
+        self._fill_book(start_ticks, start_ns)
 
     def advance(self, until_s: float, start_ns: int) -> int:
         """Send every order due before `until_s` of market time; how many. `start_ns`: time zero."""
@@ -57,11 +94,11 @@ class Flow:
             sent += 1
         return sent
 
-    def _fill_book(self, ticks: int) -> None:
-        for _ in range(TARGET_ORDERS // 2):
-            distance = 1 + int(self._draw.expovariate(1 / 12.0))
-            self.market.submit(1, self._size(), 0, ticks=ticks - distance)
-            self.market.submit(-1, self._size(), 0, ticks=ticks + distance)
+    def _fill_book(self, ticks: int, time_ns: int) -> None:
+        for _ in range(self._resting // 2):
+            distance = 1 + int(self._draw.expovariate(1 / self._spread))
+            self.market.submit(1, self._size(), time_ns, ticks=ticks - distance)
+            self.market.submit(-1, self._size(), time_ns, ticks=ticks + distance)
 
     def _wander(self) -> None:
         passed = self.time_s - self._pressure_s
@@ -74,7 +111,8 @@ class Flow:
             self._lagged.pop(0)
 
     def _size(self) -> int:
-        return max(1000, int(self._draw.lognormvariate(-1.2, 0.9) * UNITS))
+        units = max(1000, int(self._draw.lognormvariate(-1.2, 0.9) * UNITS))
+        return max(units // self._lot_units, 1) * self._lot_units
 
     def _side(self, tilt: float) -> BookSide:
         return 1 if self._draw.random() < 0.5 + tilt else -1
@@ -90,7 +128,7 @@ class Flow:
         pressure = self._lagged[-1][1]
         limit, cancel, _ = SHARES
         # Around the target the book neither empties nor grows without end.
-        crowded = (self.market.open_orders - TARGET_ORDERS) / TARGET_ORDERS
+        crowded = (self.market.open_orders - self._resting) / self._resting
         choice = self._draw.random()
         if choice < limit - 0.2 * crowded:
             self._send_limit(self._side(LIMIT_TILT * pressure / 2), time_ns)
@@ -101,11 +139,11 @@ class Flow:
             side = self._side(MARKET_TILT * self._lagged[0][1] / 2)
             self.market.submit(side, self._size(), time_ns)
         if self.market.best(1) is None or self.market.best(-1) is None:
-            self._fill_book(self._last_ticks)
+            self._fill_book(self._last_ticks, time_ns)
 
     def _send_limit(self, side: BookSide, time_ns: int) -> None:
         mid = self._mid()
-        distance = self._draw.expovariate(1 / 6.0)
+        distance = self._draw.expovariate(2 / self._spread)
         # Rounded away from the other side, so that most orders rest.
         ticks = math.floor(mid - distance) if side == 1 else math.ceil(mid + distance)
         self.market.submit(side, self._size(), time_ns, ticks=ticks)

@@ -19,6 +19,7 @@ async def serve(context: Context) -> None:
         sent_log = log_path.open("a", encoding="utf-8")
     exchange = Exchange(settings, context.clock.now_ns, sent_log)
     context.bus.on_command("fault", exchange.commit_fault)
+    context.bus.on_command("truth", exchange.truth)
     runner = web.AppRunner(exchange.application(), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", settings.port).start()

@@ -6,7 +6,7 @@ Deterministic: the same calls give the same book, trades and ids.
 
 from bisect import insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -25,6 +25,7 @@ class Order(Struct):
     ticks: int
     units: int
     owner: str = ""
+    time_ns: int = 0
 
 
 class Trade(Struct, frozen=True):
@@ -37,6 +38,8 @@ class Trade(Struct, frozen=True):
     units: int
     maker: int
     taker: int
+    limit: bool = False
+    """The taker's order had a price."""
 
 
 class Market:
@@ -89,6 +92,14 @@ class Market:
         """Units in the best levels of a side."""
         return sum(units for _, _, units in self.levels(side, levels))
 
+    def resting(self, number: int) -> Order | None:
+        """An order that rests, by its id."""
+        return self._orders.get(number)
+
+    def queue(self, side: BookSide, ticks: int) -> Sequence[Order]:
+        """The orders at one price, oldest first."""
+        return self._queues[side].get(ticks, ())
+
     @property
     def open_orders(self) -> int:
         """How many orders rest."""
@@ -106,7 +117,7 @@ class Market:
         self._next_order += 1
         left = self._match(side, units, ticks, number, time_ns)
         if left and ticks is not None:
-            self._rest(Order(number, side, ticks, left, owner))
+            self._rest(Order(number, side, ticks, left, owner, time_ns))
         return number, left
 
     def cancel(self, number: int) -> bool:
@@ -140,7 +151,9 @@ class Market:
                 if not queue:
                     self._drop_level(other, best)
             self.version += 1
-            trade = Trade(self._next_trade, time_ns, side, best, traded, maker.id, number)
+            trade = Trade(
+                self._next_trade, time_ns, side, best, traded, maker.id, number, ticks is not None
+            )
             self._next_trade += 1
             self.on_trade(trade)
         return units

@@ -11,9 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from processes.simulator.bitfinex import Channel, Connection, History, amount_text, number_text
+from processes.simulator.bitfinex import Connection
+from processes.simulator.bitfinex_channels import Channel
+from processes.simulator.conversation import ANY
 from processes.simulator.flow import Flow, make_market
+from processes.simulator.history import History
 from processes.simulator.market import UNITS, Market
+from processes.simulator.numbers import amount_text, number_text
 from tests.feeding import Feed, recorded_frames
 from venues.bitfinex import kernel
 from venues.book import ASK, BID, wire_levels
@@ -46,7 +50,7 @@ def test_checksums_are_the_venues(recordings):
     lines = (recordings / "bitfinex" / "checksum_vectors.jsonl").read_text().splitlines()
     for vector in map(json.loads, lines):
         market = Market(vector["symbol"], Decimal(1))
-        channel = Channel(1, "book", {"prec": "P0", "len": "25"}, History(market))
+        channel = Channel(1, {"channel": "book", "prec": "P0", "len": "25"}, History(market))
         levels: dict[str, tuple[int, str]] = {}
         for frame in vector["frames"]:
             body = json.loads(frame, parse_float=str, parse_int=str)[1]
@@ -240,8 +244,8 @@ def test_faults_of_a_connection():
     connection, frames, source = client()
     ask(connection, event="conf", flags=65536 + 131072)
     ask(connection, event="subscribe", channel="book", symbol="tETHUSD")
-    connection.skip_sequence = True
-    connection.spoil_checksum = "tETHUSD"
+    connection.faults.gap = ANY
+    connection.faults.spoil = "tETHUSD"
     source.advance(5.0, NOW)
     connection.tick(NOW + 5 * SECOND)
     sequences = [json.loads(f)[-1] for f in frames if f.startswith("[")]
@@ -250,7 +254,7 @@ def test_faults_of_a_connection():
     feed = Feed(tolerant=True).frames(frames)
     assert feed.codec.gaps == 1
     assert feed.codec.tallies[kernel.N_FAILED] == 1
-    connection.heartbeats_only_until_ns = NOW + 100 * SECOND
+    connection.faults.heartbeats_only_until_ns = NOW + 100 * SECOND
     frames.clear()
     source.advance(20.0, NOW)
     connection.tick(NOW + 20 * SECOND)

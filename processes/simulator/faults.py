@@ -1,0 +1,115 @@
+"""The faults of the simulator: one way to ask for each, the same for every venue.
+
+    {"kind": KIND, "venue": name, "client": number, "symbol": text, "seconds": s, "count": n}
+
+Only `kind` must be given: without `venue` a fault is meant for all venues, without `client` for all
+open sockets, without `symbol` for whatever comes first.
+
+    kind             what happens
+    cut              the TCP connection ends without a close frame
+    cut_snapshot     the next snapshot (of `symbol`) ends in the middle, and the connection with it
+    silence          nothing leaves for `seconds`; then what was held back does
+    heartbeats_only  no data for `seconds`; heartbeats (at GMO Coin: pings) go on
+    gap              the next frame (of `symbol`) is lost: at Bitfinex its number is missing, at
+                     Kraken a book update, which the next checksum shows; at GMO Coin nothing shows
+    bad_checksum     the next checksum of `symbol` is wrong; GMO Coin sends none
+    restart          Bitfinex says 20051, the others hang up; with `seconds` the venue is down then
+    maintenance      Bitfinex 20060, Kraken status `maintenance`: no data; GMO Coin hangs up and
+                     answers 503; ends after `seconds`, without them at `maintenance_end`
+    maintenance_end  Bitfinex 20061, Kraken status `online`, GMO Coin takes sockets again
+    down             all sockets are cut and every request gets 503 for `seconds`, or until `up`
+    up               the end of `down`
+    refuse           the next `count` subscriptions (of `symbol`) are refused
+    late_ack         the next `count` acks come `seconds` late; at Bitfinex a heartbeat outruns them
+    dup              the next `count` subscriptions are taken twice: the second one is a duplicate
+    limit            a connection may have `count` subscriptions; without `count` the venue's number
+    slow             for `seconds` there are 50 ms between two frames
+    storm            the next `count` connections are refused (`how`: refuse) or cut at once (cut)
+    garbage          `count` frames that are no frames, out of the seed
+"""
+
+import json
+from collections.abc import Iterable
+from random import Random
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from processes.simulator.conversation import ANY
+from schemas.errors import OperatorError
+
+Kind = Literal[
+    "cut", "cut_snapshot", "silence", "heartbeats_only", "gap", "bad_checksum", "restart",
+    "maintenance", "maintenance_end", "down", "up", "refuse", "late_ack", "dup", "limit", "slow",
+    "storm", "garbage",
+]  # fmt: skip
+DEFAULT_S = 5.0
+FOREVER_NS = 1 << 62
+
+
+class Fault(Struct, frozen=True, forbid_unknown_fields=True):
+    """One request for a fault."""
+
+    kind: Kind
+    venue: str = ""
+    client: int = 0
+    symbol: str = ANY
+    seconds: float | None = None
+    count: int | None = None
+    how: Literal["refuse", "cut"] = "refuse"
+
+    @property
+    def times(self) -> int:
+        """`count`, or once."""
+        return 1 if self.count is None else self.count
+
+    def until_ns(self, now_ns: int) -> int:
+        """The end of the fault, five seconds from now if nothing is said."""
+        return now_ns + int((DEFAULT_S if self.seconds is None else self.seconds) * 1e9)
+
+    def until_told_ns(self, now_ns: int) -> int:
+        """The end of the fault, for those that last if nothing is said."""
+        return FOREVER_NS if self.seconds is None else self.until_ns(now_ns)
+
+
+def read_fault(arguments: dict[str, Any], venues: Iterable[str]) -> Fault:
+    """The fault that a command asks for.
+
+    Raises:
+        OperatorError: it says what there is, or which venues are served.
+    """
+    try:
+        fault = msgspec.convert(arguments, Fault)
+    except msgspec.ValidationError as error:
+        kinds = ", ".join(Kind.__args__)  # type: ignore[attr-defined]
+        raise OperatorError(f"no such fault: {error}; there are {kinds}") from error
+    if fault.venue not in {"", *venues}:
+        raise OperatorError(f"no venue {fault.venue} here; there are {', '.join(venues)}")
+    if (fault.seconds or 0) < 0 or (fault.count or 0) < 0:
+        raise OperatorError("seconds and count of a fault are not negative")
+    if fault.kind == "bad_checksum" and fault.venue == "gmo":
+        raise OperatorError("gmo sends no checksums; ask for bad_checksum at bitfinex or kraken")
+    return fault
+
+
+WHOLE_GARBAGE = (
+    "", "}{", "null", "[]", "{}", "7", '"text"', "[null]", "[[[[[[[[", '{"channel":null}',
+    '{"channel":"book","type":"update","data":[{}]}', '{"channel":"orderbooks"}', '[1,"cs"]',
+    "[1,[1,2,3,4,5,6,7,8]]", '{"event":"subscribed"}', '{"method":"subscribe"}', "[1e999,[]]",
+)  # fmt: skip
+
+
+def garbage(draw: Random, known: Iterable[str]) -> str:
+    """A frame that is none: nonsense, or one of the known frames cut or with a byte changed."""
+    frames = list(known)
+    choice = draw.random()
+    if choice < 0.4 or not frames:
+        return draw.choice(WHOLE_GARBAGE)
+    frame = draw.choice(frames)
+    place = draw.randrange(max(len(frame), 1))
+    if choice < 0.6:
+        return frame[:place]
+    if choice < 0.8:
+        return f"{frame[:place]}{draw.choice('[]{},:x0')}{frame[place + 1 :]}"
+    return json.dumps([draw.randrange(1 << 40), draw.random(), None, {"a": [draw.random()]}])

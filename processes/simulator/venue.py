@@ -1,0 +1,149 @@
+"""A venue of the simulator: its markets, its sockets' way to be opened, its REST calls, its truth.
+
+Every venue is one subclass; the server knows no protocol. The markets of all venues are those of
+one engine and one kind of flow, and move when the server says so.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from aiohttp import web
+
+from processes.simulator.conversation import Conduct, Conversation
+from processes.simulator.flow import Flow, make_market
+from processes.simulator.history import History, TimeFrame
+from processes.simulator.market import BookSide, Trade
+from schemas.errors import OperatorError
+from schemas.settings import SimulatorSettings
+
+HISTORY_S = 120.0
+"""A market has so much of a past when it is first seen: candles and trades are there."""
+Level = tuple[str, ...]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Query = Callable[[web.Request], web.StreamResponse]
+
+
+class Venue(ABC):
+    """Markets and how they are shown.
+
+    Args:
+        now_ns: the injected clock. on_trade: told every trade that is made from now on, and those
+            of the short past too.
+    """
+
+    name: str
+    sockets: tuple[str, ...]
+    """Paths of the WebSocket endpoints."""
+    frames: dict[str, TimeFrame]
+    """Candle lengths by the venue's names."""
+
+    def __init__(
+        self,
+        symbols: Iterable[str],
+        settings: SimulatorSettings,
+        now_ns: Callable[[], int],
+        on_trade: Callable[[History, Trade], None],
+    ) -> None:
+        self.settings = settings
+        self.conduct = Conduct()
+        self.histories: dict[str, History] = {}
+        self.flows: list[Flow] = []
+        self.now_ns = now_ns
+        self.begin_ns = now_ns() - int(HISTORY_S * 1e9)
+        """Zero of the markets' time."""
+        first_trade = now_ns() // 10**6
+        for symbol in symbols:
+            market, ticks = make_market(symbol, first_trade)
+            history = History(market, self.frames)
+            market.on_trade = _note(history, on_trade)
+            flow = Flow(
+                market,
+                ticks,
+                settings.seed,
+                settings.events_per_s,
+                settings.resting_orders,
+                self.begin_ns,
+            )
+            flow.advance(HISTORY_S, self.begin_ns)
+            self.histories[symbol] = history
+            self.flows.append(flow)
+
+    # ---- for the server
+
+    @abstractmethod
+    def open(
+        self, path: str, send: Callable[[str], None], now_ns: int, number: int
+    ) -> Conversation:
+        """The venue's end of a new socket; the number is given to no other."""
+
+    @abstractmethod
+    def routes(self) -> list[web.RouteDef]:
+        """The venue's REST calls."""
+
+    @abstractmethod
+    def socket_options(self, path: str, number: int) -> dict[str, Any]:
+        """What the venue's end of a socket is made with, besides markets, `send` and the time."""
+
+    @property
+    def refuses_sockets(self) -> bool:
+        """True while a new socket gets HTTP 503 instead of an upgrade."""
+        return False
+
+    def tick(self, now_ns: int) -> None:
+        """Do what is the venue's own business: keep the hourly best prices."""
+        for history in self.histories.values():
+            history.note_quote(now_ns)
+
+    # ---- what is so, in the venue's own text
+
+    @abstractmethod
+    def true_book(self, symbol: str, options: dict[str, Any]) -> dict[BookSide, list[Level]]:
+        """Bids (1) and asks (-1), best first, each level as texts."""
+
+    @abstractmethod
+    def true_trades(self, symbol: str) -> list[Level]:
+        """The kept trades, oldest first."""
+
+    @abstractmethod
+    def true_candles(self, symbol: str, timeframe: str) -> list[Level]:
+        """The kept candles, oldest first."""
+
+    def history(self, symbol: str) -> History:
+        """A market's past.
+
+        Raises:
+            OperatorError: the venue has no such symbol.
+        """
+        if symbol not in self.histories:
+            known = ", ".join(self.histories)
+            raise OperatorError(f"{self.name} has no symbol {symbol}; it has {known}")
+        return self.histories[symbol]
+
+
+def _note(history: History, on_trade: Callable[[History, Trade], None]) -> Callable[[Trade], None]:
+    def note(trade: Trade) -> None:
+        history.add(trade)
+        on_trade(history, trade)
+
+    return note
+
+
+def handler(query: Query) -> Handler:
+    """An aiohttp handler of a call that needs nothing but the request."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return query(request)
+
+    return handle
+
+
+def json_reply(text: str, status: int = 200) -> web.Response:
+    """A body that is JSON already: numbers keep the text that they were given."""
+    return web.Response(text=text, status=status, content_type="application/json")
+
+
+def whole_number(request: web.Request, name: str, default: int) -> int:
+    """A query parameter that is a whole number; what is none counts as not given."""
+    text = request.query.get(name, "")
+    return int(text) if text.isdigit() and len(text) < 20 else default
