@@ -5,7 +5,7 @@ misunderstanding of a protocol cannot confirm itself.
 
     market, flow, history       the engine, its orders, what happened
     conversation, venue         what all venues have in common: one socket, one venue
-    bitfinex*, kraken*, gmo*    a venue each: protocol (`*_session`), data, REST and truth (`*_venue`)
+    bitfinex*, kraken*, gmo*    a venue each: protocol, data, REST calls, truth
     recordings, playback        recorded frames served in place of markets
     faults, server, main        what can go wrong, the port, the process
 """
