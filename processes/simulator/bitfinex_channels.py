@@ -13,6 +13,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from processes.simulator.bitfinex_session import Subscribed
@@ -53,6 +54,15 @@ def period_of(order: int) -> int:
     return PERIODS[order % len(PERIODS)]
 
 
+@lru_cache(65_536)
+def level_entry(
+    tick: Decimal, side: BookSide, ticks: int, count: int, units: int
+) -> tuple[tuple[str, BookSide], tuple[BookSide, str]]:
+    """Key and value of a level in a window; most levels are as they were a moment ago."""
+    price = price_text(tick, ticks)
+    return (price, side), (side, f"{price},{count},{amount_text(side * units)}")
+
+
 class Channel(Subscribed):
     """One subscription of one client to one market."""
 
@@ -83,6 +93,11 @@ class Channel(Subscribed):
                 shown.update(self._raw_entries(side, limit))
             elif self.funding:
                 shown.update(self._funding_entries(side, limit))
+            elif self.request["prec"] == "P0":
+                tick = self.market.tick
+                for ticks, count, units in self.market.levels(side, limit):
+                    key, entry = level_entry(tick, side, ticks, count, units)
+                    shown[key] = entry
             else:
                 for price, count, units in self._levels(side, limit):
                     shown[price, side] = (side, f"{price},{count},{amount_text(side * units)}")
@@ -114,10 +129,6 @@ class Channel(Subscribed):
             yield (rate, period, side), (side, text)
 
     def _levels(self, side: BookSide, limit: int) -> Iterator[tuple[str, int, int]]:
-        if self.request["prec"] == "P0":
-            for ticks, count, units in self.market.levels(side, limit):
-                yield self._price(ticks), count, units
-            return
         groups: dict[Decimal, list[int]] = {}
         for ticks, count, units in self.market.levels(side, 10**9):
             price = self._rounded(ticks, side)

@@ -6,6 +6,7 @@ Proven on the recorded checksums of both (tests/unit/simulator/test_checksums.py
 
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 
 BITFINEX_RANKS = 25
@@ -33,6 +34,7 @@ def kraken_checksum(asks: Iterable[tuple[str, str]], bids: Iterable[tuple[str, s
     return zlib.crc32(joined.encode())
 
 
+@lru_cache(65_536)
 def digits(text: str) -> str:
     """A number's text without the point and without leading zeros; trailing zeros stay."""
     return text.replace(".", "").lstrip("0")

@@ -20,8 +20,10 @@ open sockets, without `symbol` for whatever comes first.
     down             all sockets are cut and every request gets 503 for `seconds`, or until `up`
     up               the end of `down`
     refuse           the next `count` subscriptions (of `symbol`) are refused
-    late_ack         the next `count` acks come `seconds` late; at Bitfinex a heartbeat outruns them
-    dup              the next `count` subscriptions are taken twice: the second one is a duplicate
+    late_ack         the next `count` acks come `seconds` late; at Bitfinex a heartbeat comes before
+                     them; at GMO Coin, which acknowledges nothing, the first data is late
+    dup              the next `count` subscriptions are taken twice: the second one is a duplicate,
+                     of which GMO Coin says nothing
     limit            a connection may have `count` subscriptions; without `count` the venue's number
     slow             for `seconds` there are 50 ms between two frames
     storm            the next `count` connections are refused (`how`: refuse) or cut at once (cut)

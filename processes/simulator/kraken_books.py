@@ -9,6 +9,8 @@ Spot WebSocket v2, guides book-checksum-v2 and l3-checksum-v2.
 
 import random
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
 
 from msgspec import Struct
 
@@ -22,6 +24,11 @@ REPEATED = 0.05
 """Of changed levels: two entries for one price in a message; the last one counts."""
 BASE32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 SIDES: tuple[BookSide, BookSide] = (1, -1)
+
+
+@lru_cache(131_072)
+def _level_texts(price: int, decimals: int, units: int) -> tuple[str, str]:
+    return fixed_text(price, decimals), fixed_text(units, UNIT_DECIMALS)
 
 
 class PairText:
@@ -40,6 +47,10 @@ class PairText:
     def quantity(self, units: int) -> str:
         """Units with eight decimals, whatever the pair."""
         return fixed_text(units, UNIT_DECIMALS)
+
+    def level(self, ticks: int, units: int) -> tuple[str, str]:
+        """Price and quantity."""
+        return _level_texts(ticks * self._scale, self.decimals, units)
 
     def average(self, turnover: int, units: int) -> str:
         """A volume-weighted price."""
@@ -84,8 +95,8 @@ class BookWindow:
         """Of the best ten levels that the client holds now."""
         asks, bids = (
             [
-                (self._text.price(ticks), self._text.quantity(units))
-                for ticks, units in list(self._held[side].items())[:KRAKEN_LEVELS]
+                self._text.level(ticks, units)
+                for ticks, units in islice(self._held[side].items(), KRAKEN_LEVELS)
             ]
             for side in (-1, 1)
         )
@@ -120,10 +131,7 @@ class BookWindow:
 
     def levels(self, side: BookSide) -> list[tuple[str, str]]:
         """The levels that the client ought to hold: (price, quantity) texts, best first."""
-        return [
-            (self._text.price(ticks), self._text.quantity(units))
-            for ticks, units in self._held[side].items()
-        ]
+        return [self._text.level(*level) for level in self._held[side].items()]
 
 
 class HeldOrder(Struct, frozen=True):

@@ -59,6 +59,9 @@ class Market:
         self._queues: dict[BookSide, dict[int, deque[Order]]] = {1: {}, -1: {}}
         # Prices times -side, ascending: the best price of either side stands first.
         self._ranks: dict[BookSide, list[int]] = {1: [], -1: []}
+        # Units at each price, and what `levels` last found: asked for at every change.
+        self._totals: dict[BookSide, dict[int, int]] = {1: {}, -1: {}}
+        self._shown: dict[tuple[BookSide, int], tuple[int, list[tuple[int, int, int]]]] = {}
         self._next_order = 1
         self._next_trade = first_trade_id
 
@@ -72,12 +75,17 @@ class Market:
         return -side * ranks[0] if ranks else None
 
     def levels(self, side: BookSide, limit: int) -> list[tuple[int, int, int]]:
-        """The best levels: (ticks, orders, units)."""
-        queues = self._queues[side]
-        return [
-            (-side * rank, len(queues[-side * rank]), sum(o.units for o in queues[-side * rank]))
-            for rank in self._ranks[side][:limit]
+        """The best levels: (ticks, orders, units); not to be changed, others may hold it too."""
+        version, known = self._shown.get((side, limit), (-1, []))
+        if version == self.version:
+            return known
+        queues, totals = self._queues[side], self._totals[side]
+        found = [
+            (ticks, len(queues[ticks]), totals[ticks])
+            for ticks in [-side * rank for rank in self._ranks[side][:limit]]
         ]
+        self._shown[side, limit] = (self.version, found)
+        return found
 
     def orders(self, side: BookSide, limit: int) -> list[Order]:
         """The first orders of a side by price, then age."""
@@ -127,6 +135,7 @@ class Market:
             return False
         queue = self._queues[order.side][order.ticks]
         queue.remove(order)
+        self._totals[order.side][order.ticks] -= order.units
         if not queue:
             self._drop_level(order.side, order.ticks)
         self.version += 1
@@ -145,6 +154,7 @@ class Market:
             traded = min(units, maker.units)
             units -= traded
             maker.units -= traded
+            self._totals[other][best] -= traded
             if maker.units == 0:
                 queue.popleft()
                 del self._orders[maker.id]
@@ -162,11 +172,14 @@ class Market:
         queues = self._queues[order.side]
         if order.ticks not in queues:
             queues[order.ticks] = deque()
+            self._totals[order.side][order.ticks] = 0
             insort(self._ranks[order.side], -order.side * order.ticks)
         queues[order.ticks].append(order)
+        self._totals[order.side][order.ticks] += order.units
         self._orders[order.id] = order
         self.version += 1
 
     def _drop_level(self, side: BookSide, ticks: int) -> None:
         del self._queues[side][ticks]
+        del self._totals[side][ticks]
         self._ranks[side].remove(-side * ticks)

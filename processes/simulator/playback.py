@@ -205,8 +205,11 @@ class KrakenPlayback(KrakenSession):
         if key not in self.player.recording.takes:
             return f"{PAIR_REFUSED} {symbol}"
         recorded = self.player.recording.options.get(key, {})
-        other = "depth" in options and recorded.get("depth") != options["depth"]
-        return DEPTH_REFUSED if other else ""
+        if "depth" not in options:
+            return ""
+        depth = recorded.get("depth", options["depth"])
+        fits = options["depth"] == depth or (recorded.get("thin") and options["depth"] > depth)
+        return "" if fits else DEPTH_REFUSED
 
     def begin(self, subscription: Subscription, now_ns: int) -> None:
         """The recording begins with the snapshot."""

@@ -267,7 +267,10 @@ def _complete_depths(recording: Recording) -> None:
             held = max(map(len, sides))
         depths = BOOK_DEPTHS if key[0] == "book" else LEVEL3_DEPTHS
         fitting = [depth for depth in depths if depth >= held]
-        recording.options[key] = {"depth": fitting[0] if fitting else depths[-1]}
+        least = fitting[0] if fitting else depths[-1]
+        # A book thinner than that looks the same in every greater depth.
+        thin = {"thin": True} if held < least else {}
+        recording.options[key] = {"depth": least, **thin}
 
 
 # ---- GMO Coin

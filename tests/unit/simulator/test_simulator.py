@@ -1,6 +1,7 @@
 """The simulator: its numbers and checksums are the venue's, its markets are markets, and its flow
 has in it what it says."""
 
+import hashlib
 import json
 import re
 from decimal import Decimal
@@ -259,3 +260,18 @@ def test_faults_of_a_connection():
     source.advance(20.0, NOW)
     connection.tick(NOW + 20 * SECOND)
     assert [json.loads(f)[1] for f in frames] == ["hb"]
+
+
+def test_the_market_that_the_shipped_model_learned_from_is_still_this_one():
+    """Half an hour of a default symbol, to the last order; other numbers mean another market."""
+    market, ticks = make_market("tBTCUSD", 1)
+    trades = []
+    market.on_trade = trades.append
+    Flow(market, ticks, 7, 60.0).advance(1800.0, 0)
+    digest = hashlib.sha256()
+    for t in trades:
+        digest.update(f"{t.id} {t.side} {t.ticks} {t.units} {t.maker} {t.taker};".encode())
+    for side in (1, -1):
+        digest.update(repr(market.levels(side, 100)).encode())
+    assert len(trades) == 25_750
+    assert digest.hexdigest().startswith("791e40788071c82d")
