@@ -41,6 +41,8 @@ DAY_OFFSET: Final = timedelta(hours=3)
 YEAR_OFFSET: Final = timedelta(hours=9)
 FIRST_DAY: Final = "20210415"
 """There are no candles shorter than 4 hours from before this."""
+FIRST_YEAR: Final = "2018"
+"""The venue opened in September 2018."""
 LIMITED: Final = frozenset({"ERR-5003"})
 MAINTENANCE: Final = frozenset({"ERR-5201", "ERR-5202", "ERR-5203"})
 BUSY: Final = frozenset({"ERR-554", "ERR-626"})
@@ -221,6 +223,14 @@ def candle_date(interval: str, mts: int) -> str:
     if interval in BY_DAY:
         return f"{moment + DAY_OFFSET:%Y%m%d}"
     return f"{moment + YEAR_OFFSET:%Y}"
+
+
+def date_beside(date: str, step: int) -> str:
+    """The day or year that is `step` of them later."""
+    if len(date) == 4:
+        return f"{int(date) + step:04d}"
+    moment = datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
+    return f"{moment + timedelta(days=step):%Y%m%d}"
 
 
 def _ticker(row: Any) -> Ticker:
