@@ -57,6 +57,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     state: State = "recorded"
     rows: int = 0
     pages: int = 0
+    longest_page: int = 0
+    """Most rows that one page had."""
     bytes: int = 0
     """Of the unfinished file; what is behind them was not committed."""
     cursor: int | None = None

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from aiohttp import web
 
@@ -115,9 +115,9 @@ class RestServer:
         async def begin() -> web.AppRunner:
             app = web.Application()
             app.router.add_route("*", "/{tail:.*}", self.handle)
-            runner = web.AppRunner(app, access_log=None)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+            site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
             self.url = f"http://127.0.0.1:{port}"
@@ -246,7 +246,7 @@ class FakeBitfinex(RestServer):
             return 500, b'["error",10020,"symbol: invalid"]'
         return 404, b"<html><body>Not Found</body></html>"
 
-    CONF = {
+    CONF: ClassVar[dict[str, Any]] = {
         "pub:list:pair:exchange": ["BTCUSD", "BTCUST", "DOGE:USD", "IOTUSD"],
         "pub:list:pair:futures": ["BTCF0:USTF0"],
         "pub:list:pair:margin": ["BTCUSD"],

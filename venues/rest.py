@@ -101,6 +101,9 @@ class RestClient:
             headers={"User-Agent": AGENT, "Accept": "application/json"},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
+        # The library would send a GET once more by itself when a connection breaks: past the pace,
+        # and twice as often as the settings say. It offers no other way to forbid it.
+        self._session._retry_connection = False  # noqa: SLF001
         return self
 
     async def __aexit__(

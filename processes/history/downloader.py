@@ -107,16 +107,11 @@ class Download:
         """One page: asked for, appended, noted."""
         assert progress.cursor is not None
         cursor = progress.cursor
-        page: Page = await self._cancellable(self._source.page(self.job, cursor, wide=False))
+        page = await self._ask(cursor)
         fresh = self._fresh(page.records, progress)
-        if not fresh and page.full and not page.ended:
-            page = await self._cancellable(self._source.page(self.job, cursor, wide=True))
+        if not fresh and page.records and not page.ended:
+            page = await self._look_closer(page, cursor, progress)
             fresh = self._fresh(page.records, progress)
-            if not fresh and page.full:
-                raise AnswerError(
-                    f"{self.job.venue} {self.job.symbol}: {len(page.records)} rows of one time, "
-                    "more than the venue gives at once; take the range before and after it"
-                )
         ended = page.ended or (not fresh and page.empty_ends)
         held = [record for record in fresh if self._belongs(record)]
         if self.job.limit and progress.rows + len(held) >= self.job.limit:
@@ -130,6 +125,7 @@ class Download:
             progress,
             rows=progress.rows + len(held),
             pages=progress.pages + 1,
+            longest_page=max(progress.longest_page, len(page.records)),
             bytes=size,
             cursor=page.cursor,
             edge_key=edge_key,
@@ -138,6 +134,29 @@ class Download:
             last_mts=held[-1].mts if held else progress.last_mts,
             complete=ended,
         )
+
+    async def _ask(self, cursor: int, *, wide: bool = False) -> Page:
+        return await self._cancellable(self._source.page(self.job, cursor, wide=wide))
+
+    async def _look_closer(self, page: Page, cursor: int, progress: Progress) -> Page:
+        """A page that showed only what is held: the end, or a time with more rows than a page.
+
+        Raises:
+            AnswerError: rows of that time cannot be had, and there are some behind it.
+        """
+        if page.full:
+            page = await self._ask(cursor, wide=True)
+            if self._fresh(page.records, progress):
+                return page
+        # As long as the longest: the venue may give fewer rows than it is asked for.
+        if page.beyond is not None and len(page.records) >= progress.longest_page:
+            behind = await self._ask(page.beyond)
+            if page.full or self._fresh(behind.records, progress):
+                raise AnswerError(
+                    f"{self.job.venue} {self.job.symbol}: {len(page.records)} rows of one time, "
+                    "more than the venue gives at once; take the range before and after it"
+                )
+        return page
 
     def _belongs(self, record: Record) -> bool:
         """Whether a row is of the range, and final.

@@ -45,6 +45,8 @@ class Page(Struct, frozen=True, kw_only=True):
     """A page without a new row is the last one; not so for windows of fixed length."""
     full: bool = False
     """As many rows as were asked for."""
+    beyond: int | None = None
+    """Where a page begins that has nothing of the last time; None = where `cursor` is."""
 
 
 class Source(Protocol):
@@ -123,7 +125,9 @@ class BitfinexTrades(BitfinexPages):
             for row in found
         ]
         following = records[-1].key if records else cursor
-        return Page(records=records, cursor=following, full=len(found) >= rows)
+        return Page(
+            records=records, cursor=following, full=len(found) >= rows, beyond=following + sort
+        )
 
 
 class BitfinexTickers:
@@ -257,7 +261,9 @@ class KrakenTrades:
         ]
         last = records[-1].key if records else cursor + 1
         over = bool(records) and records[-1].mts >= job.end_ms
-        return Page(records=records, cursor=last - 1, ended=over, full=len(records) >= rows)
+        return Page(
+            records=records, cursor=last - 1, ended=over, full=len(records) >= rows, beyond=last
+        )
 
     @staticmethod
     def _values(row: kraken.Trade) -> tuple[int, int, Decimal, Decimal]:

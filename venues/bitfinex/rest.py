@@ -20,7 +20,7 @@ from schemas.errors import (
     UnavailableError,
 )
 from venues.bitfinex import rest_records as records
-from venues.exact import decode, number, part, rows, show, table
+from venues.exact import decode, number, part, plain, rows, show, table
 from venues.rest import Answer, Request, RestClient, check_status
 
 T = TypeVar("T")
@@ -285,10 +285,10 @@ class BitfinexRest:
         """What an amount would cost in the market now; below 0 is a sale."""
         wanted = {
             "symbol": symbol,
-            "amount": str(amount),
-            "price_limit": None if price_limit is None else str(price_limit),
+            "amount": plain(amount),
+            "price_limit": None if price_limit is None else plain(price_limit),
             "period": period,
-            "rate_limit": None if rate_limit is None else str(rate_limit),
+            "rate_limit": None if rate_limit is None else plain(rate_limit),
         }
         found = await self._post("trade/avg", wanted)
         return records.AveragePrice(price_average=number(found, 0), amount=number(found, 1))
