@@ -72,16 +72,13 @@ class JobStore:
         Raises:
             OperatorError: there is none of that name.
         """
-        try:
-            content = (self.folder / Path(name).name / JOB).read_bytes()
-        except OSError:
-            raise OperatorError(f"no job {name}; dcctl history jobs lists them") from None
-        return _decode(content, Job, self.folder / name / JOB)
+        if name not in self.ids():
+            raise OperatorError(f"no job {name}; dcctl history jobs lists them")
+        return _decode(self.folder / name / JOB, Job)
 
     def progress(self, name: str) -> Progress:
         """How far a job is."""
-        path = self.folder / name / PROGRESS
-        return _decode(path.read_bytes(), Progress, path)
+        return _decode(self.folder / name / PROGRESS, Progress)
 
     def commit(self, name: str, progress: Progress) -> None:
         """Note how far a job is; the rows that it speaks of must be synced before."""
@@ -138,10 +135,10 @@ class JobStore:
                 self.commit(name, msgspec.structs.replace(progress, state="cancelled"))
 
 
-def _decode(content: bytes, kind: type[T], path: Path) -> T:
+def _decode(path: Path, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(content, type=kind)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
         raise OperatorError(
             f"{path} cannot be read ({error}); remove it and download anew: rm -r {path.parent}"
         ) from None
