@@ -1,11 +1,11 @@
 """Past market data on disk: what a download is, how far it has come, and the files' columns.
 
-CSV holds the venue's exact decimal text; Arrow holds float64, as the lake's live tables do.
+CSV holds the venue's exact decimal text; Arrow holds float64, as the lake's live tables do
+(`processes/history/files.py`). Loads nothing heavy: commands that only look read it too.
 """
 
 from typing import Final, Literal
 
-import pyarrow as pa
 from msgspec import Struct
 
 HistoryChannel = Literal["candles", "trades", "tickers"]
@@ -18,11 +18,6 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "candles": ("mts", "open", "close", "high", "low", "volume"),
     "trades": ("id", "mts", "amount", "price"),
     "tickers": ("symbol", "bid", "ask", "mts"),
-}
-_TYPES: Final = {"mts": pa.int64(), "id": pa.int64(), "symbol": pa.string()}
-TABLES: Final[dict[str, pa.Schema]] = {
-    channel: pa.schema([(name, _TYPES.get(name, pa.float64())) for name in names])
-    for channel, names in COLUMNS.items()
 }
 """Times are milliseconds UTC; a trade's amount below 0 is a taker's sale."""
 

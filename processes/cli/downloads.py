@@ -1,4 +1,4 @@
-"""What the history commands do: jobs of what was typed, run together, shown, cancelled."""
+"""What history download and resume do: jobs of what was typed, run together."""
 
 import asyncio
 import random
@@ -6,17 +6,18 @@ import re
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, get_args
 from urllib.parse import quote
 
 from msgspec import Struct
 
 from config.loader import load
 from processes.cli.instance import find_paths
-from processes.cli.instruments import listings_of
-from processes.cli.progress import Bars, share_done
-from processes.cli.screen import complain, say, say_json, table
-from processes.clock import Clock, file_stamp, measure_offset_ns, monotonic_s, nap, utc_text
+from processes.cli.jobs import MS_NS, show
+from processes.cli.listings import listings_of
+from processes.cli.progress import Bars
+from processes.cli.screen import complain
+from processes.clock import Clock, file_stamp, measure_offset_ns, utc_text
 from processes.history.downloader import Download
 from processes.history.jobs import JobStore, new_id
 from processes.history.sources import check_channel, source_of
@@ -29,8 +30,6 @@ from venues.access import check_venue, make_client
 from venues.kraken.symbols import rest_name
 from venues.rest import RestClient, Tools
 
-MS_NS: Final = 1_000_000
-CANCEL_WAIT_S: Final = 15.0
 OWN_NAMES: Final = {
     "bitfinex": re.compile(r"[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)*"),
     "kraken": re.compile(r"[A-Za-z0-9.]*[A-Za-z0-9](/[A-Za-z0-9.]+)?"),
@@ -182,12 +181,7 @@ def _run(jobs: list[Job], desk: _Desk, *, as_json: bool) -> None:
     except KeyboardInterrupt:
         complain(f"interrupted; go on with: dcctl history resume {' '.join(j.id for j in jobs)}")
         raise
-    found = [describe(job, desk.store, desk.lake) for job in jobs]
-    if as_json:
-        say_json(found)
-    else:
-        for one in found:
-            say(_sentence(one))
+    show(jobs, desk.store, desk.lake, as_json=as_json)
     if failed:
         more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise OperatorError(f"{failed[0]}{more}")
@@ -220,101 +214,3 @@ async def _work(jobs: list[Job], desk: _Desk, bars: Bars) -> list[DataController
         elif isinstance(end, BaseException):
             raise end
     return failed
-
-
-def describe(job: Job, store: JobStore, lake: Path) -> dict[str, Any]:
-    """A job as `--json` shows it."""
-    progress = store.progress(job.id)
-    state: str = progress.state
-    if state == "recorded":
-        state = "running" if store.is_running(job.id) else "interrupted"
-    finished = progress.state == "done" and progress.rows
-    return {
-        "job": job.id,
-        "venue": job.venue,
-        "channel": job.channel,
-        "symbol": job.symbol,
-        "timeframe": job.timeframe,
-        "from": utc_text(job.start_ms * MS_NS),
-        "to": utc_text(job.end_ms * MS_NS),
-        "format": job.format,
-        "sort": job.sort,
-        "limit": job.limit,
-        "state": state,
-        "share": round(share_done(job, progress), 4),
-        "rows": progress.rows,
-        "pages": progress.pages,
-        "first_mts": progress.first_mts,
-        "last_mts": progress.last_mts,
-        "file": str(lake / job.file) if finished else "",
-        "note": progress.note,
-        "error": progress.error,
-    }
-
-
-def _sentence(one: dict[str, Any]) -> str:
-    text = f"{one['job']}  {one['symbol']} {one['channel']}: {one['state']}, {one['rows']} rows"
-    if one["state"] == "done":
-        text += f"\n  {one['file']}" if one["file"] else "; the venue has nothing in this range"
-    elif one["state"] != "running":
-        text += f"; go on with: dcctl history resume {one['job']}"
-    return text + (f"\n  {one['note']}" if one["note"] else "")
-
-
-def show_jobs(*, as_json: bool) -> None:
-    """Print all jobs."""
-    desk = _Desk()
-    found = [describe(job, desk.store, desk.lake) for job in desk.store.jobs()]
-    if as_json:
-        say_json(found)
-        return
-    if not found:
-        say("no downloads yet; dcctl history download --help")
-        return
-    head = ["job", "venue", "channel", "symbol", "from", "to", "rows", "done", "state"]
-    rows = [
-        [
-            one["job"],
-            one["venue"],
-            " ".join(filter(None, (one["channel"], one["timeframe"]))),
-            one["symbol"],
-            one["from"][:16],
-            one["to"][:16],
-            str(one["rows"]),
-            f"{one['share']:.0%}",
-            one["state"] + (f": {one['error']}" if one["error"] else ""),
-        ]
-        for one in found
-    ]
-    say(table(head, rows, right=(6, 7)))
-
-
-def cancel_all(names: list[str], *, as_json: bool) -> None:
-    """End jobs, and return when they have ended.
-
-    Raises:
-        OperatorError: one is done already, or its process does not answer.
-    """
-    desk = _Desk()
-    jobs = [desk.store.job(name) for name in dict.fromkeys(names)]
-    for job in jobs:
-        if desk.store.progress(job.id).state == "done":
-            raise OperatorError(f"job {job.id} is done: {desk.lake / job.file}")
-        desk.store.ask_to_cancel(job.id)
-    for job in jobs:
-        _wait_for_end(job, desk.store)
-    found = [describe(job, desk.store, desk.lake) for job in jobs]
-    if as_json:
-        say_json(found)
-        return
-    for one in found:
-        say(_sentence(one))
-
-
-def _wait_for_end(job: Job, store: JobStore) -> None:
-    end_s = monotonic_s() + CANCEL_WAIT_S
-    while store.is_running(job.id):
-        if monotonic_s() > end_s:
-            raise OperatorError(f"the process of job {job.id} does not answer; end it by its pid")
-        nap(0.05)
-    store.note_cancelled(job.id)

@@ -53,7 +53,7 @@ def download(
 @app.command()
 def jobs(json: Json = False) -> None:
     """Show all downloads: what they are, how far they are, where their files are."""
-    from processes.cli.downloads import show_jobs
+    from processes.cli.jobs import show_jobs
 
     show_jobs(as_json=json)
 
@@ -64,7 +64,7 @@ def cancel(
     json: Json = False,
 ) -> None:
     """End downloads, from this terminal or another; what they have stays and can be resumed."""
-    from processes.cli.downloads import cancel_all
+    from processes.cli.jobs import cancel_all
 
     cancel_all(names, as_json=json)
 

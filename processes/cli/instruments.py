@@ -1,16 +1,8 @@
 """instruments: what each venue lists, cached, refreshed by age or on demand."""
 
-import asyncio
-import random
-from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from processes.cli.screen import complain, say, say_json, table
-from schemas.errors import VenueError
-from schemas.reference import Listing, ReferenceData
-from schemas.rest import RestSections
 
 app = typer.Typer(
     help="Show the instruments of each venue in one form, with steps and limits of their orders.",
@@ -19,8 +11,6 @@ app = typer.Typer(
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Venue = Annotated[str, typer.Option("--venue", help="bitfinex, kraken or gmo; all if not given.")]
-SHOWN = 40
-_Loaded = tuple[RestSections, Path]
 
 
 @app.callback(invoke_without_command=True)
@@ -33,6 +23,8 @@ def instruments(
     json: Json = False,
 ) -> None:
     """Show the instruments of each venue; fetched if they are older than a day or not there."""
+    from processes.cli.listings import show
+
     if context.invoked_subcommand is None:
         show(venue, search, as_json=json)
 
@@ -40,112 +32,6 @@ def instruments(
 @app.command()
 def refresh(venue: Venue = "", json: Json = False) -> None:
     """Fetch the instruments of one venue or all of them now."""
-    sections, data = _load()
-    fetched = [asyncio.run(fetch(name, sections, data)) for name in _venues(venue)]
-    if json:
-        say_json({one.venue: len(one.instruments) for one in fetched})
-        return
-    for one in fetched:
-        say(f"{one.venue}: {len(one.instruments)} instruments")
+    from processes.cli.listings import refresh as refresh_now
 
-
-def _load() -> _Loaded:
-    from config.loader import load
-    from processes.cli.instance import find_paths
-
-    return load().rest, find_paths().data
-
-
-def _venues(venue: str) -> tuple[str, ...]:
-    from venues.access import VENUES, check_venue
-
-    return (check_venue(venue),) if venue else VENUES
-
-
-async def fetch(venue: str, sections: RestSections, data: Path) -> ReferenceData:
-    """Ask a venue for its instruments and keep them.
-
-    Raises:
-        VenueError: it did not say; what was kept stays.
-    """
-    from processes.clock import Clock, measure_offset_ns
-    from processes.reference import save_reference
-    from venues.access import fetch_listings, make_client
-    from venues.rest import Tools
-
-    tools = Tools(utc_ns=Clock(measure_offset_ns()).now_ns, uniform=random.random)
-    async with make_client(venue, sections, data / "state" / "rates", tools) as client:
-        found = await fetch_listings(venue, client)
-    if not found:
-        raise VenueError(f"{venue} listed no instrument at all; what was kept stays")
-    reference = ReferenceData(venue=venue, fetched_ns=tools.utc_ns(), instruments=found)
-    save_reference(data, reference)
-    return reference
-
-
-def listings_of(venue: str, sections: RestSections, data: Path) -> list[Listing]:
-    """A venue's instruments: the cached ones, fetched anew if they are too old or not there.
-
-    Raises:
-        VenueError: there are none cached and the venue did not say.
-    """
-    from processes.clock import Clock, measure_offset_ns
-    from processes.reference import is_fresh, load_reference
-
-    kept = load_reference(data, venue)
-    now_ns = Clock(measure_offset_ns()).now_ns()
-    if kept is not None and is_fresh(kept, now_ns, sections.reference_age_h):
-        return kept.instruments
-    try:
-        return asyncio.run(fetch(venue, sections, data)).instruments
-    except VenueError as error:
-        if kept is None:
-            raise
-        complain(f"{error}; showing what was fetched before")
-        return kept.instruments
-
-
-def show(venue: str, search: str, *, as_json: bool) -> None:
-    """Print instruments; a venue that cannot be asked takes no other one down."""
-    sections, data = _load()
-    found: list[Listing] = []
-    failed: list[VenueError] = []
-    for name in _venues(venue):
-        try:
-            found += listings_of(name, sections, data)
-        except VenueError as error:
-            failed.append(error)
-            complain(f"{name}: {error}")
-    wanted = search.lower()
-    found = [one for one in found if _matches(one, wanted)]
-    if as_json:
-        say_json(found)
-    else:
-        _print(found)
-    if failed and not found:
-        raise failed[0]
-
-
-def _matches(listing: Listing, wanted: str) -> bool:
-    names = (listing.symbol, listing.pair, listing.rest_symbol)
-    return any(wanted in name.lower() for name in names)
-
-
-def _print(found: list[Listing]) -> None:
-    head = ["venue", "symbol", "pair", "price", "step", "smallest", "largest", "status"]
-    rows = [
-        [
-            one.venue,
-            one.symbol,
-            one.pair,
-            one.tick_size or f"{one.price_digits} digits",
-            one.size_step,
-            one.min_size or "-",
-            one.max_size or "-",
-            one.status,
-        ]
-        for one in found[:SHOWN]
-    ]
-    say(table(head, rows, right=(3, 4, 5, 6)))
-    if len(found) > SHOWN:
-        say(f"and {len(found) - SHOWN} more: narrow it with --search or --venue, or take --json")
+    refresh_now(venue, as_json=json)

@@ -19,13 +19,19 @@ import pyarrow as pa
 
 from processes.files import sync_folder
 from schemas.errors import OperatorError
-from schemas.history import COLUMNS, TABLES, Job
+from schemas.history import COLUMNS, Job
 
 SEALED: Final = pa.ipc.IpcWriteOptions(
     compression=pa.Codec("zstd", compression_level=1), use_threads=False
 )
 SEALED_ROWS: Final = 65_536
 COPY_BYTES: Final = 1 << 20
+_TYPES: Final = {"mts": pa.int64(), "id": pa.int64(), "symbol": pa.string()}
+TABLES: Final[dict[str, pa.Schema]] = {
+    channel: pa.schema([(name, _TYPES.get(name, pa.float64())) for name in names])
+    for channel, names in COLUMNS.items()
+}
+"""Arrow schemas by channel."""
 Row = tuple[Any, ...]
 """Values in the order of the channel's columns: int, Decimal, str or None."""
 
