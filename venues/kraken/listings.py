@@ -8,7 +8,7 @@ from decimal import Decimal
 from schemas.reference import Listing
 from venues.exact import plain
 from venues.kraken.rest import KrakenRest, Pair
-from venues.kraken.symbols import from_v1
+from venues.kraken.symbols import common_pair
 
 
 async def listings(rest: KrakenRest) -> list[Listing]:
@@ -22,7 +22,7 @@ def from_pairs(pairs: list[Pair]) -> list[Listing]:
 
 
 def _listing(pair: Pair) -> Listing:
-    symbol = from_v1(pair.wsname)
+    symbol = common_pair(pair.wsname)
     base, _, quote = symbol.partition("/")
     return Listing(
         venue="kraken",

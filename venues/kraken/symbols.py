@@ -22,9 +22,9 @@ def common_currency(code: str) -> str:
     return LEGACY.get(code) or CURRENCIES.get(code, code)
 
 
-def from_v1(wsname: str) -> str:
-    """The v2 symbol of a v1 name: `XBT/USD` → `BTC/USD`."""
-    base, _, quote = wsname.partition("/")
+def common_pair(symbol: str) -> str:
+    """The common form, which is v2's, of a v1 or v2 symbol: `XBT/USD` → `BTC/USD`."""
+    base, _, quote = symbol.partition("/")
     return f"{common_currency(base)}/{common_currency(quote)}"
 
 
@@ -32,8 +32,3 @@ def rest_name(symbol: str) -> str:
     """The altname by which REST takes a v2 symbol: `BTC/USD` → `XBTUSD`; others as they are."""
     base, slash, quote = symbol.partition("/")
     return f"{_BACK.get(base, base)}{_BACK.get(quote, quote)}" if slash else symbol
-
-
-def common_pair(symbol: str) -> str:
-    """The common form of a v2 or v1 symbol."""
-    return from_v1(symbol)

@@ -1,7 +1,6 @@
 """Turns at an endpoint: spread over processes, blocked for all, never believed when absurd."""
 
 import asyncio
-import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +20,21 @@ async def main():
         print(time.time_ns(), flush=True)
 
 asyncio.run(main())
+"""
+
+
+WAITING = """
+import asyncio, sys
+from pathlib import Path
+from venues.pace import Pace
+
+async def sleep(seconds):
+    print("waiting", flush=True)
+    await asyncio.sleep(60)
+
+now_ns = int(sys.argv[2])
+pace = Pace(Path(sys.argv[1]), "venue", utc_ns=lambda: now_ns, sleep=sleep)
+asyncio.run(pace.turn("trades", 10))
 """
 
 
@@ -54,13 +68,10 @@ def test_two_processes_never_take_turns_closer_than_the_interval(tmp_path):
 
 def test_a_process_that_dies_waiting_costs_no_turn(tmp_path):
     world = World()
-    pace = world.pace(tmp_path)
-    asyncio.run(pace.turn("trades", 10))
-    child = python("-c", CHILD.replace("time.time_ns, sleep", f"lambda: {world.now_ns}, sleep"),
-                   str(tmp_path), "1", "10")  # fmt: skip
-    deadline = time.monotonic() + 0.5
-    while time.monotonic() < deadline and child.poll() is None:
-        pass
+    asyncio.run(world.pace(tmp_path).turn("trades", 10))
+    child = python("-c", WAITING, str(tmp_path), str(world.now_ns))
+    assert child.stdout is not None
+    assert child.stdout.readline() == "waiting\n"
     child.kill()
     child.communicate()
     before = world.now_ns

@@ -31,7 +31,8 @@ from venues.gmo.rest import GmoRest, candle_date
 from venues.gmo.symbols import common_pair as gmo_pair
 from venues.kraken.listings import from_pairs
 from venues.kraken.rest import KrakenRest
-from venues.kraken.symbols import common_currency, from_v1, rest_name
+from venues.kraken.symbols import common_currency, rest_name
+from venues.kraken.symbols import common_pair as kraken_pair
 from venues.pace import Pace
 from venues.rest import RestClient, Tools
 
@@ -330,8 +331,8 @@ def test_kraken_currencies():
     for code, common in (("XXBT", "BTC"), ("XBT", "BTC"), ("XXDG", "DOGE"), ("ZUSD", "USD"),
                          ("XTZ", "XTZ"), ("ZRX", "ZRX"), ("USDT", "USDT")):  # fmt: skip
         assert common_currency(code) == common
-    assert from_v1("XBT/USD") == "BTC/USD"
-    assert from_v1("ETH/XBT") == "ETH/BTC"
+    assert kraken_pair("XBT/USD") == "BTC/USD"
+    assert kraken_pair("ETH/XBT") == "ETH/BTC"
 
 
 def test_kraken_candles_field_by_field(server, recordings, tmp_path):
