@@ -9,6 +9,11 @@
     │   ├── DecodeError        a frame is not what the venue's protocol says
     │   └── SubscriptionError  the venue refused a subscription
     └── VenueError             the venue refused or failed a request
+        ├── RateLimitedError   more requests than the venue allows; says how long to wait
+        ├── UnavailableError   no answer, a broken one, or the venue says that it cannot now
+        │   └── MaintenanceError  it is being maintained
+        ├── RefusedError       the venue answered: this request is wrong
+        └── AnswerError        an answer that is not what the venue's pages say
 
 `shm` stands apart (it knows no market word) and has a tree of its own in `shm/errors.py`.
 What a risk check denies is not an error but a coded `Reason` (`schemas/trading.py`), and a broken
@@ -50,3 +55,37 @@ class SubscriptionError(FeedError):
 
 class VenueError(DataControllerError):
     """The venue refused a request or failed to answer it."""
+
+    transient = False
+    """Whether the same request may succeed later, so that a harmless one is repeated."""
+
+    def __init__(self, text: str, *, code: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.code = code
+        """The venue's own code (`10020`, `EGeneral:Invalid arguments`, `ERR-5207`), or nothing."""
+        self.wait_s = wait_s
+        """How long the venue asks to be left alone; 0 where it does not say."""
+
+
+class RateLimitedError(VenueError):
+    """More requests than the venue allows."""
+
+    transient = True
+
+
+class UnavailableError(VenueError):
+    """The venue could not be reached, did not answer in time, broke off, or says it cannot now."""
+
+    transient = True
+
+
+class MaintenanceError(UnavailableError):
+    """The venue is being maintained."""
+
+
+class RefusedError(VenueError):
+    """The venue answered that the request is wrong; to repeat it is of no use."""
+
+
+class AnswerError(VenueError):
+    """An answer that is too large, or not of the form that the venue's pages give it."""

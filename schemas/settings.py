@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from schemas.instruments import Channel
+from schemas.rest import RestSections
 
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
@@ -348,6 +349,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rings: RingSettings = RingSettings()
     signal: SignalSettings = SignalSettings()
     venues: VenueSettings = VenueSettings()
+    rest: RestSections = RestSections()
     features: FeatureSettings = FeatureSettings()
     inference: InferenceSettings = InferenceSettings()
     strategy: StrategySettings = StrategySettings()

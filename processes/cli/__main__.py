@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from processes.cli.history import app as history_app
+from processes.cli.instruments import app as instruments_app
 from processes.cli.screen import complain
 from schemas.errors import ConfigError, DataControllerError, NotRunningError, UsageError
 from shm.errors import SharedMemoryError
@@ -20,6 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(history_app, name="history")
+app.add_typer(instruments_app, name="instruments")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Profile = Annotated[

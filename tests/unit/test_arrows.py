@@ -30,6 +30,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/inference": {"numba", "mlx", "models"},
     "processes/execution": {"numba"},
     "processes/storage": {"pyarrow"},
+    # venues: past rows come over the venues' REST calls
+    "processes/history": {"venues", "pyarrow"},
     # speaks the venues' protocols by itself, so that a misunderstanding cannot confirm itself
     "processes/simulator": {"aiohttp"},
     # venues: which streams a configuration comes to, for the tables of places
@@ -51,6 +53,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "inference": "doctor proves that kernels can be compiled here",
         "replay": "replay and backtest are commands",
         "training": "train is a command",
+        "history": "history downloads, shows, cancels and resumes",
     },
     "processes/replay": dict.fromkeys(
         ("features", "inference", "execution", "storage", "supervisor"),
@@ -152,7 +155,7 @@ def test_every_room_has_its_row():
 def test_no_permission_outlives_its_use():
     """A row that allows what nobody does invites somebody to do it; what is to come is excepted."""
     to_come = {
-        "processes/replay", "processes/training", "venues aiohttp", "models lightgbm",
+        "processes/replay", "processes/training", "models lightgbm",
         "processes/cli replay", "processes/cli training",
     }  # fmt: skip
     used: dict[str, set[str]] = {}

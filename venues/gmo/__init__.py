@@ -1,0 +1,1 @@
+"""GMO Coin (Japan, crypto), by its WebSocket and REST interfaces."""

@@ -1,0 +1,1 @@
+"""Kraken (Spot), by its WebSocket v2 and REST interfaces."""
