@@ -43,7 +43,6 @@ from benchmarks.recordings import (
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
 from processes.collector.tape import Tape
-from processes.pace import Pace
 from processes.rings import ring_layout
 from processes.runtime import SignallingWriter
 from processes.supervisor.tables import Allotment
@@ -55,6 +54,7 @@ from shm.ring import RingWriter
 from venues import decoding
 from venues.bitfinex.codec import BitfinexCodec
 from venues.bitfinex.venue import BitfinexVenue
+from venues.pace import Pace
 from venues.wire import Publish, Subscription
 
 CRYPTOFEED, CCXT = "cryptofeed", "ccxt.pro"
@@ -106,7 +106,10 @@ class Collector:
             timeouts=Timeouts(subscribe_s=10.0, silence_s=60.0, stale_s={}, ping_s=0.0),
             backoff=Backoff(1.0, 1.0, random.Random(1)),
             limit=ConnectLimit(1000),
-            pace=Pace("bitfinex", 0.0),
+            pace=Pace(
+                Path(tempfile.gettempdir()), "bitfinex",
+                utc_ns=time.monotonic_ns, sleep=asyncio.sleep,
+            ),
             next_epoch=self._next_epoch,
             now_ns=time.monotonic_ns,
             log=structlog.wrap_logger(

@@ -14,6 +14,7 @@ import msgspec
 
 from schemas.errors import ConfigError, NotRunningError, OperatorError
 from schemas.registry import Registry
+from schemas.rest import RestSections
 from schemas.settings import Settings
 from shm.sockets import SOCKET_PATH_BYTES_MAX
 
@@ -130,3 +131,12 @@ def is_locked(run: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def rates_folder(sections: RestSections) -> Path:
+    """Where all of a user's processes on this machine share the venues' rates.
+
+    Not below `data`: a venue counts what comes from an address, whichever instance sent it.
+    """
+    usual = Path(tempfile.gettempdir()) / f"dc-rates-{os.getuid()}"
+    return Path(sections.rates).absolute() if sections.rates else usual

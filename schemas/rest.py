@@ -106,6 +106,10 @@ class GmoRestSettings(RestSettings, frozen=True, kw_only=True, forbid_unknown_fi
 class RestSections(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """REST of all venues; commands use it whether or not a collector runs."""
 
+    rates: str = ""
+    """Folder of the files in which processes share the venues' rates; empty = one of the user's in
+    the system's temporary folder, for all instances of this machine."""
+
     reference_age_h: Annotated[float, Meta(gt=0)] = 24.0
     """Instruments that are older than this are fetched anew when they are asked for."""
     bitfinex: BitfinexRestSettings = BitfinexRestSettings()

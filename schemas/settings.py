@@ -21,8 +21,6 @@ Decimals = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
 """An amount of money or goods as decimal text."""
 Port = Annotated[int, Meta(ge=0, le=65535)]
 BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?$")]
-KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Za-z0-9.]+/[A-Za-z0-9.]+$")]
-GmoSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]+(_JPY)?$")]
 BitfinexTimeframe = Literal[
     "1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M"
 ]

@@ -29,7 +29,7 @@ class Pace:
     """One venue's turns."""
 
     def __init__(self, folder: Path, venue: str, *, utc_ns: UtcNs, sleep: Sleep) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._venue = venue
         self._utc_ns = utc_ns
@@ -53,6 +53,19 @@ class Pace:
             jitter_ns = random.random() * min(interval_ns / 20, 5e6)  # noqa: S311
             await self._sleep((wait_ns + jitter_ns) / 1e9)
 
+    def take(self, endpoint: str, interval_s: float) -> bool:
+        """Take the turn if it is free now, without waiting for anybody; true where none is kept."""
+        if not interval_s:
+            return True
+        file = self._open(endpoint)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return self._move_on(file, round(interval_s * 1e9)) <= 0
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(file)
+
     async def block(self, seconds: float) -> None:
         """Nobody asks this venue anything for so long."""
         file = await self._locked(ALL)
@@ -67,19 +80,25 @@ class Pace:
         """How far ahead the next turn is; if it is now, it is taken."""
         file = await self._locked(name)
         try:
-            now_ns = self._utc_ns()
-            ahead_ns = self._read(file) - now_ns
-            if 0 < ahead_ns <= BELIEVED_NS:
-                return ahead_ns
-            if interval_ns:
-                self._write(file, now_ns + interval_ns)
-            return 0
+            return self._move_on(file, interval_ns)
         finally:
             os.close(file)
 
-    async def _locked(self, name: str) -> int:
+    def _move_on(self, file: int, interval_ns: int) -> int:
+        now_ns = self._utc_ns()
+        ahead_ns = self._read(file) - now_ns
+        if 0 < ahead_ns <= BELIEVED_NS:
+            return ahead_ns
+        if interval_ns:
+            self._write(file, now_ns + interval_ns)
+        return 0
+
+    def _open(self, name: str) -> int:
         path = self._folder / f"{self._venue}.{name}"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+    async def _locked(self, name: str) -> int:
+        file = self._open(name)
         try:
             while True:
                 try:

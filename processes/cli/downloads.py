@@ -22,6 +22,7 @@ from processes.history.downloader import Download
 from processes.history.jobs import JobStore, new_id
 from processes.history.sources import check_channel, source_of
 from processes.history.timeframes import spell
+from processes.places import rates_folder
 from processes.reference import find_symbol
 from schemas.errors import DataControllerError, OperatorError
 from schemas.history import FileFormat, Job, Order
@@ -192,7 +193,7 @@ async def _work(jobs: list[Job], desk: _Desk, bars: Bars) -> list[DataController
     async with AsyncExitStack() as stack:
         clients: dict[str, RestClient] = {}
         for venue in sorted({job.venue for job in jobs}):
-            client = make_client(venue, desk.rest, desk.data / "state" / "rates", desk.tools)
+            client = make_client(venue, desk.rest, rates_folder(desk.rest), desk.tools)
             clients[venue] = await stack.enter_async_context(client)
         downloads = [
             Download(

@@ -9,6 +9,7 @@ from config.loader import load
 from processes.cli.instance import find_paths
 from processes.cli.screen import complain, say, say_json, table
 from processes.clock import Clock, measure_offset_ns
+from processes.places import rates_folder
 from processes.reference import is_fresh, load_reference, save_reference
 from schemas.errors import VenueError
 from schemas.reference import Listing, ReferenceData
@@ -46,7 +47,7 @@ async def fetch(venue: str, sections: RestSections, data: Path) -> ReferenceData
         VenueError: it did not say; what was kept stays.
     """
     tools = Tools(utc_ns=Clock(measure_offset_ns()).now_ns, uniform=random.random)
-    async with make_client(venue, sections, data / "state" / "rates", tools) as client:
+    async with make_client(venue, sections, rates_folder(sections), tools) as client:
         found = await fetch_listings(venue, client)
     if not found:
         raise VenueError(f"{venue} listed no instrument at all; what was kept stays")

@@ -8,13 +8,14 @@ import uvloop
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
 from processes.collector.tape import Tape
-from processes.pace import Pace
+from processes.places import rates_folder
 from processes.runtime import Context, run
 from schemas.errors import ConfigError
 from schemas.instruments import Stream
 from schemas.messages import FeedChanged
 from schemas.metrics import place
 from schemas.settings import FeedSettings
+from venues.pace import Pace
 from venues.registry import open_venue, wanted_streams
 from venues.wire import Subscription, Venue
 
@@ -32,7 +33,12 @@ class Collector:
         self._tape = Tape(self._writer, context.metrics, context.clock.now_ns)
         self._epoch = (self._writer.ring.epoch & 0xFFFF) << 16
         self._limit = ConnectLimit(settings.connects_per_minute)
-        self._pace = Pace(venue.name, venue.command_interval_s)
+        self._pace = Pace(
+            rates_folder(context.settings.rest),
+            venue.name,
+            utc_ns=context.clock.now_ns,
+            sleep=asyncio.sleep,
+        )
         self._sessions: list[Session] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._counted: dict[str, int] = {}

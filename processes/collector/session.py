@@ -19,9 +19,9 @@ from processes.collector.subscriptions import Desk
 from processes.collector.tape import Tape
 from processes.collector.websocket import WebSocket, WebSocketError, connect
 from processes.logs import Log
-from processes.pace import Pace
 from schemas.instruments import Channel
 from schemas.tape import Marker, MarkerReason
+from venues.pace import Pace
 from venues.wire import (
     Acknowledged,
     BadFrame,
@@ -181,7 +181,7 @@ class Session:
         if not self._paused:
             for request in self._venue.subscribe(self.desk.due(monotonic_s())):
                 self._outbox.append((request.text, partial(self._asked, request.subscriptions)))
-        while self._outbox and self._pace.take():
+        while self._outbox and self._pace.take("commands", self._venue.command_interval_s):
             text, on_sent = self._outbox.popleft()
             self._send(text)
             on_sent()

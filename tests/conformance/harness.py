@@ -2,7 +2,9 @@
 
 import asyncio
 import random
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,7 +13,6 @@ from aiohttp import web
 
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
-from processes.pace import Pace
 from processes.simulator.server import Exchange
 from schemas import tape
 from schemas.layout import join
@@ -22,6 +23,7 @@ from tests.conformance.subjects import Subject
 from tests.feeding import Tables
 from tests.helpers import QuietLog
 from venues.book import ASK, BID, wire_levels
+from venues.pace import Pace
 from venues.registry import open_venue, wanted_streams
 from venues.wire import SlotBlock, Subscription
 
@@ -61,7 +63,9 @@ class World:
             subject.settings, **{"symbols": subject.symbols, **settings}
         )
         served = {"symbols": (), subject.served: subject.symbols}
-        self.exchange = Exchange(SimulatorSettings(events_per_s=events_per_s, **served), clock.now_ns)
+        self.exchange = Exchange(
+            SimulatorSettings(events_per_s=events_per_s, **served), clock.now_ns
+        )
         self.tape = ListTape()
         self.log = QuietLog()
         self.sessions: list[Session] = []
@@ -148,7 +152,12 @@ class World:
             ),
             backoff=Backoff(settings.backoff_first_s, settings.backoff_longest_s, random.Random(1)),
             limit=self._limit,
-            pace=Pace(self.venue.name, self.venue.command_interval_s),
+            pace=Pace(
+                Path(tempfile.gettempdir()),
+                self.subject.name,
+                utc_ns=self.clock.now_ns,
+                sleep=asyncio.sleep,
+            ),
             next_epoch=self._next_epoch,
             now_ns=self.clock.now_ns,
             log=self.log,

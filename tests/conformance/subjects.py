@@ -1,4 +1,5 @@
-"""The venues that the conformance suite is run against: what differs between them, and only that."""
+"""The venues that the conformance suite is run against: what differs between them, and only
+that."""
 
 from typing import Any
 
@@ -62,9 +63,7 @@ BITFINEX = Subject(
     symbols=("tBTCUSD", "tETHUSD", "tXRPUSD"),
     unknown="tNOPE",
     path="/ws/2",
-    settings=BitfinexSettings(
-        books=(BookSettings(length=25),), stale_s={"books": 5.0}, **QUICK
-    ),
+    settings=BitfinexSettings(books=(BookSettings(length=25),), stale_s={"books": 5.0}, **QUICK),
     channels=("books", "trades", "ticker", "candles"),
     served="symbols",
     book={"prec": "P0", "len": "25"},

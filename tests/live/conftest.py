@@ -36,6 +36,7 @@ class Project:
             "DC__paths__run": str(self.run),
             "DC__paths__data": str(self.data),
             "DC__paths__logs": str(self.logs),
+            "DC__rest__rates": str(self.folder / "rates"),
         }
         self.set(**settings)
 

@@ -43,4 +43,5 @@ def dcctl(capsys, monkeypatch, closed_logs) -> Iterator[Callable[..., int]]:
         monkeypatch.setenv("DC__http__port", "0")
         for name in ("run", "data", "logs"):
             monkeypatch.setenv(f"DC__paths__{name}", str(folder / name))
+        monkeypatch.setenv("DC__rest__rates", str(folder / "rates"))
         yield Dcctl(folder, capsys, monkeypatch)

@@ -19,6 +19,7 @@ END = START + 86_400_000
 def folder(tmp_path, monkeypatch) -> Path:
     for name in ("run", "data", "logs"):
         monkeypatch.setenv(f"DC__paths__{name}", str(tmp_path / name))
+    monkeypatch.setenv("DC__rest__rates", str(tmp_path / "rates"))
     return tmp_path
 
 
@@ -138,4 +139,4 @@ def test_two_processes_under_one_limiter_never_exceed_the_rate(folder, monkeypat
     allowed_s = 60 / 1200  # the venue's own limit; a request's way here takes a varying while
     for first, last in zip(times, times[10:], strict=False):
         assert last - first >= 10 * allowed_s
-    assert list((folder / "data" / "state" / "rates").iterdir())
+    assert list((folder / "rates").iterdir())

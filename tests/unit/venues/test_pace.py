@@ -1,6 +1,7 @@
 """Turns at an endpoint: spread over processes, blocked for all, never believed when absurd."""
 
 import asyncio
+import fcntl
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,3 +113,33 @@ def test_a_clock_that_was_set_back_stops_nobody_for_long(tmp_path_factory, ahead
 def test_a_file_that_was_cut_short_is_no_obstacle(tmp_path):
     (tmp_path / "venue.trades").write_bytes(b"\x01\x02")
     asyncio.run(World().pace(tmp_path).turn("trades", 1))
+
+
+def test_a_turn_is_taken_only_if_it_is_free_now(tmp_path):
+    world = World()
+    first, second = world.pace(tmp_path), world.pace(tmp_path)
+    assert first.take("commands", 1.1)
+    assert not second.take("commands", 1.1)
+    world.now_ns += 1_050_000_000
+    assert not first.take("commands", 1.1)
+    world.now_ns += 60_000_000
+    assert second.take("commands", 1.1)
+    assert first.take("other", 1.1)
+    assert world.pace(tmp_path, "elsewhere").take("commands", 1.1)
+
+
+def test_where_no_pace_is_kept_every_turn_is_free(tmp_path):
+    pace = World().pace(tmp_path)
+    assert all(pace.take("commands", 0.0) for _ in range(10))
+    assert not list(tmp_path.iterdir())
+
+
+def test_who_would_have_to_wait_for_the_lock_takes_no_turn(tmp_path):
+    world = World()
+    pace = world.pace(tmp_path)
+    assert pace.take("commands", 1.0)
+    world.now_ns += 2_000_000_000
+    with next(tmp_path.iterdir()).open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert not pace.take("commands", 1.0)
+    assert pace.take("commands", 1.0)
