@@ -1,0 +1,1 @@
+"""GMO Coin's public and private WebSocket."""
