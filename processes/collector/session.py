@@ -169,7 +169,7 @@ class Session:
                 self.codec.flush()
             self._tell(f"the venue is in maintenance: {error}")
         else:
-            self._tell(f"cannot connect to {self._url}: {error or type(error).__name__}")
+            self._tell(f"cannot connect to {self._url}: {str(error) or type(error).__name__}")
 
     def _opened(self, socket: WebSocket, epoch: int) -> None:
         """The connection stands; nothing has been read from it yet."""

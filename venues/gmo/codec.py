@@ -21,8 +21,9 @@ from venues.book import ASK, BID, DEPTH, ENTRY, TEXT_BYTES
 from venues.channels import BLOCK_SLOTS
 from venues.codec import BAD_FRAME_ERRORS, ConnectionCodec
 from venues.gmo import kernel
+from venues.gmo.parser import TICKER_KEYS, number_at
 from venues.gmo.subscriptions import CHANNELS, WIRE_NAMES, common_pair
-from venues.gmo.values import number, text, time_ns
+from venues.gmo.values import error_of, number, text, time_ns
 from venues.markets import Markets
 from venues.numbers import NumberText, parse_exact
 from venues.wire import Acknowledged, Allot, FrameBatch, Notice, Publish, Refused, Subscription
@@ -32,7 +33,6 @@ TOO_FAST: Final = 5003
 MAINTENANCE: Final = frozenset({5201, 5202, 5203})
 """Regular maintenance, emergency maintenance, and the minutes before the market opens."""
 _PASSING: Final = MAINTENANCE | {TOO_FAST}
-_ERROR: Final = re.compile(r"ERR-([0-9]{1,6})\b\s*(.*)", re.DOTALL)
 _SYMBOL: Final = re.compile(r"[A-Z0-9]{1,20}(_JPY)?")
 
 Level = tuple[NumberText, NumberText]
@@ -51,7 +51,7 @@ def channel_number(channel: str, symbol: str) -> int:
     """The positive 62-bit number that stands for a channel (in the venue's word) of a symbol."""
     name = channel.encode()
     letters = np.frombuffer(name + symbol.encode(), np.uint8)
-    return int(kernel.number_at(letters.ctypes.data, len(name), len(letters)))
+    return int(number_at(letters.ctypes.data, len(name), len(letters)))
 
 
 def number_of(subscription: Subscription) -> int:
@@ -136,10 +136,7 @@ class GmoCodec(ConnectionCodec):
 
     def _take_error(self, said: Any) -> Refused:
         """An error names no symbol: it is of the last command, unless that was answered."""
-        found = _ERROR.match(text(said))
-        if found is None:
-            raise DecodeError(f"an error without a code: {str(said)[:100]}")
-        code = int(found[1])
+        code, words = error_of(said)
         waiting = [asked for asked in self._asked.values() if not asked.refused]
         last = waiting[-1] if waiting and not self._last_was_an_end else None
         subscription = last.subscription if last is not None else None
@@ -153,7 +150,7 @@ class GmoCodec(ConnectionCodec):
             self._in_maintenance = True
             self.mark(Marker.MAINTENANCE_BEGIN, MarkerReason.MAINTENANCE)
         return Refused(
-            code=code, text=found[2], subscription=subscription, permanent=code not in _PASSING
+            code=code, text=words, subscription=subscription, permanent=code not in _PASSING
         )
 
     # ---- frames
@@ -315,7 +312,7 @@ class GmoCodec(ConnectionCodec):
         return apply
 
     def _read_ticker(self, values: dict[str, Any]) -> Callable[[int], None]:
-        found = [values.get(key) for key in kernel.TICKER_KEYS]
+        found = [values.get(key) for key in TICKER_KEYS]
         numbers = [float("nan") if value is None else float(number(value)) for value in found]
 
         def apply(place: int) -> None:

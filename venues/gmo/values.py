@@ -14,6 +14,7 @@ _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?Z"
 )
+_ERROR: Final = re.compile(r"ERR-([0-9]{1,6})\b\s*(.*)", re.DOTALL)
 _YEARS: Final = range(1970, 2200)
 """Times outside of these do not fit 64 bits of nanoseconds, or are none."""
 
@@ -58,3 +59,15 @@ def text(value: Any) -> str:
     if isinstance(value, str) and value:
         return value
     raise DecodeError(f"{str(value)[:40]!r} is no text")
+
+
+def error_of(said: Any) -> tuple[int, str]:
+    """`ERR-5106 Invalid request parameter. symbol` as its code and its words.
+
+    Raises:
+        DecodeError: it has another form.
+    """
+    found = _ERROR.match(text(said))
+    if found is None:
+        raise DecodeError(f"an error without a code: {str(said)[:100]}")
+    return int(found[1]), found[2]

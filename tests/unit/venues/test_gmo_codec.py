@@ -393,7 +393,7 @@ def test_a_damaged_frame_is_taken_alike_by_both_decoders(seed):
     sources = [frame.encode() for frame in FRAMES]
     fast, slow = feed(tolerant=True).frames(FRAMES), feed(tolerant=True).frames(FRAMES)
     before = fast.codec.tallies[decoding.N_FRAMES]
-    for _ in range(4000):
+    for _ in range(1500):
         frame = bytearray(draw.choice(sources))
         if draw.random() < 0.4:
             frame = bytearray(mutate(draw, bytes(frame), sources))
@@ -410,7 +410,7 @@ def test_a_damaged_frame_is_taken_alike_by_both_decoders(seed):
         assert fast.slots.tobytes() == slow.slots.tobytes(), frame
         assert fast.notices == ([] if notice is None else [notice]), frame
     assert fast.codec.tallies.tolist() == slow.codec.tallies.tolist()
-    assert fast.codec.tallies[decoding.N_FRAMES] - before > 500
+    assert fast.codec.tallies[decoding.N_FRAMES] - before > 200
 
 
 def test_memory_does_not_grow_with_names():
