@@ -89,6 +89,7 @@ class GmoCodec(ConnectionCodec):
         self._settle_ns = round(settle_s * 1e9)
         self._asked: dict[int, Asked] = {}
         self._last_was_an_end = False
+        self._untimed = False
         self._in_maintenance = False
         self._readers: dict[str, Callable[[dict[str, Any]], Callable[[int], None]]] = {
             "orderbooks": self._read_book,
@@ -157,6 +158,7 @@ class GmoCodec(ConnectionCodec):
 
     def decode(self, batch: FrameBatch, first: int, recv_ns: int) -> int:
         """Take the frames of a batch from `first` on, compiled."""
+        self._untimed = not recv_ns
         return kernel.decode_frames(
             self._address, batch.text_address, batch.bounds_address, first, batch.count, recv_ns,
             BLOCK_SLOTS,
@@ -201,12 +203,14 @@ class GmoCodec(ConnectionCodec):
         except BAD_FRAME_ERRORS:
             self._note_holes([place] if known else [], lost=1)
             raise
+        kernel.take_time(self._state, event_ns)
+        if self._untimed:
+            self._recv_ns = self.newest_event_ns  # as the kernel does
         notice = None
         if not known:
             self._end_maintenance()
             notice = self._accept(which, subscription)
             place = decoding.channel_place_of(self._address, which)
-        kernel.take_time(self._state, event_ns)
         self._end_hole(place)
         apply(place)
         self._channels[place]["data_ns"] = self._recv_ns

@@ -286,7 +286,8 @@ def decode_frames(
         addresses: of an int64 array of the A_* addresses.
         text_address: the frames' bytes. bounds_address: (frames, 2) int64, where each begins and
             ends.
-        recv_ns: receive time of the batch. room: slots there are.
+        recv_ns: receive time of the batch; 0 where a recording has none, and the newest time that
+            the venue gave stands for it. room: slots there are.
 
     Results in the R_* words: frames done (also the number of the frame it stopped before), and
     slots written.
@@ -343,16 +344,17 @@ def decode_frames(
             break
         stop = DONE
         take_time(state, event_ns)
+        when = recv_ns if recv_ns > 0 else state[NEWEST_EVENT]
         if channel.form == BOOK:
             used = _apply_book(
                 context, channel, spans[2 * K_ASKS], spans[2 * K_ASKS + 1], spans[2 * K_BIDS],
-                spans[2 * K_BIDS + 1], text, state, recv_ns, used,
+                spans[2 * K_BIDS + 1], text, state, when, used,
             )  # fmt: skip
         elif channel.form == TRADES:
-            used = _apply_trade(context, channel, price, amount, state, recv_ns, used)
+            used = _apply_trade(context, channel, price, amount, state, when, used)
         else:
-            used = _apply_ticker(context, channel, state, recv_ns, used)
-        channel.data_ns = recv_ns
+            used = _apply_ticker(context, channel, state, when, used)
+        channel.data_ns = when
         channel.data_frames += 1
         tallies[N_FRAMES] += 1
         frame += 1
