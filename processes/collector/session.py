@@ -158,18 +158,18 @@ class Session:
         )
 
     def _not_connected(self, error: Exception) -> None:
-        """A try failed; a venue that says so at its door is in maintenance, and is waited for."""
+        """A try failed; a venue that is in maintenance says so at its door, and is waited for."""
+        why = str(error) or type(error).__name__
         if (
             isinstance(error, UpgradeRefusedError)
             and error.status == HTTPStatus.SERVICE_UNAVAILABLE
         ):
+            why = f"the venue is in maintenance ({why})"
             if not self._closed_for_maintenance:
                 self._closed_for_maintenance = True
                 self.codec.mark(Marker.MAINTENANCE_BEGIN, MarkerReason.MAINTENANCE)
                 self.codec.flush()
-            self._tell(f"the venue is in maintenance: {error}")
-        else:
-            self._tell(f"cannot connect to {self._url}: {str(error) or type(error).__name__}")
+        self._tell(f"cannot connect to {self._url}: {why}")
 
     def _opened(self, socket: WebSocket, epoch: int) -> None:
         """The connection stands; nothing has been read from it yet."""

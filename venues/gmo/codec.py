@@ -240,6 +240,8 @@ class GmoCodec(ConnectionCodec):
         """A frame of these channels, or of one of them, was not understood."""
         for place in places:
             channel = self._channels[place]
+            if channel["muted"]:
+                continue
             since = self.interruption(MarkerReason.BAD_FRAME)
             if channel["good_ns"]:
                 since = structs.replace(

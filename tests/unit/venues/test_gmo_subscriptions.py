@@ -105,7 +105,7 @@ def test_after_an_unsubscription_late_frames_are_nobodys():
     wanted = fed.ask("trades")
     fed.frames([trade()])
     fed.codec.mute(number_of(wanted))
-    fed.frames([trade()])
+    fed.frames([trade(), trade(size="x"), "garbage"])  # nobody's holes any more
     assert fed.codec.end_channel(number_of(wanted))
     fed.codec.flush()
     fed.frames([trade()])
