@@ -170,8 +170,8 @@ class GmoSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fields
     symbols: tuple[GmoSymbol, ...] = ()
     channels: tuple[Literal["ticker", "trades", "books"], ...] = ("ticker", "trades", "books")
     taker_only: bool = True
-    """One trade for each match, the taker's; false: the venue sends both sides, and volumes
-    double."""
+    """One trade for each match, the taker's; false: the venue sends both sides, volumes double, and
+    the lake's files of them are named BOTH_SIDES."""
     command_interval_s: Seconds = 1.1
     """The venue takes one command a second from an address, over all its connections."""
     connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 12

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 
 import msgspec
 
@@ -17,7 +18,7 @@ from processes.clock import monotonic_s
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.subscriptions import Desk
 from processes.collector.tape import Tape
-from processes.collector.websocket import WebSocket, WebSocketError, connect
+from processes.collector.websocket import UpgradeRefusedError, WebSocket, WebSocketError, connect
 from processes.logs import Log
 from schemas.instruments import Channel
 from schemas.tape import Marker, MarkerReason
@@ -97,6 +98,7 @@ class Session:
         self._url = ""
         self._outbox: deque[tuple[str, Callable[[], None]]] = deque()
         self._pinged_s = 0.0
+        self._waited_s = 0.0
         self._next_epoch = next_epoch
         self._now_ns = now_ns
         self._log = log.bind(connection=number)
@@ -105,6 +107,7 @@ class Session:
         self._socket: WebSocket | None = None
         self._end_reason = MarkerReason.NONE
         self._paused = False
+        self._closed_for_maintenance = False
         self._stopping = False
 
     async def run(self) -> None:
@@ -114,7 +117,7 @@ class Session:
             try:
                 socket = await self._connect()
             except (OSError, TimeoutError, WebSocketError) as error:
-                self._tell(f"cannot connect to {self._url}: {error or type(error).__name__}")
+                self._not_connected(error)
                 await asyncio.sleep(self._backoff.next_s())
                 continue
             began_s = monotonic_s()
@@ -154,13 +157,30 @@ class Session:
             self._url, self._feed, self._now_ns, lambda socket: self._opened(socket, epoch)
         )
 
+    def _not_connected(self, error: Exception) -> None:
+        """A try failed; a venue that is in maintenance says so at its door, and is waited for."""
+        why = str(error) or type(error).__name__
+        if (
+            isinstance(error, UpgradeRefusedError)
+            and error.status == HTTPStatus.SERVICE_UNAVAILABLE
+        ):
+            why = f"the venue is in maintenance ({why})"
+            if not self._closed_for_maintenance:
+                self._closed_for_maintenance = True
+                self.codec.mark(Marker.MAINTENANCE_BEGIN, MarkerReason.MAINTENANCE)
+                self.codec.flush()
+        self._tell(f"cannot connect to {self._url}: {why}")
+
     def _opened(self, socket: WebSocket, epoch: int) -> None:
         """The connection stands; nothing has been read from it yet."""
         self._socket = socket
         self._outbox.clear()
-        self._pinged_s = monotonic_s()
+        self._pinged_s = self._waited_s = monotonic_s()
         self.connections += 1
         self.codec.mark(Marker.CONNECTED, MarkerReason.NONE)
+        if self._closed_for_maintenance:
+            self._closed_for_maintenance = False
+            self.codec.mark(Marker.MAINTENANCE_END, MarkerReason.MAINTENANCE)
         self.codec.flush()
         self._log.info("connected", url=self._url, epoch=epoch)
         for request in self._venue.opening():
@@ -185,6 +205,9 @@ class Session:
             text, on_sent = self._outbox.popleft()
             self._send(text)
             on_sent()
+        if self._outbox and not self.desk.any_asked():
+            # Nothing can be heard before the first request has had its turn.
+            self._waited_s = monotonic_s()
 
     def _asked(self, subscriptions: list[Subscription]) -> None:
         for subscription in subscriptions:
@@ -199,7 +222,7 @@ class Session:
         if self._timeouts.ping_s and now_s - self._pinged_s > self._timeouts.ping_s:
             self._pinged_s = now_s
             self._send(self._venue.ping())
-        if now_s - socket.heard_s > self._timeouts.silence_s:
+        if now_s - max(socket.heard_s, self._waited_s) > self._timeouts.silence_s:
             self._close(MarkerReason.SILENCE, f"silent for {self._timeouts.silence_s:g} s")
         elif self.desk.is_stuck(now_s):
             self._close(MarkerReason.SILENCE, "an unsubscription was never confirmed")
@@ -270,7 +293,8 @@ class Session:
                 self._take_announcement(notice)
 
     def _take_refusal(self, notice: Refused) -> None:
-        self._log.warning("subscription refused", code=notice.code, reason=notice.text)
+        tell = self._log.warning if notice.permanent else self._log.info
+        tell("subscription refused", code=notice.code, reason=notice.text)
         if notice.subscription is None:
             return
         if notice.full:
@@ -316,7 +340,7 @@ class Session:
         self._log.info("disconnected", reason=self._end_reason.name.lower())
 
     def _send(self, text: str) -> None:
-        if self._socket is not None:
+        if self._socket is not None and text:
             self._socket.send(text)
 
     def _tell(self, text: str) -> None:

@@ -70,6 +70,12 @@ class Desk:
         for entry in self._of(subscription):
             entry.since_s = now_s
 
+    def any_asked(self) -> bool:
+        """Whether a request has gone out on this connection."""
+        return any(
+            entry.state is not State.WANTED and entry.since_s != inf for entry in self._entries
+        )
+
     def is_stuck(self, now_s: float) -> bool:
         """An unsubscription was never confirmed: only a new connection helps."""
         return any(

@@ -50,6 +50,15 @@ class WebSocketError(FeedError):
     """The other side does not speak WebSocket as it should, or refused."""
 
 
+class UpgradeRefusedError(WebSocketError):
+    """The other side answered the request for an upgrade with an HTTP status of its own."""
+
+    def __init__(self, answer: str, status: int) -> None:
+        super().__init__(f"refused: {answer}")
+        self.status = status
+        """The HTTP status, 0 if the answer has none."""
+
+
 @njit(cache=True, nogil=True)
 def frame_bounds(text: int, begin: int, end: int) -> tuple[int, int]:
     """Where the payload of the frame at `begin` begins and ends; (-1, -1) if it has not come."""
@@ -233,8 +242,10 @@ class WebSocket(asyncio.BufferedProtocol):
             for name, _, value in (line.partition(b":") for line in lines)
         }
         wanted = base64.b64encode(hashlib.sha1(self._key + _GUID).digest())  # noqa: S324 (RFC 6455)
-        if status.split(b" ")[1:2] != [b"101"]:
-            raise WebSocketError(f"refused: {status.decode(errors='replace')}")
+        code = status.partition(b" ")[2].partition(b" ")[0]
+        if code != b"101":
+            number = int(code) if code.isdigit() and len(code) == 3 else 0
+            raise UpgradeRefusedError(status.decode(errors="replace"), number)
         if fields.get(b"sec-websocket-accept") != wanted:
             raise WebSocketError("the handshake's answer is not to our question")
         self.opened.set_result(None)
