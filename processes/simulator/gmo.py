@@ -204,10 +204,8 @@ class GmoConnection(Conversation):
             f'{{"channel":"orderbooks",{sides},"symbol":"{subscription.symbol}",'
             f'"timestamp":"{time_text(now_ns, 3)}","grouping":"1"}}'
         )
-        if first:
-            self.send_snapshot(subscription.symbol, frame)
-        else:
-            self._data(subscription, frame)
+        if first or not self.faults.takes("gap", subscription.symbol):
+            self.send_snapshot(subscription.symbol, frame)  # every book is one
 
     def _tick_ticker(self, subscription: Subscription, now_ns: int) -> None:
         if now_ns // TICKER_NS <= subscription.grid // 2:

@@ -22,7 +22,8 @@ from venues.channels import BLOCK_SLOTS
 from venues.codec import BAD_FRAME_ERRORS, ConnectionCodec
 from venues.gmo import kernel
 from venues.gmo.parser import TICKER_KEYS, number_at
-from venues.gmo.subscriptions import CHANNELS, WIRE_NAMES, common_pair
+from venues.gmo.subscriptions import CHANNELS, WIRE_NAMES
+from venues.gmo.symbols import common_pair
 from venues.gmo.values import error_of, number, text, time_ns
 from venues.markets import Markets
 from venues.numbers import NumberText, parse_exact

@@ -11,6 +11,7 @@ import msgspec
 
 from schemas.instruments import Channel
 from schemas.settings import GmoSettings
+from venues.gmo.symbols import common_pair
 from venues.wire import Subscription, WantedStream
 
 WIRE_NAMES: Final[dict[Channel, str]] = {
@@ -24,15 +25,6 @@ CHANNELS: Final = {name: channel for channel, name in WIRE_NAMES.items()}
 BOTH_SIDES: Final = "BOTH_SIDES"
 """`precision` of a trades stream without TAKER_ONLY: each match stands in it twice, once a side.
 So it is a stream of its own, with its own files in the lake, and nobody takes it for the other."""
-
-_LEVERAGED: Final = "_JPY"
-
-
-def common_pair(symbol: str) -> str:
-    """The common form of a symbol: `BTC` is BTC/JPY, `BTC_JPY` is BTC/JPY:PERP."""
-    if symbol.endswith(_LEVERAGED):
-        return f"{symbol.removesuffix(_LEVERAGED)}/JPY:PERP"
-    return f"{symbol}/JPY"
 
 
 def wanted_streams(settings: GmoSettings) -> Iterable[WantedStream]:

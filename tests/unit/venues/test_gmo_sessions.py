@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,6 @@ from aiohttp import WSMsgType, web
 
 from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
-from processes.pace import Pace
 from schemas import tape
 from schemas.settings import GmoSettings
 from schemas.tape import Kind, Marker, MarkerReason
@@ -25,6 +25,7 @@ from tests.helpers import ROOT, QuietLog
 from tests.unit.venues.gmo_frames import book, error
 from venues.gmo.subscriptions import wanted_streams
 from venues.gmo.venue import GmoVenue
+from venues.pace import Pace
 from venues.wire import Subscription
 
 INTERVAL_S = 0.1
@@ -34,6 +35,11 @@ BOOK = [("101", "4"), ("102", "5")], [("100", "2")]
 @pytest.fixture(autouse=True)
 def own_pace(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def pace_here() -> Pace:
+    """The pace of this test's temporary folder."""
+    return Pace(Path(tempfile.gettempdir()), "gmo", utc_ns=time.time_ns, sleep=asyncio.sleep)
 
 
 class FakeVenue:
@@ -156,7 +162,7 @@ class World:
                 settings.backoff_first_s, settings.backoff_longest_s, random.Random(1)
             ),
             limit=ConnectLimit(settings.connects_per_minute),
-            pace=Pace("gmo", self.venue.command_interval_s),
+            pace=pace_here(),
             next_epoch=self._next_epoch, now_ns=time.monotonic_ns, log=self.log,
             on_full=lambda _: None, on_change=lambda: None,
         )  # fmt: skip
@@ -221,11 +227,13 @@ def test_all_streams_become_live_without_an_acknowledgement():
 def test_two_sessions_and_another_process_keep_one_pace(tmp_path):
     """One command an interval from this machine, whoever sends it."""
     code = (
-        "import sys, tempfile, time; tempfile.tempdir = sys.argv[1]\n"
-        "from processes.pace import Pace\n"
-        f"keeper, times = Pace('gmo', {INTERVAL_S}), 0\n"
+        "import asyncio, sys, time\n"
+        "from pathlib import Path\n"
+        "from venues.pace import Pace\n"
+        "keeper = Pace(Path(sys.argv[1]), 'gmo', utc_ns=time.time_ns, sleep=asyncio.sleep)\n"
+        "times = 0\n"
         "while times < 8:\n"
-        "    if keeper.take(): times += 1; print(time.monotonic())\n"
+        f"    if keeper.take('commands', {INTERVAL_S}): times += 1; print(time.monotonic())\n"
         "    time.sleep(0.002)\n"
     )
 
@@ -282,8 +290,9 @@ def test_a_full_resubscription_takes_its_time_and_is_no_failure():
 def test_waiting_for_the_first_turn_is_no_silence():
     async def run():
         async with World(silence_s=0.2, channels=("books",)) as world:
-            other = Pace("gmo", 60.0)
-            assert other.take()  # somebody else has the turn, for longer than any timeout here
+            assert pace_here().take(
+                "commands", 60.0
+            )  # somebody else has the turn, for longer than any timeout here
             world.venue.command_interval_s = 60.0
             world.open()
             await world.until(lambda: world.sessions[0].connections == 1)

@@ -13,7 +13,8 @@ from schemas.tape import Kind, Marker, MarkerReason
 from tests.feeding import Feed, Tables
 from tests.unit.venues.gmo_frames import book, error, ticker, trade
 from venues.gmo.codec import GmoCodec, number_of
-from venues.gmo.subscriptions import BOTH_SIDES, command, common_pair, wanted_streams
+from venues.gmo.subscriptions import BOTH_SIDES, command, wanted_streams
+from venues.gmo.symbols import common_pair
 from venues.gmo.venue import open_venue
 from venues.registry import wanted_streams as registered_streams
 from venues.wire import Acknowledged, Refused, Subscription
