@@ -60,7 +60,7 @@ class Bare:
         resolved = Resolved(generation=1, folders=folders, settings=self.settings)
         write_whole(self.paths.run / CONFIG, msgspec.json.encode(resolved))
         allotment = Allotment.load(self.paths.data)
-        allotment.place_all(self.settings)
+        allotment.place_all(self.settings, self.paths.data)
         allotment.save(self.paths.data)
 
     def open(self, **settings: Any) -> Memory:

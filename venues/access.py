@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from schemas.errors import OperatorError
+from schemas.errors import UsageError
 from schemas.reference import Listing
 from schemas.rest import RestSections
 from venues.bitfinex import listings as bitfinex
@@ -22,10 +22,10 @@ def check_venue(venue: str) -> str:
     """The name itself.
 
     Raises:
-        OperatorError: there is no such venue.
+        UsageError: there is no such venue.
     """
     if venue not in VENUES:
-        raise OperatorError(f"no venue {venue}; there are {', '.join(VENUES)}")
+        raise UsageError(f"no venue {venue}; there are {', '.join(VENUES)}")
     return venue
 
 

@@ -48,6 +48,10 @@ def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
     paths = resolve(settings, ROOT)
     if is_locked(paths.run):
         raise OperatorError("Data Controller runs here already: dcctl status, or dcctl stop")
+    if any(section.url.startswith("wss://") for section in settings.venues.enabled().values()):
+        from processes.cli.listings import refresh_before_start  # it loads the HTTP client
+
+        refresh_before_start(settings, paths.data)
     kernels = os.environ.get("NUMBA_CACHE_DIR")
     if kernels and not any(Path(kernels).rglob("*.nbi")):
         sys.stderr.write("The first start compiles the kernels: a minute, more if it is busy ...\n")

@@ -14,11 +14,13 @@ from processes.reference import is_fresh, load_reference, save_reference
 from schemas.errors import VenueError
 from schemas.reference import Listing, ReferenceData
 from schemas.rest import RestSections
+from schemas.settings import Settings
 from venues.access import VENUES, check_venue, fetch_listings, make_client
 from venues.rest import Tools
 
 SHOWN: Final = 40
 """Lines of a table; there is a search for more."""
+START_WAIT_S: Final = 15.0
 
 
 def refresh(venue: str, *, as_json: bool) -> None:
@@ -73,6 +75,22 @@ def listings_of(venue: str, sections: RestSections, data: Path) -> list[Listing]
             raise
         complain(f"{error}; showing what was fetched before")
         return kept.instruments
+
+
+def refresh_before_start(settings: Settings, data: Path) -> None:
+    """Have the tick sizes of live venues at hand; a venue that does not say stops no start."""
+    now_ns = Clock(measure_offset_ns()).now_ns()
+    for venue, section in settings.venues.enabled().items():
+        kept = load_reference(data, venue)
+        if not section.url.startswith("wss://"):
+            continue
+        if kept is not None and is_fresh(kept, now_ns, settings.rest.reference_age_h):
+            continue
+        try:
+            asyncio.run(asyncio.wait_for(fetch(venue, settings.rest, data), START_WAIT_S))
+        except (VenueError, TimeoutError) as error:
+            known = "those of before are used" if kept else "features may be coarser"
+            complain(f"{venue} does not list its instruments ({error or 'no answer'}): {known}")
 
 
 def show(venue: str, search: str, *, as_json: bool) -> None:

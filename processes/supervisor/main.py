@@ -120,7 +120,7 @@ class Supervisor:
         content = msgspec.json.format(msgspec.json.encode(resolved), indent=1)
         write_whole(self._paths.run / CONFIG, content)
         allotment = Allotment.load(self._paths.data)
-        allotment.place_all(settings)
+        allotment.place_all(settings, self._paths.data)
         allotment.save(self._paths.data)
 
     def _set_words(self) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from processes.files import write_whole
+from processes.reference import tick_sizes
 from schemas.errors import OperatorError
 from schemas.instruments import Channel, Instrument, Stream, Tables
 from schemas.settings import Settings
@@ -69,8 +70,17 @@ class Allotment:
         table.append(msgspec.structs.replace(wanted, index=len(table)))
         return table[-1]
 
-    def place_all(self, settings: Settings) -> None:
-        """Give every stream of the settings its place."""
+    def place_all(self, settings: Settings, data: Path) -> None:
+        """Give every stream of the settings its place, and instruments the ticks that are known."""
         for venue, section in settings.venues.enabled().items():
             for symbol, pair, channel, parameters, _ in wanted_streams(venue, section):
                 self.place(venue, symbol, pair, channel, parameters)
+            self._note_ticks(venue, tick_sizes(data, venue))
+
+    def _note_ticks(self, venue: str, ticks: dict[str, float]) -> None:
+        """A venue may change a tick; the instrument stays the same."""
+        table = self.tables.instruments
+        for index, item in enumerate(table):
+            if item.venue == venue:
+                tick = ticks.get(item.symbol, item.tick_size)
+                table[index] = msgspec.structs.replace(item, tick_size=tick)

@@ -3,11 +3,16 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from config.loader import load
 from processes.cli.__main__ import EXIT_FAILED, EXIT_USAGE
 from processes.cli.downloads import parse_time
+from processes.cli.listings import refresh_before_start
+from processes.reference import tick_sizes
 from schemas.errors import OperatorError
+from schemas.settings import GmoSettings, KrakenSettings, VenueSettings
 from tests.rest_servers import FakeBitfinex, FakeGmo, FakeKraken, make_candles, make_trades, status
 
 START = 1_700_000_000_000 - 1_700_000_000_000 % 60_000
@@ -100,7 +105,8 @@ def test_the_newest_rows_need_no_beginning(dcctl, venues):
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_sentence_and_records_nothing(dcctl, venues, arguments, words):
-    assert dcctl("history", "download", *arguments) == EXIT_FAILED
+    code = EXIT_USAGE if arguments[0] == "nowhere" else EXIT_FAILED
+    assert dcctl("history", "download", *arguments) == code
     for word in words:
         assert word in dcctl.err
     assert len(dcctl.err.splitlines()) == 1
@@ -195,7 +201,7 @@ def test_a_venue_that_does_not_answer_takes_no_other_down(dcctl, venues):
     assert "kraken: " in dcctl.err
     venues["kraken"].faults.append(status(502))
     assert dcctl("instruments", "--venue", "kraken") == EXIT_FAILED
-    assert dcctl("instruments", "--venue", "nowhere") == EXIT_FAILED
+    assert dcctl("instruments", "--venue", "nowhere") == EXIT_USAGE
     assert "bitfinex, kraken, gmo" in dcctl.err
 
 
@@ -207,3 +213,24 @@ def test_a_damaged_cache_says_what_to_type(dcctl, venues):
     assert "dcctl instruments refresh --venue gmo" in dcctl.err
     assert dcctl("instruments", "refresh", "--venue", "gmo") == 0
     assert dcctl("instruments", "--venue", "gmo") == 0
+
+
+def test_a_start_has_ticks_at_hand_and_no_venue_can_stop_it(dcctl, venues, capsys):
+    """Live venues are asked before the supervisor is; one that is fresh, or local, is not."""
+    feeds = VenueSettings(
+        kraken=KrakenSettings(enabled=True, symbols=("BTC/USD",)),
+        gmo=GmoSettings(enabled=True, symbols=("BTC",), url="simulator"),
+    )
+    settings = msgspec.structs.replace(load("demo"), venues=feeds)
+    data = dcctl.folder / "data"
+    refresh_before_start(settings, data)
+    assert tick_sizes(data, "kraken")
+    assert len(venues["kraken"].seen) == 1
+    assert not venues["gmo"].seen
+    refresh_before_start(settings, data)
+    assert len(venues["kraken"].seen) == 1
+    (data / "reference" / "kraken.json").unlink()
+    venues["kraken"].faults.append(status(502))
+    refresh_before_start(settings, data)
+    assert "kraken does not list its instruments" in capsys.readouterr().err
+    assert tick_sizes(data, "kraken") == {}

@@ -1,12 +1,16 @@
 """The tables of instruments and streams: a place, once given, is for ever."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processes.reference import save_reference
 from processes.supervisor.tables import Allotment, tables_path
 from schemas.errors import OperatorError
+from schemas.reference import Listing, ReferenceData
 from tests.instances import bare_instance
 
 SYMBOLS = st.sampled_from(["tBTCUSD", "tETHUSD", "tDOGE:USD", "fUSD"])
@@ -56,11 +60,40 @@ def test_they_outlive_the_supervisor_and_grow_behind_the_last(tmp_path):
 def test_an_instrument_that_is_no_longer_wanted_keeps_its_place():
     with bare_instance(venues__bitfinex__symbols=["tBTCUSD", "tETHUSD"]) as instance:
         allotment = Allotment()
-        allotment.place_all(instance.settings)
+        allotment.place_all(instance.settings, instance.paths.data)
         before = list(allotment.tables.instruments)
-        allotment.place_all(instance.load(venues__bitfinex__symbols=["tXRPUSD", "tETHUSD"]))
+        wanted = instance.load(venues__bitfinex__symbols=["tXRPUSD", "tETHUSD"])
+        allotment.place_all(wanted, instance.paths.data)
         assert allotment.tables.instruments[:2] == before
         assert [i.symbol for i in allotment.tables.instruments] == ["tBTCUSD", "tETHUSD", "tXRPUSD"]
+
+
+def test_instruments_have_the_ticks_that_their_venue_lists():
+    gmo = {"enabled": True, "symbols": ["BTC_JPY", "XRP_JPY", "ETH_JPY"]}
+    with bare_instance(venues__gmo=gmo) as instance:
+        keep(instance.paths.data, BTC_JPY="1", XRP_JPY="0.001")
+        allotment = Allotment()
+        allotment.place_all(instance.settings, instance.paths.data)
+        ticks = {i.symbol: i.tick_size for i in allotment.tables.instruments if i.venue == "gmo"}
+        assert ticks == {"BTC_JPY": 1.0, "XRP_JPY": 0.001, "ETH_JPY": 0.0}
+        places = [i.symbol for i in allotment.tables.instruments]
+        keep(instance.paths.data, BTC_JPY="5", ETH_JPY="1")
+        allotment.place_all(instance.settings, instance.paths.data)
+        ticks = {i.symbol: i.tick_size for i in allotment.tables.instruments if i.venue == "gmo"}
+        assert ticks == {"BTC_JPY": 5.0, "XRP_JPY": 0.001, "ETH_JPY": 1.0}
+        assert [i.symbol for i in allotment.tables.instruments] == places
+
+
+def keep(data: Path, **ticks: str) -> None:
+    """Reference data of GMO Coin with these ticks."""
+    rows = [
+        Listing(
+            venue="gmo", symbol=symbol, pair=symbol, base="", quote="JPY", kind="perpetual",
+            rest_symbol=symbol, price_rule="tick", tick_size=tick,
+        )
+        for symbol, tick in ticks.items()
+    ]  # fmt: skip
+    save_reference(data, ReferenceData(venue="gmo", fetched_ns=1, instruments=rows))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"instruments":[{"index":"a"}]}'])
