@@ -150,15 +150,16 @@ class KrakenSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fie
     level3_depth: Literal[10, 100, 1000] = 10
     candles: tuple[KrakenTimeframe, ...] = ("1m",)
     ticker_trigger: Literal["trades", "bbo"] = "trades"
-    symbols_per_connection: Annotated[int, Meta(ge=1, le=100)] = 100
+    symbols_per_connection: Annotated[int, Meta(ge=1, le=200)] = 100
+    """The venue takes 200 on a level3 connection, and has published no limit for others."""
     connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 12
     """The venue bans an address for a while after some 150 in ten minutes, and wants five seconds
     between two in maintenance."""
     silence_s: Seconds = 10.0
     """No byte at all for this long: the connection is dead (heartbeats come every second)."""
-    stale_s: dict[Channel, Seconds] = field(
-        default_factory=lambda: {"ticker": 300.0, "books": 60.0}
-    )
+    stale_s: dict[Channel, Seconds] = {}
+    """Empty: a book without changes is silent for any time, and a dead connection shows by its
+    missing heartbeats."""
     ping_s: Annotated[float, Meta(ge=0)] = 20.0
 
 

@@ -29,6 +29,7 @@ from venues.wire import (
     Codec,
     Ended,
     FrameBatch,
+    InstrumentsChanged,
     Notice,
     Opened,
     Refused,
@@ -268,6 +269,9 @@ class Session:
                     self._pause("the venue is in maintenance")
             case ServerNotice():
                 self._take_announcement(notice)
+            case InstrumentsChanged():
+                pairs, assets = len(notice.pairs), len(notice.assets)
+                self._log.info("the venue tells its instruments", pairs=pairs, assets=assets)
 
     def _take_refusal(self, notice: Refused) -> None:
         self._log.warning("subscription refused", code=notice.code, reason=notice.text)
