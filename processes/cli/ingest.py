@@ -234,7 +234,7 @@ class Ingestion:
             if isinstance(notice, BadFrame):
                 self.errors.append(f"{notice.why}: {notice.text}")
             elif isinstance(notice, Refused):
-                self.refused.append(f"{notice.code} {notice.text}")
+                self.refused.append(f"{notice.code or ''} {notice.text}".strip())
         self.sequence_first = self.sequence_first or self._codec.sequence_first
         self._batch.clear()
 

@@ -281,7 +281,7 @@ class Session:
             self.desk.take_out(notice.subscription)
             self._on_full(notice.subscription)
         else:
-            text = f"{notice.code} {notice.text}"
+            text = f"{notice.code or ''} {notice.text}".strip()
             self.desk.refused(notice.subscription, text, permanent=notice.permanent)
         self._tell("")
 
