@@ -276,7 +276,9 @@ class KrakenCodec(AnsweringCodec):
         whole, numbers = self._whole[0], self._rows[0]
         minutes = as_integer(row["interval"]) if name == "ohlc" else 0
         whole[rows.ROW_ID] = channel_number(name, row["symbol"], minutes)
-        whole[rows.ROW_TIME] = time_ns(row["timestamp"]) if "timestamp" in row else 0
+        # A candle's own timestamp is the end of its interval, and no time of an event.
+        own_ns = time_ns(row["timestamp"]) if "timestamp" in row and name != "ohlc" else 0
+        whole[rows.ROW_TIME] = sent_ns if name == "ohlc" else own_ns
         first = rows.ROW_NUMBERS
         self._letters = bytearray()
         if name == "book":
@@ -300,7 +302,6 @@ class KrakenCodec(AnsweringCodec):
                 raise DecodeError("a candle without prices or volume")
             numbers[first : first + len(values)] = values
             whole[rows.ROW_START] = time_ns(row["interval_begin"])
-            whole[rows.ROW_TIME] = sent_ns
 
     def _fill_levels(self, row: dict[str, Any]) -> None:
         sides = {side: row[side] for side in row if side in {"bids", "asks"}}

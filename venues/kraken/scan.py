@@ -51,7 +51,7 @@ _ID_START, _ID_PRIME, _ID_BITS = 0x4BF29CE484222325, 0x100000001B3, (1 << 62) - 
 
 @njit(cache=True, nogil=True)
 def word(text: Any, start: int, stop: int) -> int:
-    """Up to eight ASCII letters as a number; minus the length of a longer word, 0 for other text.
+    """Up to eight letters of a plain string as a number; minus the length of a longer word.
 
     A word of eight letters has its first bit clear, since ASCII has: words are never negative.
     """
@@ -59,8 +59,6 @@ def word(text: Any, start: int, stop: int) -> int:
         return start - stop
     value = 0
     for index in range(start, stop):
-        if text[index] >= 128:
-            return 0
         value = (value << 8) | text[index]
     return value
 
@@ -88,13 +86,16 @@ def skip_space(text: Any, at: int, end: int) -> int:
 
 @njit(cache=True, nogil=True)
 def read_string(text: Any, at: int, end: int) -> tuple[int, int, int]:
-    """The plain string at `at`: (first letter, end of the letters, where it ends or -1)."""
+    """The plain string at `at`: (first letter, end of the letters, where it ends or -1).
+
+    ASCII without escapes; whether other text is sound is for Python to judge.
+    """
     if at >= end or text[at] != QUOTE:
         return at, at, -1
     at += 1
     start = at
     while at < end and text[at] != QUOTE:
-        if text[at] == BACKSLASH or text[at] < _SPACE:
+        if text[at] == BACKSLASH or text[at] < _SPACE or text[at] >= 128:
             return start, start, -1
         at += 1
     if at >= end:

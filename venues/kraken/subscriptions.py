@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
+from schemas.errors import DecodeError
 from schemas.instruments import Channel, Stream
 from schemas.settings import KrakenSettings
 from venues.wire import Request, Subscription, WantedStream
@@ -172,10 +173,12 @@ def describe(result: dict[str, Any]) -> tuple[str, Channel, dict[str, Any]] | No
     """Symbol, channel and stream parameters that an ack speaks of; None if of no market channel.
 
     Raises:
-        KeyError, TypeError, ValueError: the ack lacks what its channel needs.
+        DecodeError, KeyError, TypeError, ValueError: the ack lacks what its channel needs.
     """
     name = result.get("channel")
-    channel = CHANNELS.get(name) if isinstance(name, str) else None
+    if not isinstance(name, str):
+        raise DecodeError("an ack without a channel")
+    channel = CHANNELS.get(name)
     if channel is None:
         return None
     symbol = str(result["symbol"])

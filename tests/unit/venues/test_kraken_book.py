@@ -111,18 +111,10 @@ def test_both_halves_of_the_codec_write_the_same_slots(data):
         bids, asks = data.draw(LEVELS), data.draw(LEVELS)
         book.apply(bids, asks, is_snapshot=kind == "snapshot")
         frames.append(dumps(frame("book", kind, [book_row("A/USD", bids, asks, book.checksum())])))
-    frames.append(
-        dumps(
-            frame(
-                "trade", "snapshot",
-                [
-                    {"symbol": "A/USD", "side": side, "price": 1.5, "qty": 0.25, "ord_type": "market",
-                     "trade_id": number, "timestamp": "2026-05-14T15:03:41.748964123Z"}
-                    for number, side in ((7, "buy"), (8, "sell"))
-                ],
-            )
-        )
-    )  # fmt: skip
+    trade = {"symbol": "A/USD", "price": 1.5, "qty": 0.25, "ord_type": "market"}
+    trade["timestamp"] = "2026-05-14T15:03:41.748964123Z"
+    rows = [trade | {"side": side, "trade_id": n} for n, side in ((7, "buy"), (8, "sell"))]
+    frames.append(dumps(frame("trade", "snapshot", rows)))
     acks = [ack("book", "A/USD", depth=10), ack("trade", "A/USD")]
     compiled = Feed(KrakenCodec).frames([*acks, *frames], batch=data.draw(st.integers(1, 9)))
     parsed = Feed(KrakenCodec).frames([*acks, *[f[:-1] + ',"x":{}}' for f in frames]])
