@@ -23,7 +23,8 @@ BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?
 BitfinexTimeframe = Literal[
     "1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M"
 ]
-KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9.]+/[A-Z0-9.]+$")]
+KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9.]+x?/[A-Z0-9.]+$")]
+"""Upper case, but for the x of a tokenised share: AAPLx/USD."""
 KrakenTimeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1D", "1W", "15D"]
 GmoSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]+(_JPY)?$")]
 PowerOfTwo = Annotated[int, Meta(ge=64, le=1 << 26)]

@@ -12,7 +12,6 @@ import numpy as np
 
 from schemas.account import AccountEvent, plain_decimal
 from schemas.errors import DecodeError
-from schemas.ids import pack_text_id
 from schemas.instruments import Channel
 from schemas.tape import Flag, Marker, MarkerReason, Side
 from venues import decoding
@@ -388,7 +387,7 @@ class KrakenCodec(AnsweringCodec):
             flags |= Flag.DERIVED if change.is_derived else Flag(0)
             flags |= Flag.FRAME_END if index == len(changes) - 1 else Flag(0)
             order = change.order
-            low, high = pack_text_id(order.order_id)
+            low, high = order.packed
             signed_low = low - (1 << 64) if low >> 63 else low  # compiled calls take int64
             self.room(1)
             kernel.write_order(

@@ -28,7 +28,11 @@ LONGEST_NUMBER: Final = 40
 
 
 class Order(Struct):
-    """One resting order. `price_text` and `quantity_text` are the wire's own digits."""
+    """One resting order.
+
+    `price_text` and `quantity_text` are the wire's own digits, `check_text` what of them is in the
+    checksum, `packed` the id's two words on the tape.
+    """
 
     order_id: str
     side: Side
@@ -36,6 +40,8 @@ class Order(Struct):
     quantity: float
     price_text: str
     quantity_text: str
+    check_text: str
+    packed: tuple[int, int]
     time_ns: int
 
     @property
@@ -166,12 +172,11 @@ class Level3Book:
 
     def checksum(self) -> int:
         """The unsigned CRC-32 that the venue would send now."""
-        parts = []
+        parts: list[str] = []
         for name in (Side.ASK, Side.BID):
             side = self._sides[name]
             for rank in side.ranks[:CHECKSUM_LEVELS]:
-                for order in side.queues[rank].values():
-                    parts += [_bare(order.price_text), _bare(order.quantity_text)]
+                parts += [order.check_text for order in side.queues[rank].values()]
         return zlib.crc32("".join(parts).encode())
 
     def orders(self, side: Side, levels: int) -> list[list[Order]]:
@@ -217,14 +222,16 @@ def read_entries(
         is_delete = event == "delete"
         if not price > 0 or quantity < 0 or (not is_delete and not quantity):
             raise DecodeError("an order without price or quantity")
-        pack_text_id(row["order_id"])  # what the tape cannot hold must not reach the book
+        price_text, quantity_text = _digits(price), _digits(quantity)
         order = Order(
             order_id=row["order_id"],
             side=side,
             price=float(price),
             quantity=float(quantity),
-            price_text=_digits(price),
-            quantity_text=_digits(quantity),
+            price_text=price_text,
+            quantity_text=quantity_text,
+            check_text=_bare(price_text) + _bare(quantity_text),
+            packed=pack_text_id(row["order_id"]),
             time_ns=time_of(row["timestamp"]),
         )
         entries.append(Entry(order, is_delete=is_delete))

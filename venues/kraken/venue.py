@@ -41,10 +41,7 @@ class KrakenVenue:
     ) -> None:
         wants_level3 = "raw_books" in settings.channels
         if wants_level3 and token is None:
-            raise ConfigError(
-                "venues.kraken.channels has raw_books: level3 needs a token, which only a trading "
-                "key can fetch, and the collector holds none; take raw_books out"
-            )
+            raise ConfigError("venues.kraken.channels has raw_books, and there is no token for it")
         self.command_interval_s = LEVEL3_INTERVAL_S if wants_level3 else 0.0
         self.markets = Markets()
         self._url = url

@@ -18,14 +18,15 @@ from schemas.account import (
 )
 from schemas.errors import DecodeError
 from tests.kraken_frames import Number, dumps
-from venues.kraken.account import FILLS_KEPT, ORDERS_KEPT, KrakenAccount
+from venues.kraken.account import KrakenAccount
 from venues.kraken.names import time_ns
 from venues.numbers import parse_exact
 
 NEW = {
     "order_id": "O1", "cl_ord_id": "mine", "symbol": "BTC/USD", "side": "buy",
-    "order_type": "limit", "order_qty": Number("2.0"), "limit_price": Number("100.10"), "time_in_force": "GTC",
-    "post_only": True, "exec_type": "new", "order_status": "new", "cum_qty": Number("0.0"),
+    "order_type": "limit", "order_qty": Number("2.0"), "limit_price": Number("100.10"),
+    "time_in_force": "GTC", "post_only": True, "exec_type": "new", "order_status": "new",
+    "cum_qty": Number("0.0"),
     "timestamp": "2026-04-11T16:48:26.620771Z",
 }  # fmt: skip
 TRADE = {
@@ -130,7 +131,8 @@ def test_balances():
 def test_answers():
     account = KrakenAccount(time_ns)
     add = {
-        "method": "add_order", "req_id": 42, "success": True, "time_out": "2026-05-05T10:00:00.125Z",
+        "method": "add_order", "req_id": 42, "success": True,
+        "time_out": "2026-05-05T10:00:00.125Z",
         "result": {"order_id": "OABCDE-12345-FGHIJ", "cl_ord_id": "O-1", "warnings": ["w"]},
     }  # fmt: skip
     answer = account.take_reply(parse_exact(json.dumps(add).encode()))
@@ -147,14 +149,14 @@ def test_answers():
     assert account.take_reply(live) == AccountState(venue="kraken", channel="executions", live=True)
 
 
-def test_memory_is_bounded():
+def test_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr("venues.kraken.account.FILLS_KEPT", 100)
+    monkeypatch.setattr("venues.kraken.account.ORDERS_KEPT", 20)
     told = Told()
-    for start in range(0, FILLS_KEPT + 2000, 2000):
-        told.take(
-            [TRADE | {"exec_id": f"T{n}", "order_id": f"O{n}"} for n in range(start, start + 2000)]
-        )
-    assert len(told.account._fills) == FILLS_KEPT
-    assert len(told.account._orders) == ORDERS_KEPT
+    rows = [TRADE | {"exec_id": f"T{n}", "order_id": f"O{n}"} for n in range(300)]
+    told.take(rows)
+    assert (len(told.account._fills), len(told.account._orders)) == (100, 20)
+    assert told.take(rows[-100:]) == []  # the newest are the ones that are known
 
 
 def test_recorded_samples(recordings):

@@ -241,6 +241,19 @@ def test_a_bad_row_costs_that_book_and_no_other_of_its_frame():
     assert [len(book_of(feed, symbol)[0]) for symbol in symbols] == [1, 0, 1]
 
 
+def test_rows_around_one_that_the_kernel_does_not_know_are_taken_once():
+    symbols = ("A/USD", "C/USD")
+    feed = live_feed(subscriptions(symbols, ("books",)))
+    feed.frames([ack("book", symbol, depth=25) for symbol in symbols])
+    feed.frames([snapshot(symbol, [], []) for symbol in symbols])
+    rows = [book_row(s, [("5.0", "1.0")], []) for s in ("A/USD", "X/USD", "C/USD")]
+    feed.frames([HEARTBEAT, dumps(frame("book", "update", rows)), HEARTBEAT])
+    assert feed.kinds()["book_level"] == 2
+    assert [len(book_of(feed, symbol)[0]) for symbol in symbols] == [1, 1]
+    assert feed.codec.unknown_frames == 1
+    assert feed.codec.tallies[decoding.N_FRAMES] == 5
+
+
 def test_a_frame_that_is_no_json_costs_the_live_book_whose_symbol_it_names():
     symbols = ("A/USD", "B/USD")
     feed = live_feed(subscriptions(symbols, ("books", "trades")))
