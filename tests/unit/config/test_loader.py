@@ -56,7 +56,10 @@ def test_later_layers_win(tmp_path):
         ({"DC__venues__bitfinex__channels": "[ticker]"}, ["features need books"]),
         (
             {
-            {"DC__venues__kraken": "{enabled: true, symbols: [A/B], channels: [books, raw_books]}"},
+                "DC__venues__kraken__enabled": "true",
+                "DC__venues__kraken__symbols": "[BTC/USD]",
+                "DC__venues__kraken__channels": "[books, raw_books]",
+            },
             ["venues.kraken.channels", "level3", "token"],
         ),
         ({"DC__rings__tape": "32"}, ["rings.tape", "32", "64"]),
