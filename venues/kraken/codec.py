@@ -366,7 +366,7 @@ class KrakenCodec(AnsweringCodec):
             return None
         if channel["awaits_snapshot"] and not is_snapshot:
             raise DecodeError("an update came before the snapshot")
-        checksum = as_integer(row["checksum"]) if "checksum" in row else -1
+        checksum = as_integer(row["checksum"]) if "checksum" in row else None
         entries = [
             entry
             for name, side in (("bids", Side.BID), ("asks", Side.ASK))
@@ -375,7 +375,7 @@ class KrakenCodec(AnsweringCodec):
         event_ns = time_ns(row["timestamp"]) if "timestamp" in row else 0
         book = self.level3[row["symbol"]]
         missed = book.missed
-        changes = book.apply(entries, is_snapshot=is_snapshot)
+        changes = book.apply_snapshot(entries, checksum) if is_snapshot else book.apply(entries)
         self.tallies[decoding.N_MISSED] += book.missed - missed
         self.tallies[decoding.N_RAW] += len(entries)
         kernel.note_time(self._state, event_ns)
@@ -403,8 +403,8 @@ class KrakenCodec(AnsweringCodec):
         channel["data_frames"] += 1
         return self._check_orders(place, book, checksum)
 
-    def _check_orders(self, place: int, book: Level3Book, checksum: int) -> Notice | None:
-        if checksum < 0:
+    def _check_orders(self, place: int, book: Level3Book, checksum: int | None) -> Notice | None:
+        if checksum is None:
             return None
         ours = book.checksum()
         if ours != checksum:

@@ -105,13 +105,28 @@ class Level3Book:
         self._orders: dict[str, Order] = {}
         self._sides = {Side.BID: _Levels(), Side.ASK: _Levels()}
 
-    def apply(self, entries: list[Entry], *, is_snapshot: bool) -> list[Change]:
+    def apply_snapshot(self, entries: list[Entry], checksum: int | None) -> list[Change]:
+        """Take a parsed snapshot; its queues as the message lists them, where only that is right.
+
+        By their times they are wrong where an amended order has kept its place: its time is new.
+        """
+        changes = self.apply(entries, is_snapshot=True)
+        if checksum is not None and checksum != self.checksum():
+            as_listed = self.apply(entries, is_snapshot=True, by_time=False)
+            if checksum == self.checksum():
+                return as_listed
+            changes = self.apply(entries, is_snapshot=True)
+        return changes
+
+    def apply(
+        self, entries: list[Entry], *, is_snapshot: bool = False, by_time: bool = True
+    ) -> list[Change]:
         """Take a parsed message; what changed, in the order in which it did."""
         if is_snapshot:
             self._orders.clear()
             self._sides = {Side.BID: _Levels(), Side.ASK: _Levels()}
         changes = []
-        for entry in self._in_queue_order(entries):
+        for entry in self._in_queue_order(entries) if by_time else entries:
             if entry.is_delete:
                 changes.append(Change(self._take_out(entry.order), is_delete=True))
             else:

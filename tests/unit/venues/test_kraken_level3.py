@@ -62,6 +62,22 @@ def test_orders_of_a_level_that_enters_stand_by_their_own_time():
     assert slots["event_ns"][0] == 1789515660010000000
 
 
+def test_a_snapshot_that_lists_its_queues_in_order_is_believed_where_the_checksum_says_so():
+    """An amended order keeps its place, and its time is new."""
+    orders = [order("A", "5.0", "1.0", 90), order("B", "5.0", "2.0", 20)]
+    listed = zlib.crc32(b"50105020")
+    feed = Feed(KrakenCodec).frames([message("snapshot", orders, [], listed)])
+    assert queues(feed) == [["5.0", ["A", "B"]]]
+    assert feed.codec.tallies[decoding.N_VERIFIED] == 1
+    by_time = zlib.crc32(b"50205010")
+    feed = Feed(KrakenCodec).frames([message("snapshot", orders, [], by_time)])
+    assert queues(feed) == [["5.0", ["B", "A"]]]
+    assert feed.codec.tallies[decoding.N_VERIFIED] == 1
+    feed = Feed(KrakenCodec).frames([message("snapshot", orders, [], 5)])
+    assert queues(feed) == [["5.0", ["B", "A"]]]
+    assert feed.codec.tallies[decoding.N_FAILED] == 1
+
+
 def test_a_modify_keeps_its_place_unless_it_grows_or_moves():
     feed = start([order(name, "5.0", "2.0", at) for at, name in enumerate("ABC")], [])
     feed.frames([message("update", [order("A", "5.0", "1.5", 50, "modify")], [])])
