@@ -327,7 +327,7 @@ def apply_row(
     result = carray(memory(context[A_RESULT]), (RESULTS,), np.int64)
     text = carray(memory(text_address), (size,), np.uint8)
     used, status = _apply_row(
-        context, form, 0, text, recv_ns, result[R_SLOTS], is_snapshot != 0, known
+        context, form, int(np.int64(0)), text, recv_ns, result[R_SLOTS], is_snapshot != 0, known
     )
     result[R_SLOTS] = used
     return status

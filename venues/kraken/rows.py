@@ -2,6 +2,9 @@
 
 A row is one symbol's part of a frame's `data`. Nothing is changed here but the tables of rows and
 entries; what is not plainly right gives -1, and the frame goes to Python.
+
+Some beginnings are written `np.int64(0)`: numba compiles a function once more for each constant
+that it is called with.
 """
 
 from typing import Any, Final
@@ -153,18 +156,16 @@ def _read_book_row(
             if symbol_at >= 0:
                 return -1, used
             symbol_at, symbol_end, at = read_string(text, at, end)
-        elif key == _W_BIDS:
-            if bids >= 0:
+        elif key == _W_BIDS or key == _W_ASKS:
+            is_bid = key == _W_BIDS
+            if (bids if is_bid else asks) >= 0:
                 return -1, used
             before = used
-            at, used = _read_levels(text, at, end, entries, used, True)
-            bids = used - before
-        elif key == _W_ASKS:
-            if asks >= 0:
-                return -1, used
-            before = used
-            at, used = _read_levels(text, at, end, entries, used, False)
-            asks = used - before
+            at, used = _read_levels(text, at, end, entries, used, is_bid)
+            if is_bid:
+                bids = used - before
+            else:
+                asks = used - before
         elif key == _W_CHECKSUM:
             if whole[ROW_CHECKSUM] >= 0:
                 return -1, used
@@ -359,7 +360,7 @@ def read_rows(
     whole = carray(memory(context[A_ROWS]), (ROWS, COLUMNS), np.int64)
     numbers = carray(memory(context[A_ROWS]), (ROWS, COLUMNS), np.float64)
     entries = carray(memory(context[A_ENTRIES]), (ENTRIES,), ENTRY)
-    number, used = 0, 0
+    number, used = 0, int(np.int64(0))
     at += 1
     while True:
         at, done = next_item(text, at, end, number == 0)
