@@ -223,6 +223,12 @@ def _check_whole(settings: Settings) -> None:
                 "venues.bitfinex.books[0].precision = 'R0': the first book is the primary one and "
                 "must be P0 to P4; put R0 behind it"
             )
+    kraken = settings.venues.kraken
+    if kraken is not None and kraken.enabled and "raw_books" in kraken.channels:
+        raise ConfigError(
+            f"venues.kraken.channels = {list(kraken.channels)}: raw_books is level3, which needs a "
+            "token, and the collector holds no key to fetch one with; take raw_books out"
+        )
     if settings.storage.journal_segment_bytes > settings.storage.journal_max_bytes:
         raise ConfigError(
             f"storage.journal_segment_bytes = {settings.storage.journal_segment_bytes}: larger "

@@ -1,8 +1,9 @@
 """The lake's tables: one Arrow schema a channel of the tape, and one a ring behind it.
 
 Constants of a stream (venue, channel, symbol, precision ...) are schema metadata, not columns.
-Every table of the tape begins with the same columns; a marker is a row with `marker` set, its
-particulars as JSON in `marker_detail`, and nulls or zeros elsewhere.
+A raw book's `order_id` is the venue's number, or 0 where its ids are texts, which stand in
+`order_text`. Every table of the tape begins with the same columns; a marker is a row with `marker`
+set, its particulars as JSON in `marker_detail`, and nulls or zeros elsewhere.
 """
 
 from typing import Final
@@ -72,6 +73,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         [
             *_COMMON,
             ("order_id", pa.uint64()),
+            ("order_text", pa.string()),
             ("price", pa.float64()),
             ("amount", pa.float64()),
             ("op", LABEL),

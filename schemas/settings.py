@@ -24,7 +24,8 @@ BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?
 BitfinexTimeframe = Literal[
     "1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M"
 ]
-KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9.]+/[A-Z0-9.]+$")]
+KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9.]+x?/[A-Z0-9.]+$")]
+"""Upper case, but for the x of a tokenised share: AAPLx/USD."""
 KrakenTimeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1D", "1W", "15D"]
 GmoSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]+(_JPY)?$")]
 PowerOfTwo = Annotated[int, Meta(ge=64, le=1 << 26)]
@@ -151,15 +152,16 @@ class KrakenSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fie
     level3_depth: Literal[10, 100, 1000] = 10
     candles: tuple[KrakenTimeframe, ...] = ("1m",)
     ticker_trigger: Literal["trades", "bbo"] = "trades"
-    symbols_per_connection: Annotated[int, Meta(ge=1, le=100)] = 100
+    symbols_per_connection: Annotated[int, Meta(ge=1, le=200)] = 100
+    """The venue takes 200 on a level3 connection, and has published no limit for others."""
     connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 12
     """The venue bans an address for a while after some 150 in ten minutes, and wants five seconds
     between two in maintenance."""
     silence_s: Seconds = 10.0
     """No byte at all for this long: the connection is dead (heartbeats come every second)."""
-    stale_s: dict[Channel, Seconds] = field(
-        default_factory=lambda: {"ticker": 300.0, "books": 60.0}
-    )
+    stale_s: dict[Channel, Seconds] = field(default_factory=lambda: {"books": 300.0})
+    """No data for this long on a channel whose heartbeats go on: the channel is subscribed anew. A
+    quiet pair's book is silent for long, so this is only against a stream that froze."""
     ping_s: Annotated[float, Meta(ge=0)] = 20.0
 
 

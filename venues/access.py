@@ -1,7 +1,6 @@
 """Clients and instruments by the venue's name: the one list of venues that REST reaches."""
 
 from pathlib import Path
-from typing import Final
 
 from schemas.errors import UsageError
 from schemas.reference import Listing
@@ -13,9 +12,8 @@ from venues.gmo.rest import GmoRest
 from venues.kraken import listings as kraken
 from venues.kraken.rest import KrakenRest
 from venues.pace import Pace
+from venues.registry import NAMES
 from venues.rest import RestClient, Settings, Tools
-
-VENUES: Final = ("bitfinex", "kraken", "gmo")
 
 
 def check_venue(venue: str) -> str:
@@ -24,8 +22,8 @@ def check_venue(venue: str) -> str:
     Raises:
         UsageError: there is no such venue.
     """
-    if venue not in VENUES:
-        raise UsageError(f"no venue {venue}; there are {', '.join(VENUES)}")
+    if venue not in NAMES:
+        raise UsageError(f"no venue {venue}; there are {', '.join(NAMES)}")
     return venue
 
 

@@ -14,8 +14,9 @@ from numba import carray, njit
 from schemas.tape import LEVELS, SLOT
 from venues.text import COLON, memory
 
-DEPTH: Final = 1024
-"""Levels a side can hold; the deepest book of any venue here is 1000."""
+DEPTH: Final = 1280
+"""Levels a side can hold: the deepest book of any venue here is 1000, and Kraken's is cut only
+after a whole message."""
 TEXT_BYTES: Final = 80
 BID, ASK = 0, 1
 

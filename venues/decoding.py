@@ -57,8 +57,10 @@ COLUMNS: Final = 32
 # Words of the connection's state.
 (
     FLAGS, LAST_SEQUENCE, EPOCH, CONNECTION_TIME, FRAME_NS, FRAME_SEQUENCE, FROM_FIRST,
-    FIRST_SEQUENCE, NEWEST_EVENT,
-) = range(9)  # fmt: skip
+    FIRST_SEQUENCE, NEWEST_EVENT, ROW,
+) = range(10)  # fmt: skip
+# ROW: so many rows of the frame that a decoder stopped at are applied already, where a venue sends
+# several instruments in one frame and one of them stopped it.
 STATE_WORDS: Final = 16
 
 # Tallies, added up by the caller.

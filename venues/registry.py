@@ -13,7 +13,7 @@ from venues.wire import Allot, Publish, Venue, WantedStream
 if TYPE_CHECKING:
     from venues.codec import ConnectionCodec
 
-NAMES: Final = ("bitfinex", "gmo")
+NAMES: Final = ("bitfinex", "kraken", "gmo")
 """All venues there are."""
 
 
@@ -26,6 +26,8 @@ def _module(name: str, part: str) -> Any:
     return {
         "bitfinex.venue": lambda: import_module("venues.bitfinex.venue"),
         "bitfinex.subscriptions": lambda: import_module("venues.bitfinex.subscriptions"),
+        "kraken.venue": lambda: import_module("venues.kraken.venue"),
+        "kraken.subscriptions": lambda: import_module("venues.kraken.subscriptions"),
         "gmo.venue": lambda: import_module("venues.gmo.venue"),
         "gmo.subscriptions": lambda: import_module("venues.gmo.subscriptions"),
     }[f"{name}.{part}"]()

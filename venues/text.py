@@ -95,6 +95,6 @@ def read_integer(text: Any, at: int, end: int) -> tuple[int, int, bool]:
     while at < end and ZERO <= text[at] <= NINE:
         value = value * 10 + (text[at] - ZERO)
         at += 1
-    if at == first or at - first > 18:
+    if at == first or at - first > 18 or (at - first > 1 and text[first] == ZERO):
         return 0, start, False
     return (-value if negative else value), at, True

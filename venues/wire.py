@@ -87,8 +87,48 @@ class ServerNotice(Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
+class PairRules(Struct, frozen=True, kw_only=True):
+    """What a venue says of one pair. Sizes are plain decimal text, empty where it says nothing."""
+
+    symbol: str
+    base: str
+    quote: str
+    status: str
+    """The venue's word: online, cancel_only ..."""
+    price_decimals: int
+    price_step: str
+    quantity_decimals: int
+    quantity_step: str
+    minimum_quantity: str
+    minimum_cost: str = ""
+
+
+class AssetRules(Struct, frozen=True, kw_only=True):
+    """What a venue says of one asset."""
+
+    asset: str
+    status: str
+    decimals: int
+
+
+class InstrumentsChanged(Struct, frozen=True, kw_only=True):
+    """The venue tells its pairs and assets: all of them, or those that changed."""
+
+    is_snapshot: bool
+    pairs: tuple[PairRules, ...]
+    assets: tuple[AssetRules, ...]
+
+
 Notice = (
-    Opened | Acknowledged | Ended | Refused | SequenceGap | ChannelBroken | BadFrame | ServerNotice
+    Opened
+    | Acknowledged
+    | Ended
+    | Refused
+    | SequenceGap
+    | ChannelBroken
+    | BadFrame
+    | ServerNotice
+    | InstrumentsChanged
 )
 
 BATCH_BYTES = 5 << 20

@@ -15,7 +15,8 @@ from schemas.errors import VenueError
 from schemas.reference import Listing, ReferenceData
 from schemas.rest import RestSections
 from schemas.settings import Settings
-from venues.access import VENUES, check_venue, fetch_listings, make_client
+from venues.access import check_venue, fetch_listings, make_client
+from venues.registry import NAMES
 from venues.rest import Tools
 
 SHOWN: Final = 40
@@ -39,7 +40,7 @@ def _load() -> tuple[RestSections, Path]:
 
 
 def _venues(venue: str) -> tuple[str, ...]:
-    return (check_venue(venue),) if venue else VENUES
+    return (check_venue(venue),) if venue else NAMES
 
 
 async def fetch(venue: str, sections: RestSections, data: Path) -> ReferenceData:

@@ -30,6 +30,7 @@ from venues.wire import (
     Codec,
     Ended,
     FrameBatch,
+    InstrumentsChanged,
     Notice,
     Opened,
     Refused,
@@ -291,6 +292,9 @@ class Session:
                     self._pause("the venue is in maintenance")
             case ServerNotice():
                 self._take_announcement(notice)
+            case InstrumentsChanged():
+                pairs, assets = len(notice.pairs), len(notice.assets)
+                self._log.info("the venue tells its instruments", pairs=pairs, assets=assets)
 
     def _take_refusal(self, notice: Refused) -> None:
         tell = self._log.warning if notice.permanent else self._log.info
@@ -301,7 +305,7 @@ class Session:
             self.desk.take_out(notice.subscription)
             self._on_full(notice.subscription)
         else:
-            text = f"{notice.code} {notice.text}"
+            text = f"{notice.code or ''} {notice.text}".strip()
             self.desk.refused(notice.subscription, text, permanent=notice.permanent)
         self._tell("")
 

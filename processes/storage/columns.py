@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from schemas import decisions, features, predictions, tape
 from schemas.features import CATALOGUE, MAX_TAPES, CutReason
+from schemas.ids import text_ids
 from schemas.instruments import Stream
 from schemas.lake import SCHEMAS, TICKER_COLUMNS, outputs_of
 from schemas.predictions import MODELS, Device, Rung
@@ -153,9 +154,18 @@ def _books(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
     ]
 
 
+def _order_ids(slots: Rows) -> list[pa.Array]:
+    """The columns `order_id` and `order_text`: one of the two is a row's id."""
+    low, high = slots["id_low"], slots["id_high"]
+    is_text = high != 0
+    if not is_text.any():
+        return [_plain(low), pa.nulls(len(slots), pa.string())]
+    return [pa.array(np.where(is_text, 0, low)), pa.array(text_ids(low, high), mask=~is_text)]
+
+
 def _raw_books(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
     return [
-        _plain(slots["id_low"]),
+        *_order_ids(slots),
         _plain(slots["price"]),
         pa.array(_signed(slots)),
         _labels(_has(slots, Flag.DELETE), _OPERATIONS),

@@ -100,6 +100,10 @@ class BitfinexCodec(ConnectionCodec):
             return self._take_array(frame)
         return self._take_event(msgspec.json.decode(frame, type=dict[str, Any]))
 
+    def begins_connection(self, frame: bytes) -> bool:
+        """The greeting alone has a version."""
+        return frame.startswith(b"{") and b'"version"' in frame
+
     def _take_array(self, frame: bytes) -> Notice | None:
         values = parse_exact(frame)
         if len(values) < 2:

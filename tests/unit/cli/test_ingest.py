@@ -4,6 +4,7 @@ import json
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from processes.cli.__main__ import EXIT_FAILED, EXIT_USAGE
@@ -216,3 +217,65 @@ def test_an_end_in_the_middle_leaves_no_shared_memory(dcctl, tmp_path, monkeypat
     assert code == (130 if fault is KeyboardInterrupt else EXIT_FAILED)
     if fault is not KeyboardInterrupt:
         assert "No space left" in dcctl.err
+
+
+KRAKEN_STATUS = (
+    '{"channel":"status","type":"update","data":[{"version":"2.0.10","system":"online",'
+    '"api_version":"v2","connection_id":16174536464690282295}]}'
+)
+KRAKEN_LEVEL3 = (
+    '{"channel":"level3","type":"snapshot","data":[{"symbol":"A/USD","asks":[],"bids":['
+    '{"order_id":"OTCFZG-YOE2Q-LQKNM3","limit_price":5.0,"order_qty":1.50,'
+    '"timestamp":"2026-09-15T23:41:47.461426256Z"}],"checksum":4270409207}]}'
+)
+
+
+def kraken_book(kind: str, size: str) -> str:
+    return (
+        f'{{"channel": "book", "data": [{{"symbol": "A/USD", "bids": [{{"price": 5.0, "qty": {size}'
+        f'}}], "asks": []}}], "type": "{kind}"}}'
+    )
+
+
+def test_kraken_goes_the_same_way(dcctl, tmp_path):
+    """Whatever the names of files: books, level3 with its text ids, and a change of status."""
+    path, out = tmp_path / "anything.txt", tmp_path / "out"
+    cancel_only = KRAKEN_STATUS.replace("online", "cancel_only")
+    lines = [
+        KRAKEN_STATUS, kraken_book("snapshot", "1.50"), cancel_only, kraken_book("update", "2.50"),
+        '{"channel":"heartbeat"}', KRAKEN_LEVEL3, "garbage",
+    ]  # fmt: skip
+    path.write_text("\n".join(lines))
+    assert dcctl("ingest", "--venue", "kraken", str(path), "--out", str(out), "--json") == 0
+    told = json.loads(dcctl.out)
+    assert told["books"] == {"A/USD": {"bids": [["5.0", "2.50"]], "asks": []}}
+    assert told["connections"] == 1
+    assert told["checksums"] == {"verified": 1, "failed": 0}
+    assert (told["errors_total"], told["heartbeats"], told["unknown_frames"]) == (1, 1, 0)
+    assert told["level3"]["A/USD"]["top_bids"] == [["5.0", [["OTCFZG-YOE2Q-LQKNM3", "1.50"]]]]
+    assert sum(told["events"].values()) == told["lake_rows"]
+    (file,) = (out / "lake").rglob("raw_books*.arrow")
+    rows = pa.ipc.open_file(file).read_all().to_pylist()
+    orders = [row for row in rows if row["marker"] is None]
+    assert [(row["order_id"], row["order_text"], row["op"]) for row in orders] == [
+        (0, "OTCFZG-YOE2Q-LQKNM3", "set")
+    ]
+    assert orders[0]["event_ns"] == 1789515707461426256
+
+
+def test_kraken_recordings_go_through(dcctl, recordings, tmp_path):
+    """Every stream file of the recordings, as it is: nothing failed, nothing that is an error."""
+    folder = recordings / "kraken"
+    files = [*folder.glob("ws_v2_book_*"), *folder.glob("*_as_v2_shape*")]
+    files += [*folder.glob("ws_v2_level3*"), *folder.glob("ws_v2_ohlc*")]
+    files += [*folder.glob("ws_v2_frames_observed*"), *folder.glob("ws_v2_instrument*")]
+    assert len(files) >= 8
+    verified = 0
+    for file in files:
+        out = tmp_path / file.stem
+        assert dcctl("ingest", "--venue", "kraken", str(file), "--out", str(out), "--json") == 0
+        told = json.loads(dcctl.out)
+        assert (told["errors"], told["checksums"]["failed"]) == ([], 0), file.name
+        assert sum(told["events"].values()) <= told["lake_rows"]
+        verified += told["checksums"]["verified"]
+    assert verified >= 256 + 11 + 3 + 2149 + 1

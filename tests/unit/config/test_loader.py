@@ -54,6 +54,14 @@ def test_later_layers_win(tmp_path):
         ({"DC__venues__bitfinex__symbols": "[BTC/USD]"}, ["venues.bitfinex.symbols", "BTC/USD"]),
         ({"DC__venues__bitfinex__enabled": "false"}, ["no venue is enabled"]),
         ({"DC__venues__bitfinex__channels": "[ticker]"}, ["features need books"]),
+        (
+            {
+                "DC__venues__kraken__enabled": "true",
+                "DC__venues__kraken__symbols": "[BTC/USD]",
+                "DC__venues__kraken__channels": "[books, raw_books]",
+            },
+            ["venues.kraken.channels", "level3", "token"],
+        ),
         ({"DC__rings__tape": "32"}, ["rings.tape", "32", "64"]),
         ({"DC__rings__tape": "100000"}, ["rings.tape", "100000", "power of two"]),
         ({"DC__http": "["}, ["DC__http", "YAML"]),

@@ -1,0 +1,59 @@
+"""Kraken's `instrument` channel: pairs and assets with their steps, digits exact.
+
+Rules (docs.kraken.com/api/docs/websocket-v2/instrument): `data` is one object, not a list; numbers
+may have exponents (`1e-08`); keys that do not apply to a pair are absent.
+"""
+
+from typing import Any
+
+from schemas.account import plain_decimal
+from schemas.errors import DecodeError
+from venues.numbers import as_integer, as_number
+from venues.wire import AssetRules, InstrumentsChanged, PairRules
+
+
+def read_instruments(message: dict[str, Any]) -> InstrumentsChanged:
+    """A frame parsed with `venues.numbers.parse_exact`.
+
+    Raises:
+        DecodeError, KeyError, TypeError: it is not as it must be.
+    """
+    data = message["data"]
+    if not isinstance(data, dict) or message.get("type") not in {"snapshot", "update"}:
+        raise DecodeError("an instrument frame without its object")
+    return InstrumentsChanged(
+        is_snapshot=message["type"] == "snapshot",
+        pairs=tuple(_pair(row) for row in data.get("pairs", [])),
+        assets=tuple(_asset(row) for row in data.get("assets", [])),
+    )
+
+
+def _pair(row: dict[str, Any]) -> PairRules:
+    return PairRules(
+        symbol=_text(row["symbol"]),
+        base=_text(row["base"]),
+        quote=_text(row["quote"]),
+        status=_text(row["status"]),
+        price_decimals=as_integer(row["price_precision"]),
+        price_step=_size(row.get("price_increment", row.get("tick_size"))),
+        quantity_decimals=as_integer(row["qty_precision"]),
+        quantity_step=_size(row.get("qty_increment")),
+        minimum_quantity=_size(row.get("qty_min")),
+        minimum_cost=_size(row.get("cost_min")),
+    )
+
+
+def _asset(row: dict[str, Any]) -> AssetRules:
+    return AssetRules(
+        asset=_text(row["id"]), status=_text(row["status"]), decimals=as_integer(row["precision"])
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise DecodeError(f"{str(value)[:40]} is no text")
+    return value
+
+
+def _size(value: Any) -> str:
+    return "" if value is None else plain_decimal(as_number(value).text)
