@@ -1,6 +1,7 @@
 """The lake's tables: one Arrow schema a channel of the tape, and one a ring behind it.
 
 Constants of a stream (venue, channel, symbol, precision ...) are schema metadata, not columns.
+`period` is of funding markets, in days, 0 elsewhere; there `price` is a rate and `count` offers.
 Every table of the tape begins with the same columns; a marker is a row with `marker` set, its
 particulars as JSON in `marker_detail`, and nulls or zeros elsewhere.
 """
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from schemas.features import CATALOGUE, MAX_TAPES
 from schemas.predictions import MODELS
-from schemas.tape import STATUS_COLUMNS
+from schemas.tape import LIQUIDATION_COLUMNS, STATUS_COLUMNS
 
 LABEL: Final = pa.dictionary(pa.int8(), pa.string())
 """A short text that takes few values."""
@@ -56,6 +57,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("amount", pa.float64()),
             ("msg_type", LABEL),
             ("is_snapshot", pa.bool_()),
+            ("period", pa.uint32()),
         ]
     ),
     "books": pa.schema(
@@ -66,6 +68,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("amount", pa.float64()),
             ("side", LABEL),
             ("is_snapshot", pa.bool_()),
+            ("period", pa.uint32()),
         ]
     ),
     "raw_books": pa.schema(
@@ -77,6 +80,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("op", LABEL),
             ("side", LABEL),
             ("is_snapshot", pa.bool_()),
+            ("period", pa.uint32()),
         ]
     ),
     "candles": pa.schema(
@@ -91,6 +95,14 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         ]
     ),
     "status": pa.schema([*_COMMON, *[(name, pa.float64()) for name in STATUS_COLUMNS]]),
+    "liquidations": pa.schema(
+        [
+            *_COMMON,
+            ("position_id", pa.uint64()),
+            ("symbol", pa.string()),
+            *[(name, pa.float64()) for name in LIQUIDATION_COLUMNS],
+        ]
+    ),
     "connection": pa.schema(_COMMON),
     "features": pa.schema(
         [

@@ -8,7 +8,7 @@ update is told as `ChannelBroken`, and only that book. Never here: sockets, time
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -50,8 +50,16 @@ class ConnectionCodec(Channels, ABC):
         """
 
     @abstractmethod
-    def take_frame(self, frame: bytes) -> Notice | None:
+    def take_frame(self, frame: bytes) -> Notice | list[Notice] | None:
         """Take one frame that the kernel left; raises one of `BAD_FRAME_ERRORS` if it is bad."""
+
+    def begins_connection(self, frame: bytes) -> bool:
+        """Whether a recorded frame is the first of a new connection; asked once a frame, in order.
+
+        Never, for a venue that greets nobody.
+        """
+        del frame
+        return False
 
     def sent(self, subscription: Subscription) -> None:
         """A subscription was just asked for; news to venues that never acknowledge one."""
@@ -66,12 +74,26 @@ class ConnectionCodec(Channels, ABC):
         """What only this venue's recordings have to tell, by name."""
         return {}
 
+    def beside(self, connection: int) -> Self:
+        """A decoder for another connection of a recording, with its markets and streams."""
+        made = type(self)(
+            self.markets,
+            self._publish,
+            allot=self._allot,
+            tolerant=self._tolerant,
+            connection=connection,
+        )
+        made.share(self._wanted)
+        return made
+
     # ---- frames
 
     def feed(self, batch: FrameBatch, recv_ns: int) -> list[Notice]:
         """Decode the frames of one socket read, received at `recv_ns`."""
         notices: list[Notice] = []
         self._recv_ns = recv_ns
+        if self._markets_version != self.markets.version:
+            self._bind()
         done, frames = 0, batch.count
         result = self._result
         while done < frames and not self.broken:
@@ -80,10 +102,12 @@ class ConnectionCodec(Channels, ABC):
                 break
             done = int(result[decoding.R_FRAMES])
             if stop in {decoding.EVENT, decoding.SLOW}:
-                notice = self._try_frame(batch.frame(done))
+                told = self._try_frame(batch.frame(done))
                 done += 1
-                if notice is not None:
-                    notices.append(notice)
+                if isinstance(told, list):
+                    notices += told
+                elif told is not None:
+                    notices.append(told)
             elif stop == decoding.GAP:
                 notices.append(
                     self.on_gap(int(result[decoding.R_EXPECTED]), int(result[decoding.R_FOUND]))
@@ -96,7 +120,7 @@ class ConnectionCodec(Channels, ABC):
         self.flush()
         return notices
 
-    def _try_frame(self, frame: bytes) -> Notice | None:
+    def _try_frame(self, frame: bytes) -> Notice | list[Notice] | None:
         try:
             return self.take_frame(frame)
         except BAD_FRAME_ERRORS as error:

@@ -30,6 +30,9 @@ class Markets:
     def __init__(self, books: int = 8) -> None:
         self.books = make_books(books)
         self.trades = np.zeros(books, TRADE_MEMORY)
+        self.version = 0
+        """Counts how often the arrays were laid elsewhere; who holds their addresses looks at
+        it."""
         self.interrupted: dict[tuple[int, int], Interruption] = {}
         self._book_index: dict[tuple[int, int], int] = {}
         self._primary: dict[int, int] = {}
@@ -41,6 +44,7 @@ class Markets:
         index = self._book_index.setdefault(key, len(self._book_index))
         if index == len(self.books):
             self.books = np.concatenate([self.books, make_books(len(self.books))])
+            self.version += 1
         if subscription.primary:
             self._primary[subscription.instrument.index] = index
         return index
@@ -58,6 +62,7 @@ class Markets:
         index = self._trade_index.setdefault(instrument, len(self._trade_index))
         if index == len(self.trades):
             self.trades = np.concatenate([self.trades, np.zeros(len(self.trades), TRADE_MEMORY)])
+            self.version += 1
         return index
 
     def recall_trades(self, instrument: int, ids: np.ndarray) -> None:

@@ -31,7 +31,6 @@ from venues.book import ASK, BID, wire_levels
 from venues.registry import NAMES, open_recording
 from venues.wire import BadFrame, FrameBatch, Refused, SlotBlock
 
-VENUES = ("bitfinex",)
 CAPACITY = 1 << 16
 TAKE_EVERY = 1 << 14
 BOOK_LEVELS = 25
@@ -210,8 +209,7 @@ class Ingestion:
 
     def add(self, frame: Frame) -> None:
         """Take one frame."""
-        greeting = frame.text.startswith(b"{") and b'"version"' in frame.text
-        if not frame.text or greeting:
+        if not frame.text or self._codec.begins_connection(frame.text):
             # A greeting begins a new connection: its channels and numbers are its own.
             self._feed()
             if self.frames:

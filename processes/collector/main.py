@@ -6,7 +6,7 @@ import random
 import uvloop
 
 from processes.collector.backoff import Backoff, ConnectLimit
-from processes.collector.session import Session, Timeouts
+from processes.collector.session import Session, Timeouts, place_anew
 from processes.collector.tape import Tape
 from processes.pace import Pace
 from processes.runtime import Context, run
@@ -71,6 +71,8 @@ class Collector:
                 silence_s=settings.silence_s,
                 stale_s=settings.stale_s,
                 ping_s=settings.ping_s,
+                subscribe_tries=settings.subscribe_tries,
+                refused_retry_s=settings.refused_retry_s,
             ),
             backoff=Backoff(
                 settings.backoff_first_s, settings.backoff_longest_s, random.SystemRandom()
@@ -91,9 +93,10 @@ class Collector:
         return self._epoch
 
     def _move(self, subscription: Subscription) -> None:
-        """The venue wants a subscription on another connection: open one for it."""
-        session = self._open_session([subscription])
-        self._tasks.append(asyncio.create_task(session.run()))
+        """The venue wants a subscription on another connection."""
+        if not place_anew(subscription, self._sessions):
+            session = self._open_session([subscription])
+            self._tasks.append(asyncio.create_task(session.run()))
 
     def _tell(self) -> None:
         live, refused, wanted = self._counts()
@@ -157,6 +160,7 @@ class Collector:
 def _stream_key(stream: Stream) -> tuple[object, ...]:
     return (
         stream.channel, stream.precision, stream.frequency, stream.length, stream.timeframe,
+        stream.variant,
     )  # fmt: skip
 
 

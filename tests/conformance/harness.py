@@ -10,7 +10,7 @@ import numpy as np
 from aiohttp import web
 
 from processes.collector.backoff import Backoff, ConnectLimit
-from processes.collector.session import Session, Timeouts
+from processes.collector.session import Session, Timeouts, place_anew
 from processes.pace import Pace
 from processes.simulator.server import Exchange
 from schemas import tape
@@ -120,6 +120,8 @@ class World:
                 silence_s=self.settings.silence_s,
                 stale_s=self.settings.stale_s,
                 ping_s=self.settings.ping_s,
+                subscribe_tries=self.settings.subscribe_tries,
+                refused_retry_s=self.settings.refused_retry_s,
             ),
             backoff=Backoff(
                 self.settings.backoff_first_s, self.settings.backoff_longest_s, random.Random(1)
@@ -129,11 +131,15 @@ class World:
             next_epoch=self._next_epoch,
             now_ns=time.monotonic_ns,
             log=self.log,
-            on_full=lambda subscription: self.open_session([subscription]),
+            on_full=self._move,
             on_change=lambda: None,
         )
         self.sessions.append(session)
         self.tasks.append(asyncio.create_task(session.run()))
+
+    def _move(self, subscription: Subscription) -> None:
+        if not place_anew(subscription, self.sessions):
+            self.open_session([subscription])
 
     # ---- waiting and looking
 

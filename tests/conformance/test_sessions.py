@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from processes.simulator.bitfinex import Connection
 from schemas import tape
 from schemas.settings import BookSettings
 from schemas.tape import Flag, Kind, Marker, MarkerReason
@@ -202,6 +203,36 @@ def test_a_refused_stream_hurts_no_other():
     story(live())
 
 
+def test_a_key_that_is_never_answered_hurts_no_other_stream(monkeypatch):
+    """As the venue treats a `deriv:` key that does not exist: silence, and nothing else."""
+
+    def without_answer(self, request, now_ns, take=Connection._subscribe):
+        if request.get("channel") != "status":
+            take(self, request, now_ns)
+        else:
+            asked.append(request["key"])
+
+    asked: list[str] = []
+    monkeypatch.setattr(Connection, "_subscribe", without_answer)
+
+    async def live():
+        channels = ("books", "trades", "status")
+        symbols = (*SYMBOLS, "tNOPEF0:USTF0")
+        async with World(
+            symbols=symbols, channels=channels, subscribe_timeout_s=0.3, subscribe_tries=2
+        ) as world:
+            await world.until(lambda: world.counts() == (2 * len(SYMBOLS), 3, 9))
+            assert asked == ["deriv:tNOPEF0:USTF0"] * 2
+            await world.events()
+            refused = world.markers(Marker.REFUSED)
+            places = refused["instrument"] == world.tables.instruments["tNOPEF0:USTF0"].index
+            assert len(refused[places]) == 3  # the status, and by code its book and trades
+            assert world.sessions[0].connections == 1
+            assert world.sessions[0].resyncs == 0
+
+    story(live())
+
+
 def test_more_streams_than_a_connection_takes_open_more_connections():
     async def live():
         async with World(subscriptions_per_connection=5) as world:
@@ -225,7 +256,8 @@ def test_the_venues_own_limit_is_obeyed_whatever_the_setting_says():
         ) as world:
             # 36 streams; the venue takes 30 a connection and refuses the rest with 10305.
             await world.until(lambda: world.counts()[0] == 36, 30)
-            assert len(world.sessions) > 1
+            assert [len(session.desk) for session in world.sessions] == [30, 6]
+            assert world.sessions[0].limit == 30
 
     story(live())
 
