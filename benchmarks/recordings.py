@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.load import Book, Sender
-from processes.cli.ingest import read_frames
+from processes.cli.frames import read_frames
 from processes.supervisor.tables import Allotment
 from venues.bitfinex.applying import book_checksum
 from venues.bitfinex.codec import BitfinexCodec

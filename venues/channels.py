@@ -190,6 +190,7 @@ class Channels:
         """Tell the kernel where everything stands.
 
         Again whenever the markets have grown, be it by another connection: they stand elsewhere.
+        And when a primary book has come.
         """
         self._markets_version = self.markets.version
         arrays = (
@@ -197,6 +198,10 @@ class Channels:
             self._rows, self._widths, self.tallies, self._result, self._slots, self._scratch,
         )  # fmt: skip
         self._addresses[: len(arrays)] = [array.ctypes.data for array in arrays]
+        # A primary book that came after the trades of its instrument is theirs from now on.
+        for place, what in self._by_place.items():
+            primary = self.markets.primary_book(what.instrument.index)
+            self._channels[place]["primary_book"] = primary
 
     def find(
         self, symbol: str, pair: str, channel: Channel, parameters: dict[str, Any]
@@ -255,10 +260,7 @@ class Channels:
         for name, value in values.items():
             self._channels[place][name] = value
         self._by_place[place] = subscription
-        # A primary book that came after the trades of its instrument is theirs from now on.
-        for other, what in self._by_place.items():
-            primary = self.markets.primary_book(what.instrument.index)
-            self._channels[other]["primary_book"] = primary
+        self._bind()
         self.mark(Marker.SUBSCRIBED, MarkerReason.NONE, place=place)
         key = (instrument.index, stream.index)
         interruption = self.markets.interrupted.pop(key, None)

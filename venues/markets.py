@@ -31,8 +31,8 @@ class Markets:
         self.books = make_books(books)
         self.trades = np.zeros(books, TRADE_MEMORY)
         self.version = 0
-        """Counts how often the arrays were laid elsewhere; who holds their addresses looks at
-        it."""
+        """Rises when the arrays are laid elsewhere, or an instrument has its primary book: who
+        holds addresses and places of books looks at it."""
         self.interrupted: dict[tuple[int, int], Interruption] = {}
         self._book_index: dict[tuple[int, int], int] = {}
         self._primary: dict[int, int] = {}
@@ -45,8 +45,9 @@ class Markets:
         if index == len(self.books):
             self.books = np.concatenate([self.books, make_books(len(self.books))])
             self.version += 1
-        if subscription.primary:
+        if subscription.primary and self._primary.get(subscription.instrument.index) != index:
             self._primary[subscription.instrument.index] = index
+            self.version += 1
         return index
 
     def indices(self) -> dict[tuple[int, int], int]:

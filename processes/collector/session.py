@@ -15,6 +15,7 @@ import msgspec
 
 from processes.clock import monotonic_s
 from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.recorder import Recorder
 from processes.collector.subscriptions import Desk
 from processes.collector.tape import Tape
 from processes.collector.websocket import WebSocket, WebSocketError, connect
@@ -63,6 +64,7 @@ class Session:
         next_epoch: a number for each connection. now_ns: the session's clock.
         on_full: takes a subscription that the venue wants on another connection.
         on_change: called when something worth telling has changed.
+        recorder: keeps every frame, both ways.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Session:
         log: Log,
         on_full: Callable[[Subscription], None],
         on_change: Callable[[], None],
+        recorder: Recorder | None = None,
     ) -> None:
         self.desk = Desk(
             wanted,
@@ -112,6 +115,8 @@ class Session:
         self._log = log.bind(connection=number)
         self._on_full = on_full
         self._on_change = on_change
+        self._number = number
+        self._recorder = recorder
         self._socket: WebSocket | None = None
         self._end_reason = MarkerReason.NONE
         self._paused = False
@@ -176,6 +181,8 @@ class Session:
         self._outbox.clear()
         self._pinged_s = monotonic_s()
         self.connections += 1
+        if self._recorder is not None:
+            self._recorder.opened(self._number, self._now_ns())
         self.codec.mark(Marker.CONNECTED, MarkerReason.NONE)
         self.codec.flush()
         self._log.info("connected", url=self._url, epoch=epoch)
@@ -270,7 +277,12 @@ class Session:
     def _feed(self, batch: FrameBatch, recv_ns: int) -> None:
         self._tape.recv_ns = recv_ns
         self.bytes += batch.size
-        notices = self.codec.feed(batch, recv_ns)
+        try:
+            notices = self.codec.feed(batch, recv_ns)
+        finally:
+            # Behind the decoding, which has waited long enough, and kept also if it failed.
+            if self._recorder is not None:
+                self._recorder.received(self._number, batch, recv_ns)
         self.has_data = True
         for notice in notices:
             self._take(notice)
@@ -351,6 +363,8 @@ class Session:
     def _send(self, text: str) -> None:
         if self._socket is not None:
             self._socket.send(text)
+            if self._recorder is not None:
+                self._recorder.sent(self._number, text, self._now_ns())
 
     def _tell(self, text: str) -> None:
         self.text = text

@@ -10,6 +10,7 @@ import numpy as np
 from aiohttp import web
 
 from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew
 from processes.pace import Pace
 from processes.simulator.server import Exchange
@@ -49,7 +50,8 @@ class ListTape:
 class World:
     """The simulator, its port, and sessions that watch it."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, recorder: Recorder | None = None, **settings: Any) -> None:
+        self.recorder = recorder
         options = {
             "symbols": SYMBOLS,
             "books": (BookSettings(length=25),),
@@ -133,6 +135,7 @@ class World:
             log=self.log,
             on_full=self._move,
             on_change=lambda: None,
+            recorder=self.recorder,
         )
         self.sessions.append(session)
         self.tasks.append(asyncio.create_task(session.run()))

@@ -430,3 +430,29 @@ def test_ids_of_unknown_channels_are_remembered_within_bounds():
     assert feed.codec.tallies[decoding.N_UNKNOWN] == 4999
     assert len(feed.codec._unknown) <= decoding.CHANNELS
     assert len(feed.codec._early) <= decoding.CHANNELS
+
+
+# ---- several connections
+
+
+def test_markets_that_grow_by_one_connection_are_where_the_other_writes():
+    one = Feed().frames([book_ack("tA"), "[7,[[100,1,2],[101,1,-2]]]"])
+    other = Feed()
+    other.codec = one.codec.beside(1)
+    other.codec.open(2, 1, from_first=False)
+    for number in range(1, 20):  # more books than there was room for
+        other.frames([book_ack(f"tB{number}", number=number), f"[{number},[[5,1,1]]]"])
+    one.frames(["[7,[100,1,7]]"])
+    assert wire_levels(one.markets.books, 0, BID, 9) == [(0, "100", "7")]
+    assert wire_levels(one.markets.books, 1, BID, 9) == [(0, "5", "1")]
+
+
+def test_trades_carry_the_primary_book_of_another_connection():
+    one = Feed().frames([ack("trades", symbol="tBTCUSD"), '[7,"te",[1,1000,1,100]]'])
+    other = Feed()
+    other.codec = one.codec.beside(1)
+    other.codec.open(2, 1, from_first=False)
+    other.frames([book_ack(), "[7,[[100,1,2],[101,1,-2]]]"])
+    one.frames(['[7,"te",[2,2000,1,100]]'])
+    trades = of_kind(one, tape.Kind.TRADE)
+    assert trades["reference_price"].tolist() == [0.0, 100.5]
