@@ -38,8 +38,14 @@ def take(*frames: str, flags: int = 0) -> list:
     return [event for frame in frames for event in made.take(frame.encode(), 0)]
 
 
-def order(status: str = "ACTIVE", kind: str = "EXCHANGE LIMIT", amount: str = "-0.5",
-          ordered: str = "-2.00000001", flags: str = "null", more: str = ",null,9") -> str:  # fmt: skip
+def order(
+    status: str = "ACTIVE",
+    kind: str = "EXCHANGE LIMIT",
+    amount: str = "-0.5",
+    ordered: str = "-2.00000001",
+    flags: str = "null",
+    more: str = ",null,9",
+) -> str:
     return (
         f'[123456789012345678,7,1574955083558,"tETHUSD",{TIME},{TIME + 5},{amount},{ordered},'
         f'"{kind}",null,null,null,{flags},"{status}",null,null,120.50,8.86e-05,0,119,null,null,'
