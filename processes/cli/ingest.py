@@ -380,6 +380,8 @@ def _show(report: dict[str, Any], out: Path) -> None:
         f"{unknown} on unknown channels, {bad} bad")  # fmt: skip
     say(f"sequence {sequence['first']} to {sequence['last']}, {sequence['gaps']} gaps; "
         f"checksums {sums['verified']} verified, {sums['failed']} failed")  # fmt: skip
+    if report["frames_lost"]:
+        say(f"{report['frames_lost']:,} frames the recorder had to drop; their gaps are marked")
     for error in report["errors"][:10]:
         say(f"  bad: {error[:150]}")
     say(f"{report['lake_rows']:,} rows in {out / 'lake'}")

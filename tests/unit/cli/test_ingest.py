@@ -253,6 +253,8 @@ def test_frames_that_a_recorder_lost_are_told_and_marked(ingest):
     assert told["frames_lost"] == 17
     assert told["errors_total"] == 0
     check_whole(told)
+    del lines[5]
+    assert ingest(lines, raw=True)["events"]["marker"] == told["events"]["marker"] - 1
 
 
 @pytest.mark.parametrize("lost", ["{}", "null", '"x"', '{"frames":-5}', '{"frames":"a"}'])

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from processes.cli.tap import _decoder
+from processes.storage.columns import tape_batch
 from schemas import tape
 from schemas.settings import BitfinexFlags, BitfinexSettings, BookSettings
 from schemas.tape import Flag, Marker, Side
@@ -430,6 +432,42 @@ def test_ids_of_unknown_channels_are_remembered_within_bounds():
     assert feed.codec.tallies[decoding.N_UNKNOWN] == 4999
     assert len(feed.codec._unknown) <= decoding.CHANNELS
     assert len(feed.codec._early) <= decoding.CHANNELS
+
+
+# ---- as people see them
+
+
+def rows(feed: Feed, number: int = 0) -> list[dict]:
+    """The lake's rows of a stream, without markers."""
+    stream = feed.codec._wanted[number].stream
+    slots = feed.slots[feed.slots["stream"] == stream.index]
+    return [row for row in tape_batch(slots, stream).to_pylist() if row["marker"] is None]
+
+
+def test_liquidations_in_the_lake_and_in_the_tap():
+    feed = Feed().frames([ack("status", key="liq:global"), f"[7,[{MATCH}]]"])
+    row = rows(feed)[0]
+    assert {name: row[name] for name in ("position_id", "symbol", "amount", "acquired_price")} == {
+        "position_id": 145400868, "symbol": "tETHF0:USTF0", "amount": -1.67,
+        "acquired_price": 2501.5,
+    }  # fmt: skip
+    assert row["event_ns"] == (TIME + 5) * 1_000_000
+    shown = _decoder("tape.bitfinex")(feed.slots[-1], 0)
+    assert (shown["symbol"], shown["base_price"], shown["side"]) == ("tETHF0:USTF0", 2495, "ask")
+
+
+def test_funding_in_the_lake_has_periods_and_the_number_of_offers():
+    feed = Feed().frames([book_ack("fUSD"), "[7,[[0.0002,30,2,-500],[0.0003,2,3,900]]]"])
+    feed.frames([ack("trades", 8, symbol="fUSD"), f'[8,"fte",[3,{TIME},-75.5,0.0003,2]]'])
+    feed.frames([book_ack("fUSD", "R0", 9), "[9,[[11,120,0.0002,-500]]]"])
+    assert [(row["price"], row["period"], row["count"], row["amount"]) for row in rows(feed)] == [
+        (0.0002, 30, 2, 500.0), (0.0003, 2, 3, -900.0),
+    ]  # fmt: skip
+    trade, offer = rows(feed, 1)[0], rows(feed, 2)[0]
+    assert (trade["price"], trade["period"], trade["amount"]) == (0.0003, 2, -75.5)
+    assert (offer["order_id"], offer["period"], offer["side"]) == (11, 120, "bid")
+    plain = Feed().frames([book_ack(), "[7,[[100,3,2]]]"])
+    assert [(row["period"], row["count"]) for row in rows(plain)] == [(0, 3)]
 
 
 # ---- several connections
