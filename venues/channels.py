@@ -239,7 +239,6 @@ class Channels:
         is_book = stream.channel in {"books", "raw_books"}
         book = self.markets.book(subscription) if is_book else -1
         trades = self.markets.trade_memory(instrument.index) if stream.channel == "trades" else -1
-        self._bind()
         place = decoding.channel_place_of(self._address, number)
         values = {
             "id": number,
@@ -248,6 +247,7 @@ class Channels:
             "stream": stream.index,
             "book": book,
             "trades": trades,
+            "primary_book": self.markets.primary_book(instrument.index),
             "awaits_snapshot": is_book,
             "muted": 0,
             "funding": instrument.pair.endswith(":FUNDING"),
@@ -260,7 +260,8 @@ class Channels:
         for name, value in values.items():
             self._channels[place][name] = value
         self._by_place[place] = subscription
-        self._bind()
+        if self._markets_version != self.markets.version:
+            self._bind()
         self.mark(Marker.SUBSCRIBED, MarkerReason.NONE, place=place)
         key = (instrument.index, stream.index)
         interruption = self.markets.interrupted.pop(key, None)
