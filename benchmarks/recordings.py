@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 
 from benchmarks.load import Book, Sender
-from processes.cli.ingest import read_frames
+from processes.cli.frames import read_frames
 from processes.supervisor.tables import Allotment
+from venues.bitfinex.applying import book_checksum
 from venues.bitfinex.codec import BitfinexCodec
-from venues.bitfinex.kernel import SEQUENCE_FLAG, book_checksum
+from venues.bitfinex.subscriptions import FLAG_SEQUENCE
 from venues.markets import Markets
 from venues.wire import Acknowledged, FrameBatch
 
@@ -42,7 +43,7 @@ class FrameStream(msgspec.Struct, frozen=True, kw_only=True):
 
     def numbered(self) -> list[bytes]:
         """The frames as a connection with sequence numbers has them."""
-        flags = SEQUENCE_FLAG | (CHECKSUM_FLAG if self.checksums else 0)
+        flags = FLAG_SEQUENCE | (CHECKSUM_FLAG if self.checksums else 0)
         found, sequence = [], 0
         for frame in self.frames:
             if frame.startswith(b"["):
@@ -64,7 +65,7 @@ def recorded(name: str) -> FrameStream | None:
     for item in read_frames([path]):
         text = item.text
         if b'"conf"' in text:
-            has_numbers = bool(msgspec.json.decode(text)["flags"] & SEQUENCE_FLAG)
+            has_numbers = bool(msgspec.json.decode(text)["flags"] & FLAG_SEQUENCE)
         elif text.startswith(b"[") and has_numbers:
             frames.append(text[: text.rindex(b",")] + b"]")
         elif text:

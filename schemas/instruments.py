@@ -4,7 +4,7 @@ Both tables are append-only: an index, once given, means the same for as long as
 recording can be read years later with the table that was copied beside it.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
 
@@ -20,6 +20,10 @@ CHANNELS: tuple[Channel, ...] = (
     "status",
     "connection",
 )
+
+
+LIQUIDATIONS: Final = "liquidations"
+"""`Stream.variant` of a status stream that tells of liquidations."""
 
 
 class Instrument(Struct, frozen=True, kw_only=True):
@@ -42,13 +46,23 @@ class Stream(Struct, frozen=True, kw_only=True):
     frequency: str = ""
     length: int = 0
     timeframe: str = ""
+    variant: str = ""
+    """What else the venue's name of it says: a funding candle's periods (`p30`, `a30:p2:p30`), or
+    LIQUIDATIONS."""
 
     @property
     def suffix(self) -> str:
         """What tells this stream's files from the channel's usual ones: `P1`, `1m`, or nothing."""
         if self.channel == "books" and self.precision in {"", "P0"}:
             return ""
+        if self.timeframe and self.variant:
+            return f"{self.timeframe}-{self.variant.replace(':', '-')}"
         return self.timeframe or ("" if self.precision == "R0" else self.precision)
+
+    @property
+    def table(self) -> str:
+        """Its table in the lake: the channel's, but for liquidations."""
+        return LIQUIDATIONS if self.variant == LIQUIDATIONS else self.channel
 
 
 class Tables(Struct, kw_only=True):

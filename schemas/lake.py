@@ -2,8 +2,9 @@
 
 Constants of a stream (venue, channel, symbol, precision ...) are schema metadata, not columns.
 A raw book's `order_id` is the venue's number, or 0 where its ids are texts, which stand in
-`order_text`. Every table of the tape begins with the same columns; a marker is a row with `marker`
-set, its particulars as JSON in `marker_detail`, and nulls or zeros elsewhere.
+`order_text`. `period` is of funding markets, in days, 0 elsewhere; there `price` is a rate and
+`count` offers. Every table of the tape begins with the same columns; a marker is a row with
+`marker` set, its particulars as JSON in `marker_detail`, and nulls or zeros elsewhere.
 """
 
 from typing import Final
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from schemas.features import CATALOGUE, MAX_TAPES
 from schemas.predictions import MODELS
-from schemas.tape import STATUS_COLUMNS
+from schemas.tape import LIQUIDATION_COLUMNS, STATUS_COLUMNS
 
 LABEL: Final = pa.dictionary(pa.int8(), pa.string())
 """A short text that takes few values."""
@@ -57,6 +58,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("amount", pa.float64()),
             ("msg_type", LABEL),
             ("is_snapshot", pa.bool_()),
+            ("period", pa.uint32()),
         ]
     ),
     "books": pa.schema(
@@ -67,6 +69,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("amount", pa.float64()),
             ("side", LABEL),
             ("is_snapshot", pa.bool_()),
+            ("period", pa.uint32()),
         ]
     ),
     "raw_books": pa.schema(
@@ -79,6 +82,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("op", LABEL),
             ("side", LABEL),
             ("is_snapshot", pa.bool_()),
+            ("period", pa.uint32()),
         ]
     ),
     "candles": pa.schema(
@@ -93,6 +97,14 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
         ]
     ),
     "status": pa.schema([*_COMMON, *[(name, pa.float64()) for name in STATUS_COLUMNS]]),
+    "liquidations": pa.schema(
+        [
+            *_COMMON,
+            ("position_id", pa.uint64()),
+            ("symbol", pa.string()),
+            *[(name, pa.float64()) for name in LIQUIDATION_COLUMNS],
+        ]
+    ),
     "connection": pa.schema(_COMMON),
     "features": pa.schema(
         [

@@ -51,6 +51,11 @@ TABLE: tuple[Metric, ...] = (
     Metric("resyncs", "counter", "channels", "channels subscribed anew after a fault"),
     Metric("subscriptions", "gauge", "channels", "channels the venue has acknowledged"),
     Metric("subscriptions_wanted", "gauge", "channels", "channels the configuration asks for"),
+    Metric("frames_recorded", "counter", "frames", "raw frames kept on disk"),
+    Metric(
+        "frames_unrecorded", "counter", "frames", "raw frames the disk was too slow or full for"
+    ),
+    Metric("recorded_bytes", "counter", "bytes", "raw frames on disk, compressed"),
     Metric("recv_to_tape", "histogram", "ns", "received to committed on the tape"),
     # features
     Metric("feature_events", "counter", "events", "tape events read"),

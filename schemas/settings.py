@@ -24,6 +24,9 @@ BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?
 BitfinexTimeframe = Literal[
     "1m", "5m", "15m", "30m", "1h", "3h", "6h", "12h", "1D", "1W", "14D", "1M"
 ]
+FundingPeriods = Annotated[str, Meta(pattern=r"^(p\d{1,3}|a\d{1,3}:p\d{1,3}:p\d{1,3})$")]
+"""Which loans a funding candle is of: of 30 days `p30`, all from 2 to 30 days together
+`a30:p2:p30`."""
 KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9.]+x?/[A-Z0-9.]+$")]
 """Upper case, but for the x of a tokenised share: AAPLx/USD."""
 KrakenTimeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1D", "1W", "15D"]
@@ -99,6 +102,11 @@ class FeedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     symbols: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     subscribe_timeout_s: Seconds = 20.0
+    """A request that is not answered for this long is sent again."""
+    subscribe_tries: Positive = 3
+    """After so many tries without an answer a stream counts as refused."""
+    refused_retry_s: Seconds = 600.0
+    """How often a stream that was never answered is quietly asked for again."""
     silence_s: Seconds = 30.0
     """No byte at all for this long: the connection is dead."""
     stale_s: dict[Channel, Seconds] = {}
@@ -108,6 +116,12 @@ class FeedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 12
     backoff_first_s: Seconds = 1.0
     backoff_longest_s: Seconds = 30.0
+    record_frames: bool = False
+    """Keep every received and sent frame below data/frames/; `dcctl ingest` reads them back."""
+    frames_file_bytes: Annotated[int, Meta(ge=65_536)] = 256_000_000
+    """A file of frames is ended at this size, and every hour."""
+    frames_keep_bytes: Annotated[int, Meta(ge=1_000_000)] = 20_000_000_000
+    """When a venue's files together are larger than this, the oldest go."""
 
 
 class BitfinexSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,14 +129,19 @@ class BitfinexSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_f
 
     url: str = "wss://api-pub.bitfinex.com/ws/2"
     symbols: tuple[BitfinexSymbol, ...] = ()
-    channels: tuple[Literal["ticker", "trades", "books", "candles"], ...] = (
+    channels: tuple[
+        Literal["ticker", "trades", "books", "candles", "status", "liquidations"], ...
+    ] = (
         "ticker",
         "trades",
         "books",
         "candles",
     )
+    """status is of the perpetuals among the symbols, liquidations of the whole venue."""
     books: tuple[BookSettings, ...] = (BookSettings(),)
     candles: tuple[BitfinexTimeframe, ...] = ("1m",)
+    funding_candles: tuple[FundingPeriods, ...] = ("p30",)
+    """Candles of funding symbols, each in every timeframe of `candles`."""
     flags: BitfinexFlags = BitfinexFlags()
     subscriptions_per_connection: Annotated[int, Meta(ge=1, le=100)] = 30
     connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 15

@@ -78,10 +78,13 @@ class Flag(IntFlag):
     PRIMARY = 64
     """A level of the book that fills the payload and feeds features."""
     FUNDING = 128
-    """A funding market: price is a rate, count a period."""
+    """A funding market: price is a rate, count a period in days; `id_low` of a level is the number
+    of offers at it."""
     DERIVED = 256
     """Not in the frame, but following from it by the venue's rules: a level that left the
     subscribed depth, or that a full snapshot no longer lists."""
+    LIQUIDATION = 512
+    """A STATUS slot that is a liquidation: its columns are `LIQUIDATION`."""
 
 
 class Marker(IntEnum):
@@ -204,6 +207,30 @@ STATUS = layout(
 )
 """Status of a derivative; NaN where the venue gave nothing."""
 
+LIQUIDATION_COLUMNS = ("amount", "base_price", "acquired_price", "is_match", "is_market_sold")
+
+LIQUIDATION = layout(
+    [
+        *HEADER,
+        *[(name, "<f8", 96 + 8 * i) for i, name in enumerate(LIQUIDATION_COLUMNS)],
+        ("symbol", "S32", 136),
+    ],
+    SLOT_BYTES,
+)
+"""STATUS slots flagged LIQUIDATION; one stream a venue brings those of all its symbols.
+
+    offset size field           what it holds
+    ------ ---- --------------- ---------------------------------------------------------------
+        56    8 id_low          u64, the position's id
+        80    1 side            BID: the position was long, ASK: short; `size` is its amount
+        96    8 amount          f64, positive long, negative short
+       104    8 base_price      f64, what the position was opened at; also the header's `price`
+       112    8 acquired_price  f64, what it was taken over at; NaN in a trigger
+       120    8 is_match        f64, 0 = the trigger, 1 = the execution in the market
+       128    8 is_market_sold  f64, 0 = taken over by the venue, 1 = sold in the market
+       136   32 symbol          the venue's, ASCII, zeros behind it
+"""
+
 MARKER = layout(
     [
         *HEADER,
@@ -228,7 +255,7 @@ known until (epoch, to_venue_sequence) at to_*_ns; `lost` counts frames where th
 FINGERPRINT = fingerprint(
     SLOT,
     VERSION,
-    (str(fingerprint(view, VERSION)) for view in (TICKER, CANDLE, STATUS, MARKER)),
+    (str(fingerprint(view, VERSION)) for view in (TICKER, CANDLE, STATUS, LIQUIDATION, MARKER)),
 )
 
 

@@ -58,6 +58,7 @@ ENTRY = np.dtype(
     ]
 )
 """A level or order as a frame says it: the numbers, and where their digits stand in its text.
+`key` is an order's id, a funding level's period, and 0 of other levels, which their price tells.
 `amount` is negative on the ask side; `count` is 0 where the level goes."""
 
 

@@ -77,10 +77,15 @@ class Channels:
         self._widths = np.zeros(decoding.ROWS, np.int64)
         self._scratch = np.zeros(8192, np.uint8)
         self._result = np.zeros(decoding.RESULTS, np.int64)
+        self._markets_version = -1
         self._addresses = np.zeros(16, np.int64)
         self._address = int(self._addresses.ctypes.data)
         self._recv_ns = 0
         self._last_recv_ns = 0
+        for subscription in self._wanted:
+            if subscription.primary:
+                # Known from now on to an instrument's streams on other connections as well.
+                markets.book(subscription)
         self._bind()
 
     def open(self, epoch: int, recv_ns: int, *, from_first: bool = True) -> None:
@@ -139,6 +144,20 @@ class Channels:
         if self._channels[place]["id"]:
             self._channels[place]["muted"] = 1
 
+    def want(self, subscription: Subscription) -> None:
+        """One more subscription that will be asked for on this connection."""
+        self._wanted.append(subscription)
+
+    def share(self, wanted: list[Subscription]) -> None:
+        """Have one list of streams with another connection of the same recording."""
+        self._wanted = wanted
+
+    def note_unknown(self, number: int) -> None:
+        """Count a frame on a channel that was never acknowledged."""
+        if number in self._unknown or len(self._unknown) < decoding.CHANNELS:
+            self._unknown[number] = self._unknown.get(number, 0) + 1
+        self.tallies[decoding.N_UNKNOWN] += 1
+
     def interruption(self, reason: int) -> Interruption:
         """Where this connection was when it ended or broke."""
         return Interruption(
@@ -168,12 +187,21 @@ class Channels:
             self._publish(self._block, count)
 
     def _bind(self) -> None:
-        """Tell the kernel where everything stands; again after the markets have grown."""
+        """Tell the kernel where everything stands.
+
+        Again whenever the markets have grown, be it by another connection: they stand elsewhere.
+        And when a primary book has come.
+        """
+        self._markets_version = self.markets.version
         arrays = (
             self._state, self._channels, self.markets.books, self.markets.trades, self._entries,
             self._rows, self._widths, self.tallies, self._result, self._slots, self._scratch,
         )  # fmt: skip
         self._addresses[: len(arrays)] = [array.ctypes.data for array in arrays]
+        # A primary book that came after the trades of its instrument is theirs from now on.
+        for place, what in self._by_place.items():
+            primary = self.markets.primary_book(what.instrument.index)
+            self._channels[place]["primary_book"] = primary
 
     def find(
         self, symbol: str, pair: str, channel: Channel, parameters: dict[str, Any]
@@ -211,15 +239,15 @@ class Channels:
         is_book = stream.channel in {"books", "raw_books"}
         book = self.markets.book(subscription) if is_book else -1
         trades = self.markets.trade_memory(instrument.index) if stream.channel == "trades" else -1
-        self._bind()
         place = decoding.channel_place_of(self._address, number)
         values = {
             "id": number,
-            "form": decoding.FORMS[stream.channel],
+            "form": decoding.FORMS[stream.table],
             "instrument": instrument.index,
             "stream": stream.index,
             "book": book,
             "trades": trades,
+            "primary_book": self.markets.primary_book(instrument.index),
             "awaits_snapshot": is_book,
             "muted": 0,
             "funding": instrument.pair.endswith(":FUNDING"),
@@ -232,10 +260,8 @@ class Channels:
         for name, value in values.items():
             self._channels[place][name] = value
         self._by_place[place] = subscription
-        # A primary book that came after the trades of its instrument is theirs from now on.
-        for other, what in self._by_place.items():
-            primary = self.markets.primary_book(what.instrument.index)
-            self._channels[other]["primary_book"] = primary
+        if self._markets_version != self.markets.version:
+            self._bind()
         self.mark(Marker.SUBSCRIBED, MarkerReason.NONE, place=place)
         key = (instrument.index, stream.index)
         interruption = self.markets.interrupted.pop(key, None)
@@ -264,6 +290,16 @@ class Channels:
             at = decoding.channel_place_of(self._address, int(channel["id"]))
             self._channels[at] = channel
             self._by_place[at] = what
+
+    def head(self, slot: Any, place: int, kind: Kind) -> None:
+        """Fill the header of a slot of zeros with what its channel and frame say."""
+        what = self._by_place[place]
+        slot["recv_ns"] = self._recv_ns
+        slot["event_ns"] = self._state[decoding.FRAME_NS]
+        slot["venue_sequence"] = self._state[decoding.FRAME_SEQUENCE]
+        slot["epoch"] = self.epoch
+        slot["kind"] = kind
+        slot["instrument"], slot["stream"] = what.instrument.index, what.stream.index
 
     def mark(
         self,

@@ -8,7 +8,7 @@ update is told as `ChannelBroken`, and only that book. Never here: sockets, time
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -74,12 +74,26 @@ class ConnectionCodec(Channels, ABC):
         """What only this venue's recordings have to tell, by name."""
         return {}
 
+    def beside(self, connection: int) -> Self:
+        """A decoder for another connection of a recording, with its markets and streams."""
+        made = type(self)(
+            self.markets,
+            self._publish,
+            allot=self._allot,
+            tolerant=self._tolerant,
+            connection=connection,
+        )
+        made.share(self._wanted)
+        return made
+
     # ---- frames
 
     def feed(self, batch: FrameBatch, recv_ns: int) -> list[Notice]:
         """Decode the frames of one socket read, received at `recv_ns`."""
         notices: list[Notice] = []
         self._recv_ns = recv_ns
+        if self._markets_version != self.markets.version:
+            self._bind()
         done, frames = 0, batch.count
         result = self._result
         while done < frames and not self.broken:

@@ -14,7 +14,7 @@ from numba import carray, njit
 from venues.text import memory
 
 # What a channel is.
-BOOK, RAW_BOOK, TRADES, TICKER, CANDLES, STATUS = 1, 2, 3, 4, 5, 6
+BOOK, RAW_BOOK, TRADES, TICKER, CANDLES, STATUS, LIQUIDATIONS = 1, 2, 3, 4, 5, 6, 7
 FORMS: Final = {
     "books": BOOK,
     "raw_books": RAW_BOOK,
@@ -22,7 +22,9 @@ FORMS: Final = {
     "ticker": TICKER,
     "candles": CANDLES,
     "status": STATUS,
+    "liquidations": LIQUIDATIONS,
 }
+"""By the table of the lake that a stream fills."""
 
 CHANNEL = np.dtype(
     [

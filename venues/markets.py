@@ -30,6 +30,9 @@ class Markets:
     def __init__(self, books: int = 8) -> None:
         self.books = make_books(books)
         self.trades = np.zeros(books, TRADE_MEMORY)
+        self.version = 0
+        """Rises when the arrays are laid elsewhere, or an instrument has its primary book: who
+        holds addresses and places of books looks at it."""
         self.interrupted: dict[tuple[int, int], Interruption] = {}
         self._book_index: dict[tuple[int, int], int] = {}
         self._primary: dict[int, int] = {}
@@ -41,8 +44,10 @@ class Markets:
         index = self._book_index.setdefault(key, len(self._book_index))
         if index == len(self.books):
             self.books = np.concatenate([self.books, make_books(len(self.books))])
-        if subscription.primary:
+            self.version += 1
+        if subscription.primary and self._primary.get(subscription.instrument.index) != index:
             self._primary[subscription.instrument.index] = index
+            self.version += 1
         return index
 
     def indices(self) -> dict[tuple[int, int], int]:
@@ -58,6 +63,7 @@ class Markets:
         index = self._trade_index.setdefault(instrument, len(self._trade_index))
         if index == len(self.trades):
             self.trades = np.concatenate([self.trades, np.zeros(len(self.trades), TRADE_MEMORY)])
+            self.version += 1
         return index
 
     def recall_trades(self, instrument: int, ids: np.ndarray) -> None:

@@ -4,18 +4,18 @@ from venues.wire import Subscription
 
 
 def spread(subscriptions: list[Subscription], limit: int) -> list[list[Subscription]]:
-    """Spread subscriptions over connections, an instrument's streams together where they fit."""
-    connections: list[list[Subscription]] = []
+    """Spread subscriptions over as few connections as `limit` each allows.
+
+    An instrument's streams stay together, unless that would cost one connection more.
+    """
+    connections: list[list[Subscription]] = [[] for _ in range(-(-len(subscriptions) // limit))]
     by_instrument: dict[int, list[Subscription]] = {}
     for subscription in subscriptions:
         by_instrument.setdefault(subscription.instrument.index, []).append(subscription)
+    apart: list[Subscription] = []
     for group in by_instrument.values():
-        for start in range(0, len(group), limit):
-            part = group[start : start + limit]
-            for connection in connections:
-                if len(connection) + len(part) <= limit:
-                    connection.extend(part)
-                    break
-            else:
-                connections.append(list(part))
+        home = next((each for each in connections if len(each) + len(group) <= limit), apart)
+        home.extend(group)
+    for subscription in apart:
+        next(each for each in connections if len(each) < limit).append(subscription)
     return connections

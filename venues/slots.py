@@ -76,12 +76,15 @@ def apply_price_level(books: int, channel: Any, entry: Any, text: Any, slot: Any
     slot.price = entry.price
     slot.side = _BID if is_bid else _ASK
     slot.kind = _BOOK_LEVEL
+    slot.count = entry.count
+    if channel.funding != 0:  # as `Flag.FUNDING` has it
+        slot.id_low = entry.count
+        slot.count = entry.key
     if entry.count > 0:
         slot.size = abs(entry.amount)
-        slot.count = entry.count
         return 0 if set_level(side, rank, entry, text, False) else -1
     slot.flags |= _DELETE
-    at, found = find(side, rank, 0)
+    at, found = find(side, rank, entry.key)
     if not found:
         return 1
     remove(side, at)

@@ -207,6 +207,9 @@ class Codec(Protocol):
     def feed(self, batch: FrameBatch, recv_ns: int) -> list[Notice]:
         """Decode the frames of one socket read; slots go to `Publish`, notices are returned."""
 
+    def want(self, subscription: Subscription) -> None:
+        """One more subscription that will be asked for on this connection."""
+
     def sent(self, subscription: Subscription) -> None:
         """A subscription was just asked for."""
 

@@ -1,26 +1,27 @@
 """ingest: recorded frames through the real decoder, book, tape, journal and lake.
 
 A recording cannot be asked again, so a gap or a failed checksum is counted, marked in the lake, and
-the stream goes on. Lines are bare frames, or wrapped as {"t": seconds, "frame": ...}, with a
-"dir" of rx, tx or open where both directions were recorded; several files are one stream.
+the stream goes on. Several files are one stream. The connections of a recording are kept apart, as
+the collector keeps them: each has its own channels, numbers and epochs; books and trades are
+shared.
 """
 
 import secrets
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from processes.cli.frames import Frame, read_frames
 from processes.cli.screen import say, say_json, table
 from processes.files import write_whole
 from processes.rings import ring_layout
 from processes.storage.store import Store, TableView
 from processes.supervisor.tables import Allotment
 from schemas import tape
-from schemas.errors import OperatorError, UsageError
+from schemas.errors import DecodeError, OperatorError, UsageError
 from schemas.instruments import Channel, Instrument, Stream
 from schemas.settings import StorageSettings
 from shm.readers import READERS_BYTES, RingReader, format_readers
@@ -28,6 +29,7 @@ from shm.ring import RingWriter, format_ring, ring_bytes
 from shm.segment import Segment, segment_name
 from venues import decoding
 from venues.book import ASK, BID, wire_levels
+from venues.codec import ConnectionCodec
 from venues.registry import NAMES, open_recording
 from venues.wire import BadFrame, FrameBatch, Refused, SlotBlock
 
@@ -35,10 +37,7 @@ CAPACITY = 1 << 16
 TAKE_EVERY = 1 << 14
 BOOK_LEVELS = 25
 ERRORS_SHOWN = 1000
-TIME_MAX_S = 9e9
-"""Nanoseconds of later times do not fit 64 bits."""
-WHOLE_MAX_BYTES = 64 << 20
-"""The largest file that is looked at as one JSON value."""
+CONNECTIONS_MAX = 256
 KINDS = {
     tape.Kind.TRADE: "trade",
     tape.Kind.BOOK_LEVEL: "book_level",
@@ -50,70 +49,12 @@ KINDS = {
 }
 
 
-class Line(msgspec.Struct):
-    """A recorder's envelope; the frame keeps its own text."""
+class Connection:
+    """One connection of a recording: its decoder, and frames since it was opened."""
 
-    frame: msgspec.Raw = msgspec.Raw()
-    t: float = 0.0
-    dir: str = ""
-
-
-class Frame(msgspec.Struct, frozen=True):
-    """One received frame, or (empty) the word that a connection was opened."""
-
-    text: bytes
-    recv_ns: int
-
-
-_line_decoder = msgspec.json.Decoder(Line)
-
-
-def read_frames(files: list[Path]) -> Iterator[Frame]:
-    """The received frames of a recording, in order: a line each, or one JSON value a file."""
-    for path in files:
-        with path.open("rb") as file:
-            whole = _whole_value(file)
-            lines = [whole] if whole else (raw.strip() for raw in file)
-            for line in lines:
-                frame = _unwrap(line) if line else None
-                if frame is not None:
-                    yield frame
-
-
-def _whole_value(file: BinaryIO) -> bytes:
-    """A file that is one JSON value over several lines, on one line; empty if it is not that."""
-    first = file.readline()
-    file.seek(0)
-    if not first.endswith(b"\n") or _is_json(first):
-        return b""
-    text = file.read(WHOLE_MAX_BYTES)
-    file.seek(0)
-    return msgspec.json.format(text, indent=-1) if _is_json(text) else b""
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        msgspec.json.decode(text, type=msgspec.Raw)
-    except msgspec.DecodeError:
-        return False
-    return True
-
-
-def _unwrap(line: bytes) -> Frame | None:
-    if line.startswith(b"{"):
-        try:
-            envelope = _line_decoder.decode(line)
-        except msgspec.DecodeError:
-            return Frame(line, 0)
-        # A time that is none (another unit, a broken recorder) is no reason to lose the frame.
-        recv_ns = round(envelope.t * 1e6) * 1000 if 0 < envelope.t < TIME_MAX_S else 0
-        if envelope.dir == "open":
-            return Frame(b"", recv_ns)
-        if envelope.dir not in {"", "rx"}:
-            return None
-        if bytes(envelope.frame):
-            return Frame(bytes(envelope.frame), recv_ns)
-    return Frame(line, 0)
+    def __init__(self, codec: ConnectionCodec) -> None:
+        self.codec = codec
+        self.frames = 0
 
 
 class Ingestion:
@@ -123,6 +64,7 @@ class Ingestion:
         self.frames = 0
         self.errors: list[str] = []
         self.refused: list[str] = []
+        self.frames_lost = 0
         self.unknown_frames = 0
         self.sequence_first = 0
         self._venue = venue
@@ -142,8 +84,10 @@ class Ingestion:
         except BaseException:
             self.close()
             raise
-        self._codec = open_recording(venue, self._publish, self._allot)
-        self._open_connection(0)
+        self._connections: dict[int, Connection] = {}
+        # Who comes first has the first decoder; without any, the report is of this one.
+        self._now = self._first = Connection(open_recording(venue, self._publish, self._allot))
+        self._open(self._first, 0)
 
     def _open_ring(self) -> None:
         """A ring of our own: the slots take the way that live ones take."""
@@ -200,42 +144,83 @@ class Ingestion:
             sums = self._trades.setdefault(instrument, {"bought": Decimal(0), "sold": Decimal(0)})
             sums["bought" if side == tape.Side.BID else "sold"] += Decimal(repr(size))
 
-    def _open_connection(self, recv_ns: int) -> None:
-        if self._epoch:
-            self._codec.interrupt(tape.MarkerReason.CONNECTION_LOST)
-        self.unknown_frames += self._codec.unknown_frames
+    def _open(self, connection: Connection, recv_ns: int) -> None:
+        codec = connection.codec
+        if codec.epoch:
+            codec.interrupt(tape.MarkerReason.CONNECTION_LOST)
+        self.unknown_frames += codec.unknown_frames
         self._epoch += 1
-        self._codec.open(self._epoch, recv_ns, from_first=False)
+        codec.open(self._epoch, recv_ns, from_first=False)
+        connection.frames = 0
+
+    def _connection(self, number: int) -> Connection:
+        """The connection of a line, made if it is new.
+
+        Raises:
+            DecodeError: there are too many.
+        """
+        found = self._connections.get(number)
+        if found is None:
+            if len(self._connections) == CONNECTIONS_MAX:
+                raise DecodeError(f"more than {CONNECTIONS_MAX} connections: {number}")
+            found = self._first
+            if self._connections:
+                found = Connection(self._first.codec.beside(number))
+                self._open(found, 0)
+            self._connections[number] = found
+        return found
 
     def add(self, frame: Frame) -> None:
         """Take one frame."""
-        if not frame.text or self._codec.begins_connection(frame.text):
+        try:
+            here = self._connection(frame.connection)
+        except DecodeError as error:
+            self.errors.append(str(error))
+            return
+        if here is not self._now:
+            self._feed()
+            self._now = here
+        if frame.lost:
+            self._note_lost(frame)
+        elif not frame.text or here.codec.begins_connection(frame.text):
             # A greeting begins a new connection: its channels and numbers are its own.
             self._feed()
-            if self.frames:
-                self._open_connection(frame.recv_ns)
-            if not frame.text:
-                return
+            if here.frames:
+                self._open(here, frame.recv_ns)
+        if frame.text:
+            self._take(frame, here)
+
+    def _take(self, frame: Frame, here: Connection) -> None:
         if frame.recv_ns != self._recv_ns:
             self._feed()
             self._recv_ns = frame.recv_ns
         self.frames += 1
+        here.frames += 1
         if not self._batch.add(frame.text):
             self._feed()
             if not self._batch.add(frame.text):
                 self.errors.append(f"a frame of {len(frame.text)} bytes")
 
+    def _note_lost(self, frame: Frame) -> None:
+        """The recorder dropped frames here: nothing of the connection is sure behind them."""
+        self._feed()
+        self.frames_lost += frame.lost
+        codec = self._now.codec
+        codec.mark(tape.Marker.GAP, tape.MarkerReason.SEQUENCE, lost=frame.lost)
+        codec.flush()
+
     def _feed(self) -> None:
         if not self._batch.count:
             return
+        codec = self._now.codec
         # Without a recorder's time the newest time that the venue gave stands for it.
-        recv_ns = self._recv_ns or self._codec.newest_event_ns
-        for notice in self._codec.feed(self._batch, recv_ns):
+        recv_ns = self._recv_ns or codec.newest_event_ns
+        for notice in codec.feed(self._batch, recv_ns):
             if isinstance(notice, BadFrame):
                 self.errors.append(f"{notice.why}: {notice.text}")
             elif isinstance(notice, Refused):
                 self.refused.append(f"{notice.code or ''} {notice.text}".strip())
-        self.sequence_first = self.sequence_first or self._codec.sequence_first
+        self.sequence_first = self.sequence_first or codec.sequence_first
         self._batch.clear()
 
     def finish(self) -> dict[str, Any]:
@@ -244,7 +229,8 @@ class Ingestion:
         self._store.finish()
         tables = msgspec.json.format(msgspec.json.encode(self._allotment.tables), indent=1)
         write_whole(self._out / "instruments.json", tables)
-        tallies, codec = self._codec.tallies, self._codec
+        codecs = [each.codec for each in self._connections.values()] or [self._first.codec]
+        tallies = np.sum([codec.tallies for codec in codecs], axis=0)
         books, raw_books = self._books()
         symbols = self._symbols()
         return {
@@ -258,14 +244,15 @@ class Ingestion:
             "status": _counts_of("status", symbols),
             "sequence": {
                 "first": self.sequence_first or None,
-                "last": codec.sequence_last or None,
-                "gaps": codec.gaps,
+                "last": self._now.codec.sequence_last or None,
+                "gaps": sum(codec.gaps for codec in codecs),
             },
             "checksums": {
                 "verified": int(tallies[decoding.N_VERIFIED]),
                 "failed": int(tallies[decoding.N_FAILED]),
             },
-            "unknown_frames": self.unknown_frames + codec.unknown_frames,
+            "unknown_frames": self.unknown_frames + sum(c.unknown_frames for c in codecs),
+            "frames_lost": self.frames_lost,
             "heartbeats": int(tallies[decoding.N_HEARTBEATS]),
             "trades_repeated": int(tallies[decoding.N_REPEATED]),
             "deletes_of_nothing": int(tallies[decoding.N_MISSED]),
@@ -276,7 +263,7 @@ class Ingestion:
             "books": books,
             "raw_books": raw_books,
             "lake_rows": self._store.lake.rows,
-            **codec.report(),
+            **{name: what for codec in codecs for name, what in codec.report().items()},
         }
 
     def close(self) -> None:
@@ -312,13 +299,14 @@ class Ingestion:
         tables = self._allotment.tables
         books: dict[str, Any] = {}
         raw_books: dict[str, Any] = {}
-        for (instrument, stream), book in self._codec.markets.indices().items():
+        for (instrument, stream), book in self._first.codec.markets.indices().items():
             symbol, what = tables.instruments[instrument].symbol, tables.streams[stream]
             raw = what.channel == "raw_books"
+            funding = tables.instruments[instrument].pair.endswith(":FUNDING")
             sides: dict[str, list[list[Any]]] = {}
             for name, side in (("bids", BID), ("asks", ASK)):
-                levels = wire_levels(self._codec.markets.books, book, side, BOOK_LEVELS)
-                sides[name] = [[key, p, a] if raw else [p, a] for key, p, a in levels]
+                levels = wire_levels(self._first.codec.markets.books, book, side, BOOK_LEVELS)
+                sides[name] = [_level(*level, raw=raw, funding=funding) for level in levels]
             if not any(sides.values()):
                 continue  # acknowledged, and no snapshot came
             if raw:
@@ -328,6 +316,13 @@ class Ingestion:
                     sides
                 )
         return books, raw_books
+
+
+def _level(key: int, price: str, amount: str, *, raw: bool, funding: bool) -> list[Any]:
+    """A level as the venue lists it, without counts; of a raw book the order, else the level."""
+    if raw:
+        return [key, price, amount]
+    return [price, key, amount] if funding else [price, amount]
 
 
 def _counts_of(channel: str, symbols: dict[str, dict[str, int]]) -> dict[str, int]:
@@ -385,6 +380,8 @@ def _show(report: dict[str, Any], out: Path) -> None:
         f"{unknown} on unknown channels, {bad} bad")  # fmt: skip
     say(f"sequence {sequence['first']} to {sequence['last']}, {sequence['gaps']} gaps; "
         f"checksums {sums['verified']} verified, {sums['failed']} failed")  # fmt: skip
+    if report["frames_lost"]:
+        say(f"{report['frames_lost']:,} frames the recorder had to drop; their gaps are marked")
     for error in report["errors"][:10]:
         say(f"  bad: {error[:150]}")
     say(f"{report['lake_rows']:,} rows in {out / 'lake'}")

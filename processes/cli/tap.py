@@ -132,7 +132,7 @@ def _decoder(ring: str) -> Callable[[np.void, int], dict[str, Any]]:
 
     def decode(slot: np.void, now_ns: int) -> dict[str, Any]:
         if kind == "tape":
-            form = _FORMS.get(int(slot["kind"]))  # type: ignore[call-overload]
+            form = _tape_form(slot)
             if form is not None:
                 slot = np.frombuffer(slot.tobytes(), form)[0]
         record: dict[str, Any] = {}
@@ -151,13 +151,26 @@ def _decoder(ring: str) -> Callable[[np.void, int], dict[str, Any]]:
                 record |= dict(zip(predictions.MODELS, value.tolist(), strict=False))
             elif name == "message":
                 record["message"] = _message(slot)
-            elif isinstance(value, np.ndarray):
-                record[name] = value.tolist()
             else:
-                record[name] = value.item()
+                record[name] = _plain(value)
         return _with_times(record, now_ns)
 
     return decode
+
+
+def _tape_form(slot: np.void) -> "np.dtype[np.void] | None":
+    """The columns of a slot's kind, None for those of every slot."""
+    kind, flags = int(slot["kind"]), int(slot["flags"])
+    if kind == tape.Kind.STATUS and flags & tape.Flag.LIQUIDATION:
+        return tape.LIQUIDATION
+    return _FORMS.get(tape.Kind(kind))
+
+
+def _plain(value: Any) -> Any:
+    """A numpy value as JSON has it."""
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value.tolist() if isinstance(value, np.ndarray) else value.item()
 
 
 def _message(slot: np.void) -> Any:

@@ -6,7 +6,8 @@ import random
 import uvloop
 
 from processes.collector.backoff import Backoff, ConnectLimit
-from processes.collector.session import Session, Timeouts
+from processes.collector.recorder import Recorder
+from processes.collector.session import Session, Timeouts, place_anew
 from processes.collector.tape import Tape
 from processes.places import rates_folder
 from processes.runtime import Context, run
@@ -42,6 +43,13 @@ class Collector:
         self._sessions: list[Session] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._counted: dict[str, int] = {}
+        self._recorder: Recorder | None = None
+        self._disk_error = ""
+        if settings.record_frames:
+            folder = context.paths.data / "frames" / venue.name
+            self._recorder = Recorder(
+                folder, settings.frames_file_bytes, settings.frames_keep_bytes
+            )
         wanted = self._wanted()
         venue.recover(self._writer.ring.recent(RECALL_SLOTS), wanted)
         for part in venue.plan(wanted):
@@ -77,6 +85,8 @@ class Collector:
                 silence_s=settings.silence_s,
                 stale_s=settings.stale_s,
                 ping_s=settings.ping_s,
+                subscribe_tries=settings.subscribe_tries,
+                refused_retry_s=settings.refused_retry_s,
             ),
             backoff=Backoff(
                 settings.backoff_first_s, settings.backoff_longest_s, random.SystemRandom()
@@ -88,6 +98,7 @@ class Collector:
             log=self._context.log,
             on_full=self._move,
             on_change=self._tell,
+            recorder=self._recorder,
         )
         self._sessions.append(session)
         return session
@@ -97,9 +108,10 @@ class Collector:
         return self._epoch
 
     def _move(self, subscription: Subscription) -> None:
-        """The venue wants a subscription on another connection: open one for it."""
-        session = self._open_session([subscription])
-        self._tasks.append(asyncio.create_task(session.run()))
+        """The venue wants a subscription on another connection."""
+        if not place_anew(subscription, self._sessions):
+            session = self._open_session([subscription])
+            self._tasks.append(asyncio.create_task(session.run()))
 
     def _tell(self) -> None:
         live, refused, wanted = self._counts()
@@ -121,10 +133,19 @@ class Collector:
 
     async def live(self) -> None:
         """Run all sessions until told to stop; a session that fails ends the process."""
+        try:
+            await self._live()
+        finally:
+            if self._recorder is not None:
+                self._recorder.close()
+            self._count()
+
+    async def _live(self) -> None:
         self._tasks += [asyncio.create_task(session.run()) for session in self._sessions]
         while not self._context.stopping:
             self._context.service()
             self._count()
+            self._watch_disk()
             await asyncio.sleep(0.05)
             for task in self._tasks:
                 if task.done():
@@ -135,7 +156,18 @@ class Collector:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._count()
+
+    def _watch_disk(self) -> None:
+        """Hand recorded frames over, and say once what the disk has against them."""
+        if self._recorder is None:
+            return
+        self._recorder.service()
+        if self._recorder.error != self._disk_error:
+            self._disk_error = self._recorder.error
+            if self._disk_error:
+                self._context.log.error("frames are not kept", reason=self._disk_error)
+            else:
+                self._context.log.info("frames are kept again")
 
     def _count(self) -> None:
         """Carry what the sessions counted to the counter page."""
@@ -146,6 +178,10 @@ class Collector:
             "reconnects": sum(max(s.connections - 1, 0) for s in sessions),
             "ingest_bytes": sum(s.bytes for s in sessions),
         }
+        if self._recorder is not None:
+            totals["frames_recorded"] = self._recorder.recorded
+            totals["frames_unrecorded"] = self._recorder.lost
+            totals["recorded_bytes"] = self._recorder.written
         for session in sessions:
             for name, value in session.codec.tally().items():
                 totals[name] = totals.get(name, 0) + value
@@ -163,6 +199,7 @@ class Collector:
 def _stream_key(stream: Stream) -> tuple[object, ...]:
     return (
         stream.channel, stream.precision, stream.frequency, stream.length, stream.timeframe,
+        stream.variant,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from processes.clock import monotonic_s
 from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.recorder import Recorder
 from processes.collector.subscriptions import Desk
 from processes.collector.tape import Tape
 from processes.collector.websocket import UpgradeRefusedError, WebSocket, WebSocketError, connect
@@ -41,6 +42,7 @@ from venues.wire import (
 )
 
 WATCH_S = 0.1
+NO_LIMIT = 1 << 30
 HEALTHY_S = 10.0
 """A connection that lived this long was a success: the backoff begins anew."""
 
@@ -52,6 +54,8 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     silence_s: float
     stale_s: dict[Channel, float]
     ping_s: float
+    subscribe_tries: int = 3
+    refused_retry_s: float = 600.0
 
 
 class Session:
@@ -62,6 +66,7 @@ class Session:
         next_epoch: a number for each connection. now_ns: the session's clock.
         on_full: takes a subscription that the venue wants on another connection.
         on_change: called when something worth telling has changed.
+        recorder: keeps every frame, both ways.
     """
 
     def __init__(
@@ -80,8 +85,14 @@ class Session:
         log: Log,
         on_full: Callable[[Subscription], None],
         on_change: Callable[[], None],
+        recorder: Recorder | None = None,
     ) -> None:
-        self.desk = Desk(wanted, timeouts.subscribe_s)
+        self.desk = Desk(
+            wanted,
+            timeouts.subscribe_s,
+            tries=timeouts.subscribe_tries,
+            retry_s=timeouts.refused_retry_s,
+        )
         self.codec: Codec = venue.codec(wanted, tape.publish, number)
         self.text = "not connected yet"
         self.connections = 0
@@ -89,13 +100,15 @@ class Session:
         self.resyncs = 0
         self.bytes = 0
         self.has_data = False
+        self.limit = NO_LIMIT
+        """Most subscriptions that the venue has let this connection have, as far as it has said."""
         self._venue = venue
         self._tape = tape
         self._timeouts = timeouts
         self._backoff = backoff
         self._limit = limit
         self._pace = pace
-        self._wanted = wanted
+        self._wanted = list(wanted)
         self._url = ""
         self._outbox: deque[tuple[str, Callable[[], None]]] = deque()
         self._pinged_s = 0.0
@@ -105,11 +118,19 @@ class Session:
         self._log = log.bind(connection=number)
         self._on_full = on_full
         self._on_change = on_change
+        self._number = number
+        self._recorder = recorder
         self._socket: WebSocket | None = None
         self._end_reason = MarkerReason.NONE
         self._paused = False
         self._closed_for_maintenance = False
         self._stopping = False
+
+    def add(self, subscription: Subscription) -> None:
+        """Have one more subscription on this connection."""
+        self._wanted.append(subscription)
+        self.codec.want(subscription)
+        self.desk.add(subscription)
 
     async def run(self) -> None:
         """Connect again and again, until told to stop."""
@@ -178,6 +199,8 @@ class Session:
         self._outbox.clear()
         self._pinged_s = self._waited_s = monotonic_s()
         self.connections += 1
+        if self._recorder is not None:
+            self._recorder.opened(self._number, self._now_ns())
         self.codec.mark(Marker.CONNECTED, MarkerReason.NONE)
         if self._closed_for_maintenance:
             self._closed_for_maintenance = False
@@ -228,7 +251,21 @@ class Session:
         elif self.desk.is_stuck(now_s):
             self._close(MarkerReason.SILENCE, "an unsubscription was never confirmed")
         elif not self._paused:
+            self._give_up(now_s)
             self._watch_channels()
+
+    def _give_up(self, now_s: float) -> None:
+        """Say which streams the venue never answers for; no other one waits for them."""
+        for subscription in self.desk.give_up(now_s):
+            self.codec.mark(Marker.REFUSED, MarkerReason.VENUE_REFUSED, subscription=subscription)
+            self.codec.flush()
+            self._log.warning(
+                "subscription never answered",
+                symbol=subscription.instrument.symbol,
+                channel=subscription.stream.channel,
+                retry_s=self._timeouts.refused_retry_s,
+            )
+            self._tell("")
 
     def _watch_channels(self) -> None:
         now_ns = self._now_ns()
@@ -264,7 +301,12 @@ class Session:
     def _feed(self, batch: FrameBatch, recv_ns: int) -> None:
         self._tape.recv_ns = recv_ns
         self.bytes += batch.size
-        notices = self.codec.feed(batch, recv_ns)
+        try:
+            notices = self.codec.feed(batch, recv_ns)
+        finally:
+            # Behind the decoding, which has waited long enough, and kept also if it failed.
+            if self._recorder is not None:
+                self._recorder.received(self._number, batch, recv_ns)
         self.has_data = True
         for notice in notices:
             self._take(notice)
@@ -301,8 +343,11 @@ class Session:
         tell("subscription refused", code=notice.code, reason=notice.text)
         if notice.subscription is None:
             return
-        if notice.full:
+        if notice.full and len(self.desk) > 1:
+            self._wanted = [each for each in self._wanted if each is not notice.subscription]
             self.desk.take_out(notice.subscription)
+            # What is left has room: asked for and not refused.
+            self.limit = min(self.limit, len(self.desk))
             self._on_full(notice.subscription)
         else:
             text = f"{notice.code or ''} {notice.text}".strip()
@@ -346,7 +391,22 @@ class Session:
     def _send(self, text: str) -> None:
         if self._socket is not None and text:
             self._socket.send(text)
+            if self._recorder is not None:
+                self._recorder.sent(self._number, text, self._now_ns())
 
     def _tell(self, text: str) -> None:
         self.text = text
         self._on_change()
+
+
+def place_anew(subscription: Subscription, sessions: list[Session]) -> bool:
+    """Give a subscription that one connection had no room for to another that has; False if none.
+
+    The lowest limit that the venue has named on any connection holds for all of them.
+    """
+    limit = min(session.limit for session in sessions)
+    for session in sessions:
+        if len(session.desk) < limit:
+            session.add(subscription)
+            return True
+    return False

@@ -30,14 +30,36 @@ class Entry(Struct):
     since_s: float = 0.0
     channel_id: int = 0
     text: str = ""
+    tries: int = 0
+    """Requests sent on this connection without an answer."""
+    retry_s: float = inf
+    """When a stream that was never answered is asked for again."""
 
 
 class Desk:
-    """All subscriptions of one connection."""
+    """All subscriptions of one connection.
 
-    def __init__(self, wanted: list[Subscription], timeout_s: float) -> None:
+    Args:
+        timeout_s: a request that is not answered for this long is sent again, up to `tries` times.
+            Then the stream counts as refused (Bitfinex never answers for a `deriv:` key that does
+            not exist) and is asked for every `retry_s`, with nobody waiting for it.
+    """
+
+    def __init__(
+        self,
+        wanted: list[Subscription],
+        timeout_s: float,
+        *,
+        tries: int = 3,
+        retry_s: float = 600.0,
+    ) -> None:
         self._entries = [Entry(subscription) for subscription in wanted]
         self._timeout_s = timeout_s
+        self._tries = tries
+        self._retry_s = retry_s
+
+    def __len__(self) -> int:
+        return len(self._entries)
 
     def add(self, subscription: Subscription) -> None:
         """Want one more."""
@@ -48,9 +70,16 @@ class Desk:
         self._entries = [e for e in self._entries if e.subscription is not subscription]
 
     def reset(self) -> None:
-        """A new connection: everything is to be asked for, refused ones too."""
+        """A new connection: everything is to be asked for, refused ones too.
+
+        What was never answered is still waited for by nobody.
+        """
         for entry in self._entries:
-            entry.state, entry.channel_id, entry.text = State.WANTED, 0, ""
+            entry.channel_id, entry.tries = 0, 0
+            if entry.retry_s < inf:
+                entry.state, entry.retry_s = State.REFUSED, 0.0
+            else:
+                entry.state, entry.text = State.WANTED, ""
 
     def due(self, now_s: float) -> list[Subscription]:
         """What to ask for now: the wanted, and requests that were never answered.
@@ -59,9 +88,23 @@ class Desk:
         """
         found = []
         for entry in self._entries:
-            late = entry.state == State.ASKED and now_s - entry.since_s > self._timeout_s
-            if entry.state == State.WANTED or late:
+            again = self._is_late(entry, now_s) and entry.tries < self._tries
+            if entry.state == State.WANTED or again:
                 entry.state, entry.since_s = State.ASKED, inf
+                entry.tries += 1
+                found.append(entry.subscription)
+            elif entry.state == State.REFUSED and now_s >= entry.retry_s:
+                entry.retry_s = now_s + self._retry_s
+                found.append(entry.subscription)
+        return found
+
+    def give_up(self, now_s: float) -> list[Subscription]:
+        """Take streams that were asked for often enough as refused; those that are news."""
+        found = []
+        for entry in self._entries:
+            if self._is_late(entry, now_s) and entry.tries >= self._tries:
+                entry.state, entry.retry_s = State.REFUSED, now_s + self._retry_s
+                entry.text = f"no answer to {entry.tries} requests"
                 found.append(entry.subscription)
         return found
 
@@ -86,13 +129,14 @@ class Desk:
     def acknowledged(self, subscription: Subscription, channel_id: int) -> None:
         """The venue sends it."""
         for entry in self._of(subscription):
-            entry.state, entry.channel_id = State.LIVE, channel_id
+            entry.state, entry.channel_id, entry.text = State.LIVE, channel_id, ""
+            entry.tries, entry.retry_s = 0, inf
 
     def refused(self, subscription: Subscription, text: str, *, permanent: bool) -> None:
         """The venue will not send it; a passing refusal is asked again after the timeout."""
         for entry in self._of(subscription):
             entry.state = State.REFUSED if permanent else State.ASKED
-            entry.text = text
+            entry.text, entry.tries, entry.retry_s = text, 0, inf
 
     def ending(self, subscription: Subscription) -> None:
         """An unsubscription is on its way; it is asked for again once that is confirmed."""
@@ -117,6 +161,9 @@ class Desk:
             for e in self._entries
             if e.state == State.REFUSED
         ]
+
+    def _is_late(self, entry: Entry, now_s: float) -> bool:
+        return entry.state == State.ASKED and now_s - entry.since_s > self._timeout_s
 
     def _of(self, subscription: Subscription) -> list[Entry]:
         return [entry for entry in self._entries if entry.subscription is subscription]

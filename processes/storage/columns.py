@@ -130,6 +130,11 @@ def _ticker(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
     return [pa.array(np.where(is_marker, np.nan, view[field])) for field in TICKER_COLUMNS.values()]
 
 
+def _periods(slots: Rows) -> pa.Array:
+    """Days of a funding market's rows, 0 of others."""
+    return pa.array(np.where(_has(slots, Flag.FUNDING), slots["count"], 0).astype(np.uint32))
+
+
 def _trades(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
     kinds = np.where(_has(slots, Flag.SNAPSHOT), 2, np.where(_has(slots, Flag.CONFIRMED), 1, 0))
     return [
@@ -138,6 +143,7 @@ def _trades(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
         pa.array(_signed(slots)),
         _labels(kinds, _MESSAGE_TYPES),
         pa.array(_has(slots, Flag.SNAPSHOT) & ~is_marker),
+        _periods(slots),
     ]
 
 
@@ -145,12 +151,14 @@ def _books(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
     deleted = _has(slots, Flag.DELETE)
     # As the wire has it: a deleted level has count 0 and amount 1 or -1.
     signs = _SIGNS[slots["side"]]
+    counts = np.where(_has(slots, Flag.FUNDING), slots["id_low"], slots["count"])
     return [
         _plain(slots["price"]),
-        _plain(slots["count"]),
+        pa.array(counts.astype(np.uint32)),
         pa.array(np.where(deleted, signs, slots["size"] * signs)),
         _labels(slots["side"], _SIDES),
         pa.array(_has(slots, Flag.SNAPSHOT) & ~is_marker),
+        _periods(slots),
     ]
 
 
@@ -171,6 +179,7 @@ def _raw_books(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
         _labels(_has(slots, Flag.DELETE), _OPERATIONS),
         _labels(slots["side"], _SIDES),
         pa.array(_has(slots, Flag.SNAPSHOT) & ~is_marker),
+        _periods(slots),
     ]
 
 
@@ -193,18 +202,32 @@ def _status(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
     return [pa.array(np.where(is_marker, np.nan, view[name])) for name in tape.STATUS_COLUMNS]
 
 
+def _liquidations(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
+    view = slots.view(tape.LIQUIDATION)
+    symbols = [
+        None if marker else symbol.decode()
+        for symbol, marker in zip(view["symbol"].tolist(), is_marker.tolist(), strict=True)
+    ]
+    return [
+        _plain(slots["id_low"]),
+        pa.array(symbols, pa.string()),
+        *[pa.array(np.where(is_marker, np.nan, view[n])) for n in tape.LIQUIDATION_COLUMNS],
+    ]
+
+
 def _connection(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
     del slots, is_marker
     return []
 
 
-_CHANNELS: Final[dict[str, Callable[[Rows, np.ndarray, Stream], list[pa.Array]]]] = {
+_TABLES: Final[dict[str, Callable[[Rows, np.ndarray, Stream], list[pa.Array]]]] = {
     "ticker": _ticker,
     "trades": _trades,
     "books": _books,
     "raw_books": _raw_books,
     "candles": _candles,
     "status": _status,
+    "liquidations": _liquidations,
     "connection": _connection,
 }
 
@@ -215,8 +238,8 @@ def tape_batch(
     """Slots of one instrument and stream as rows of its channel's table: all, or those `places`."""
     rows = Rows(slots, np.arange(len(slots)) if places is None else places)
     is_marker = rows["kind"] == Kind.MARKER
-    columns = _common(rows, is_marker) + _CHANNELS[stream.channel](rows, is_marker, stream)
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMAS[stream.channel])
+    columns = _common(rows, is_marker) + _TABLES[stream.table](rows, is_marker, stream)
+    return pa.RecordBatch.from_arrays(columns, schema=SCHEMAS[stream.table])
 
 
 def _fixed_lists(values: np.ndarray) -> pa.Array:

@@ -92,13 +92,13 @@ class Split:
         what = self._tables.stream(stream)
         constants |= {
             name: str(getattr(what, name))
-            for name in ("channel", "precision", "frequency", "length", "timeframe")
+            for name in ("channel", "precision", "frequency", "length", "timeframe", "variant")
             if getattr(what, name)
         }
         key = SeriesKey(
             folder=tape_folder(self.venue, what.channel, item.symbol),
             prefix=what.channel,
-            table=what.channel,
+            table=what.table,
             suffix=what.suffix,
         )
         return key, constants | {"suffix": what.suffix}

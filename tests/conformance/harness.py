@@ -12,7 +12,8 @@ import numpy as np
 from aiohttp import web
 
 from processes.collector.backoff import Backoff, ConnectLimit
-from processes.collector.session import Session, Timeouts
+from processes.collector.recorder import Recorder
+from processes.collector.session import Session, Timeouts, place_anew
 from processes.simulator.server import Exchange
 from schemas import tape
 from schemas.layout import join
@@ -55,10 +56,17 @@ class World:
     """The simulator, its port, and sessions that watch one of its venues, all on one clock."""
 
     def __init__(
-        self, subject: Subject, clock: Clock, *, events_per_s: float = 60.0, **settings: Any
+        self,
+        subject: Subject,
+        clock: Clock,
+        *,
+        events_per_s: float = 60.0,
+        recorder: Recorder | None = None,
+        **settings: Any,
     ) -> None:
         self.subject = subject
         self.clock = clock
+        self.recorder = recorder
         self.settings = msgspec.structs.replace(
             subject.settings, **{"symbols": subject.symbols, **settings}
         )
@@ -149,6 +157,8 @@ class World:
                 silence_s=settings.silence_s,
                 stale_s=settings.stale_s,
                 ping_s=settings.ping_s,
+                subscribe_tries=settings.subscribe_tries,
+                refused_retry_s=settings.refused_retry_s,
             ),
             backoff=Backoff(settings.backoff_first_s, settings.backoff_longest_s, random.Random(1)),
             limit=self._limit,
@@ -161,11 +171,16 @@ class World:
             next_epoch=self._next_epoch,
             now_ns=self.clock.now_ns,
             log=self.log,
-            on_full=lambda subscription: self.open_session([subscription]),
+            on_full=self._move,
             on_change=lambda: None,
+            recorder=self.recorder,
         )
         self.sessions.append(session)
         self.tasks.append(asyncio.create_task(session.run()))
+
+    def _move(self, subscription: Subscription) -> None:
+        if not place_anew(subscription, self.sessions):
+            self.open_session([subscription])
 
     def fault(self, kind: str, **arguments: Any) -> None:
         """Have the venue commit a fault."""

@@ -29,7 +29,8 @@ def test_the_venues_own_limit_is_obeyed_whatever_the_setting_says(clock: Clock):
             world.fault("limit", count=30)
             # 36 streams; the venue takes 30 a connection and refuses the rest with 10305.
             await world.until(lambda: world.counts()[0] == 36)
-            assert len(world.sessions) > 1
+            assert [len(session.desk) for session in world.sessions] == [30, 6]
+            assert world.sessions[0].limit == 30
             await world.passed(5)
             await world.books_agree()
 
@@ -80,5 +81,26 @@ def test_nothing_goes_by_between_a_gap_and_its_marker(clock: Clock):
             slots = world.tape.slots
             newest = slots["venue_sequence"][slots["epoch"] == first].max()
             assert np.all(gaps["from_venue_sequence"] == newest)
+
+    run_in(clock, story(), 600)
+
+
+def test_a_key_that_is_never_answered_hurts_no_other_stream(clock: Clock):
+    """A `deriv:` key that does not exist gets silence, and nothing else."""
+
+    async def story():
+        nope = "tNOPEF0:USTF0"
+        async with World(
+            BITFINEX, clock, symbols=(*BITFINEX.symbols, nope),
+            channels=("books", "trades", "status"), subscribe_tries=2,
+        ) as world:  # fmt: skip
+            # The spot markets have no status, the last has neither book nor trades nor status.
+            await world.until(lambda: world.counts()[1] >= 3 and sum(world.counts()[:2]) == 9)
+            await world.passed(5)
+            await world.books_agree()
+            refused = world.of(world.markers(Marker.REFUSED), nope)
+            assert len(refused) == 3
+            assert world.sessions[0].connections == 1
+            assert world.sessions[0].resyncs == 0
 
     run_in(clock, story(), 600)

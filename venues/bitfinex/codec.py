@@ -1,9 +1,11 @@
 """Bitfinex frames to tape slots and notices: one codec a connection.
 
-The compiled kernel takes nearly all frames; what it stops at comes here: events, snapshots of
-trades, tickers, candles, status, funding markets, and whatever is irregular. Numbers keep their
-wire text on the way (`NumberText`). A frame that cannot be decoded is skipped whole and told as
-`BadFrame`.
+The compiled kernel takes nearly all frames; what it stops at comes here: events, liquidations, and
+whatever is irregular. Numbers keep their wire text on the way (`NumberText`). A frame that cannot
+be decoded is skipped whole and told as `BadFrame`.
+
+Codes of errors and announcements (docs.bitfinex.com/docs/ws-general) and what they lead to stand in
+`_take_error` and `_on_info`.
 """
 
 from collections.abc import Callable
@@ -12,11 +14,15 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from schemas import tape
 from schemas.errors import DecodeError
 from schemas.tape import Flag, Marker, MarkerReason
 from venues import decoding
 from venues.bitfinex import kernel
-from venues.bitfinex.subscriptions import describe, sub_id
+from venues.bitfinex.applying import apply_parsed, apply_rows
+from venues.bitfinex.liquidations import read_liquidations, write_liquidation
+from venues.bitfinex.parsing import PERIOD_MAX
+from venues.bitfinex.subscriptions import FLAG_SEQUENCE, FLAG_TIMESTAMP, describe, sub_id
 from venues.bitfinex.symbols import common_pair
 from venues.book import ENTRY, TEXT_BYTES
 from venues.channels import BLOCK_SLOTS
@@ -24,6 +30,7 @@ from venues.codec import ConnectionCodec
 from venues.markets import Markets
 from venues.numbers import as_integer, as_number, number_or_nan, parse_exact
 from venues.wire import (
+    Acknowledged,
     Allot,
     Ended,
     FrameBatch,
@@ -37,8 +44,11 @@ from venues.wire import (
 )
 
 PERMANENT_ERRORS: Final = frozenset({10001, 10020, 10300, 10302})
+"""Unknown pair, faulty request, refused for good, unknown channel: the same answer every time."""
 CHANNEL_LIMIT: Final = 10305
 DUPLICATE: Final = 10301
+NOT_SUBSCRIBED: Final = frozenset({10400, 10401})
+_REMEMBERED_MAX: Final = 1024
 _TRADE_TAGS = frozenset({"te", "tu", "fte", "ftu"})
 
 
@@ -73,6 +83,10 @@ class BitfinexCodec(ConnectionCodec):
             connection=connection,
         )
         self._by_id = {sub_id(subscription): subscription for subscription in subscriptions or []}
+        self._early: set[int] = set()
+        """Channels that had data before they were acknowledged."""
+        self._gone: set[int] = set()
+        """Channels of this connection that have ended."""
         self._events: dict[str, Callable[[dict[str, Any]], Notice | None]] = {
             "info": self._on_info,
             "conf": self._on_conf,
@@ -81,6 +95,17 @@ class BitfinexCodec(ConnectionCodec):
             "error": self._on_error,
         }
         kernel.compile_kernels()
+
+    def open(self, epoch: int, recv_ns: int, *, from_first: bool = True) -> None:
+        """Begin a connection: no channels, flags unknown; `from_first` wants sequence 1 first."""
+        super().open(epoch, recv_ns, from_first=from_first)
+        self._early.clear()
+        self._gone.clear()
+
+    def want(self, subscription: Subscription) -> None:
+        """One more subscription that will be asked for on this connection."""
+        super().want(subscription)
+        self._by_id[sub_id(subscription)] = subscription
 
     @property
     def flags(self) -> int:
@@ -119,8 +144,9 @@ class BitfinexCodec(ConnectionCodec):
         place = decoding.channel_place_of(self._address, number)
         channel = self._channels[place]
         if channel["id"] == 0:
-            self._unknown[number] = self._unknown.get(number, 0) + 1
-            self.tallies[decoding.N_UNKNOWN] += 1
+            self.note_unknown(number)
+            if tag != "hb" and len(self._early) < _REMEMBERED_MAX:
+                self._early.add(number)
             return gap
         if channel["muted"]:
             self.tallies[decoding.N_MUTED] += 1
@@ -142,7 +168,7 @@ class BitfinexCodec(ConnectionCodec):
             elif tail:
                 sequence, time_ms = tail[0], tail[1] if len(tail) > 1 else 0
         else:
-            wants = [bool(flags & kernel.SEQUENCE_FLAG), bool(flags & kernel.TIMESTAMP_FLAG)]
+            wants = [bool(flags & FLAG_SEQUENCE), bool(flags & FLAG_TIMESTAMP)]
             if len(tail) == sum(wants):
                 sequence = tail[0] if wants[0] else 0
                 time_ms = tail[-1] if wants[1] else 0
@@ -187,29 +213,64 @@ class BitfinexCodec(ConnectionCodec):
     def _on_conf(self, event: dict[str, Any]) -> Notice | None:
         if event.get("status") == "OK":
             self._state[decoding.FLAGS] = int(event.get("flags", 0))
-        return None
+            return None
+        # What the flags are now nobody has said; a tail is then read as what its numbers look like.
+        self._state[decoding.FLAGS] = -1
+        text = f"conf {event.get('status')}: frames may come without numbers, times and checksums"
+        return ServerNotice(text=f"{text} {event.get('msg', '')}".strip())
 
     def _on_subscribed(self, event: dict[str, Any]) -> Notice | None:
         subscription = self._subscription_of(event)
         if subscription is None:
             raise DecodeError("an ack of a stream that was not asked for")
         number = int(event["chanId"])
+        again = self._runs(number, subscription) and not self._tolerant
+        return self._begin(number, subscription, again=again)
+
+    def _runs(self, number: int, subscription: Subscription) -> bool:
+        place = decoding.channel_place_of(self._address, number)
+        return self._by_place.get(place) is subscription
+
+    def _begin(self, number: int, subscription: Subscription, *, again: bool) -> Notice | None:
+        """A stream runs under this channel id; `again` says that we know of it already.
+
+        Then its book must not be emptied: its snapshot has come, and will not come twice.
+        """
         if number <= 0:
             raise DecodeError(f"channel id {number}")
+        if again:
+            muted = self._channels[decoding.channel_place_of(self._address, number)]["muted"]
+            return None if muted else Acknowledged(channel_id=number, subscription=subscription)
+        if number in self._early and not self._tolerant:
+            # Its snapshot may have gone by; in bulk updates nothing tells it from an update.
+            text = f"channel {number} had data before its acknowledgement"
+            return ServerNotice(reconnect=True, text=text)
         return self.register(number, subscription)
 
     def _on_unsubscribed(self, event: dict[str, Any]) -> Notice | None:
         number = int(event["chanId"])
-        return Ended(channel_id=number) if self.end_channel(number) else None
+        return self._take_end(number) if event.get("status", "OK") == "OK" else None
+
+    def _take_end(self, number: int) -> Ended:
+        self.end_channel(number)
+        self._early.discard(number)
+        if len(self._gone) < _REMEMBERED_MAX:
+            self._gone.add(number)
+        return Ended(channel_id=number)
 
     def _on_error(self, event: dict[str, Any]) -> Notice | None:
         code = int(event.get("code", 0))
         subscription = self._subscription_of(event)
         text = str(event.get("msg", ""))
-        if code == DUPLICATE and subscription is not None and event.get("chanId"):
+        number = int(event.get("chanId") or 0)
+        if code == DUPLICATE and subscription is not None and number:
             # Somebody asked twice; the stream that exists is what was wanted.
-            return self.register(int(event["chanId"]), subscription)
-        if subscription is not None:
+            if number in self._gone:
+                return None
+            return self._begin(number, subscription, again=self._runs(number, subscription))
+        if code in NOT_SUBSCRIBED and number:
+            return self._take_end(number)  # what was to end has ended
+        if subscription is not None and code != CHANNEL_LIMIT:
             self.mark(Marker.REFUSED, MarkerReason.VENUE_REFUSED, subscription=subscription)
         return Refused(
             code=code,
@@ -242,6 +303,8 @@ class BitfinexCodec(ConnectionCodec):
             raise DecodeError(f"{name} cannot hold {payload!r}")
         if channel["book"] >= 0:
             self._take_book(place, payload)
+        elif channel["form"] == decoding.LIQUIDATIONS:
+            self._take_liquidations(place, payload)
         elif tag:
             self._take_rows(place, [payload], Flag.CONFIRMED if tag.endswith("u") else Flag(0))
         else:
@@ -250,8 +313,6 @@ class BitfinexCodec(ConnectionCodec):
 
     def _take_rows(self, place: int, rows: list[Any], flags: Flag) -> None:
         """Rows of numbers that the kernel could not read itself."""
-        if any(row and row[0] == "pos" for row in rows):
-            raise DecodeError("liquidations are not decoded")
         if len(rows) > decoding.ROWS or any(len(row) > decoding.COLUMNS for row in rows):
             raise DecodeError("more numbers than any frame of the venue has")
         for index, row in enumerate(rows):
@@ -260,7 +321,7 @@ class BitfinexCodec(ConnectionCodec):
             if any(abs(value) > 1 << 62 for value in row[:2] if value is not None):
                 raise DecodeError(f"{row[0]!r}, {row[1]!r} are no id and time")
         self.room(len(rows))
-        used = kernel.apply_rows(
+        used = apply_rows(
             self._address, place, len(rows), self._recv_ns,
             int(self._result[decoding.R_SLOTS]), int(flags),
         )  # fmt: skip
@@ -269,8 +330,22 @@ class BitfinexCodec(ConnectionCodec):
             raise DecodeError(f"{name} cannot hold such rows: {str(rows)[:100]}")
         self._result[decoding.R_SLOTS] = used
 
+    def _take_liquidations(self, place: int, payload: list[Any]) -> None:
+        found = read_liquidations(payload)
+        self.room(len(found))
+        for each in found:
+            at = int(self._result[decoding.R_SLOTS])
+            self._result[decoding.R_SLOTS] = at + 1
+            self._slots[at] = np.zeros((), tape.SLOT)
+            slot = self._slots.view(tape.LIQUIDATION)[at]
+            self.head(slot, place, tape.Kind.STATUS)
+            write_liquidation(slot, each)
+            if each is found[-1]:
+                slot["flags"] |= Flag.FRAME_END
+        self.tallies[decoding.N_STATUS] += len(found)
+
     def _take_book(self, place: int, payload: list[Any]) -> None:
-        """A book frame that the kernel found irregular: long numbers, or a funding market."""
+        """A book frame that the kernel found irregular, by numbers longer than a double's, say."""
         channel = self._channels[place]
         if channel["awaits_snapshot"] and payload and not isinstance(payload[0], list):
             raise DecodeError("an update came before the snapshot")
@@ -285,7 +360,7 @@ class BitfinexCodec(ConnectionCodec):
         self._entries[: len(rows)] = entries[: len(rows)]
         self.room(len(rows) + 2)
         letters = np.frombuffer(bytes(text) or b" ", np.uint8)
-        self._result[decoding.R_SLOTS] = kernel.apply_parsed(
+        self._result[decoding.R_SLOTS] = apply_parsed(
             self._address, place, len(rows), letters.ctypes.data, len(letters),
             self._recv_ns, int(self._result[decoding.R_SLOTS]),
         )  # fmt: skip
@@ -301,13 +376,17 @@ class BitfinexCodec(ConnectionCodec):
         if raw:
             key, price, amount = row[0], row[2 if funding else 1], row[3 if funding else 2]
             entry["key"] = as_integer(key)
+            count = as_integer(row[1]) if funding else 1
         else:
             price, amount = row[0], row[3 if funding else 2]
             count = as_integer(row[2 if funding else 1])
             key = price
             entry["key"] = as_integer(row[1]) if funding else 0
-        if not as_number(amount) or as_number(price) < 0 or (not price and not raw) or count < 0:
+        no_price = not price and not raw and not funding
+        if not as_number(amount) or as_number(price) < 0 or no_price or count < 0:
             raise DecodeError("a level without price or amount")
+        if funding and not 0 <= as_integer(row[1]) <= PERIOD_MAX:
+            raise DecodeError(f"a period of {row[1]!r} days")
         entry["price"], entry["count"] = price, count
         # Funding offers are positive and stand on the ask side: the sign is the other way round.
         entry["amount"] = -amount if funding else amount

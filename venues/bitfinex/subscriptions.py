@@ -8,11 +8,13 @@ channels and refuses more with code 10305.
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.instruments import Channel
+from schemas.instruments import LIQUIDATIONS, Channel
 from schemas.settings import BitfinexSettings
-from venues.bitfinex.symbols import common_pair
+from venues.bitfinex.symbols import LIQUIDATIONS_PAIR, common_pair
 from venues.wire import Subscription, WantedStream
 
+LIQUIDATIONS_KEY = "liq:global"
+"""Key of the one liquidation stream, which stands for its instrument as well."""
 FLAG_TIMESTAMP = 32768
 FLAG_SEQUENCE = 65536
 FLAG_CHECKSUM = 131072
@@ -34,6 +36,7 @@ def wanted_streams(settings: BitfinexSettings) -> Iterable[WantedStream]:
     """All streams of the settings."""
     for symbol in settings.symbols:
         pair = common_pair(symbol)
+        funding = pair.endswith(":FUNDING")
         if "books" in settings.channels:
             for index, book in enumerate(settings.books):
                 channel: Channel = "raw_books" if book.precision == "R0" else "books"
@@ -49,7 +52,13 @@ def wanted_streams(settings: BitfinexSettings) -> Iterable[WantedStream]:
             yield symbol, pair, "ticker", {}, False
         if "candles" in settings.channels:
             for timeframe in settings.candles:
-                yield symbol, pair, "candles", {"timeframe": timeframe}, False
+                for variant in settings.funding_candles if funding else ("",):
+                    candle = {"timeframe": timeframe, "variant": variant}
+                    yield symbol, pair, "candles", candle, False
+        if "status" in settings.channels and pair.endswith(":PERP"):
+            yield symbol, pair, "status", {"variant": ""}, False
+    if "liquidations" in settings.channels:
+        yield LIQUIDATIONS_KEY, LIQUIDATIONS_PAIR, "status", {"variant": LIQUIDATIONS}, False
 
 
 def sub_id(subscription: Subscription) -> str:
@@ -70,9 +79,12 @@ def subscribe_request(subscription: Subscription) -> dict[str, Any]:
             "len": str(stream.length),
         }
     elif stream.channel == "candles":
-        request |= {"channel": "candles", "key": f"trade:{stream.timeframe}:{symbol}"}
+        key = f"trade:{stream.timeframe}:{symbol}"
+        key += f":{stream.variant}" if stream.variant else ""
+        request |= {"channel": "candles", "key": key}
     elif stream.channel == "status":
-        request |= {"channel": "status", "key": f"deriv:{symbol}"}
+        whole_venue = stream.variant == LIQUIDATIONS
+        request |= {"channel": "status", "key": symbol if whole_venue else f"deriv:{symbol}"}
     else:
         request |= {"channel": stream.channel, "symbol": symbol}
     return request
@@ -99,7 +111,12 @@ def describe(event: dict[str, Any]) -> tuple[str, Channel, dict[str, Any]] | Non
         return str(symbol), name, {}
     if name == "candles" and key.count(":") >= 2:
         _, timeframe, symbol = key.split(":", 2)
-        return symbol, "candles", {"timeframe": timeframe}
-    if name == "status" and ":" in key:
-        return key.split(":", 1)[1], "status", {}
+        variant = ""
+        if symbol.startswith("f"):  # a trading symbol may hold a colon of its own
+            symbol, _, variant = symbol.partition(":")
+        return symbol, "candles", {"timeframe": timeframe, "variant": variant}
+    if name == "status" and key == LIQUIDATIONS_KEY:
+        return key, "status", {"variant": LIQUIDATIONS}
+    if name == "status" and key.startswith("deriv:"):
+        return key.partition(":")[2], "status", {"variant": ""}
     return None

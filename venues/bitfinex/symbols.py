@@ -13,6 +13,10 @@ CURRENCIES: dict[str, str] = {
 page)."""
 
 
+LIQUIDATIONS_PAIR = "ALL:LIQUIDATIONS"
+"""The pair of the stream that tells of all symbols' liquidations."""
+
+
 def split_pair(symbol: str) -> tuple[str, str]:
     """The two codes of a trading symbol: `tBTCUSD` → BTC, USD; `tDOGE:USD` → DOGE, USD."""
     body = symbol[1:]
@@ -34,6 +38,8 @@ def currency_names(symbols: Mapping[str, object]) -> dict[str, str]:
 
 def common_pair(symbol: str, names: Mapping[str, str] = CURRENCIES) -> str:
     """`BASE/QUOTE`, with `:PERP` for a derivative; `CODE:FUNDING` for a funding currency."""
+    if symbol == "liq:global":
+        return LIQUIDATIONS_PAIR
     if symbol.startswith("f"):
         code = symbol[1:]
         return f"{names.get(code, code)}:FUNDING"

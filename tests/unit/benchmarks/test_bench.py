@@ -10,7 +10,7 @@ from benchmarks import decoding, peering, recordings, stages, transport
 from benchmarks.figures import figure
 from processes.cli.bench import BENCHMARKS, run_benchmarks
 from schemas.errors import OperatorError
-from venues.bitfinex.kernel import SEQUENCE_FLAG
+from venues.bitfinex.subscriptions import FLAG_SEQUENCE
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_numbers_are_put_in_as_the_venue_counts(monkeypatch):
     frames = recordings.generated(5, symbols=1).numbered()
     arrays = [json.loads(frame) for frame in frames if frame.startswith(b"[")]
     assert [frame[-1] for frame in arrays] == [1, 2, 3, 4, 5, 6]
-    assert json.loads(frames[1]) == {"event": "conf", "status": "OK", "flags": SEQUENCE_FLAG}
+    assert json.loads(frames[1]) == {"event": "conf", "status": "OK", "flags": FLAG_SEQUENCE}
     monkeypatch.delenv("DC_FIXTURES", raising=False)
     assert recordings.recorded(recordings.BOOK_TRADES_2018) is None
 

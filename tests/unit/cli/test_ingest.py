@@ -279,3 +279,73 @@ def test_kraken_recordings_go_through(dcctl, recordings, tmp_path):
         assert sum(told["events"].values()) <= told["lake_rows"]
         verified += told["checksums"]["verified"]
     assert verified >= 256 + 11 + 3 + 2149 + 1
+
+
+def wrapped(connection: int, frame: str, recv: float) -> str:
+    return f'{{"dir":"rx","t":{recv},"connection":{connection},"frame":{frame}}}'
+
+
+def test_interleaved_connections_are_kept_apart(ingest):
+    """Each has its own channel ids, numbers and epochs: the same ids mean different things."""
+    other = [line.replace("tBTCUSD", "tETHUSD") for line in HEAD]
+    lines = [
+        wrapped(number, frame, 1600000000 + at)
+        for at, pair in enumerate(zip([*HEAD, *TAIL], [*other, *TAIL], strict=True))
+        for number, frame in zip((0, 5), pair, strict=True)
+    ]
+    told = ingest(lines, raw=True)
+    assert told["connections"] == 2
+    assert told["sequence"] == {"first": 1, "last": 3, "gaps": 0}
+    assert told["errors_total"] == told["unknown_frames"] == 0
+    for symbol in ("tBTCUSD", "tETHUSD"):
+        assert told["books"][symbol]["bids"] == [["100", "2"], ["99", "7"]]
+        assert told["symbols"][symbol]["trades"] == 1
+    # A connection that is opened anew starts from nothing, and the other goes on.
+    again = ['{"dir":"open","t":1600000100.0,"connection":5,"frame":null}', *lines[1::2],
+             wrapped(0, "[5,[98,1,1],4]", 1600000101)]  # fmt: skip
+    told = ingest([*lines, *again], raw=True)
+    assert told["connections"] == 3
+    assert told["sequence"]["gaps"] == 0
+    assert told["books"]["tBTCUSD"]["bids"][-1] == ["98", "1"]
+
+
+def test_frames_that_a_recorder_lost_are_told_and_marked(ingest):
+    lines = [wrapped(0, frame, 1600000000) for frame in [*HEAD, *TAIL]]
+    lines.insert(5, '{"dir":"lost","t":1600000001.0,"connection":0,"frame":{"frames":17}}')
+    told = ingest(lines, raw=True)
+    assert told["frames_lost"] == 17
+    assert told["errors_total"] == 0
+    check_whole(told)
+    del lines[5]
+    assert ingest(lines, raw=True)["events"]["marker"] == told["events"]["marker"] - 1
+
+
+@pytest.mark.parametrize("lost", ["{}", "null", '"x"', '{"frames":-5}', '{"frames":"a"}'])
+def test_a_word_about_lost_frames_may_be_damaged(ingest, lost):
+    told = ingest([f'{{"dir":"lost","t":1600000001.0,"connection":0,"frame":{lost}}}'])
+    assert told["frames_lost"] == 1
+    check_whole(told)
+
+
+def test_there_are_no_more_connections_than_any_recorder_has(ingest):
+    lines = [wrapped(number, '[1,"hb"]', 1600000000) for number in range(300)]
+    told = ingest(lines, raw=True)
+    assert told["connections"] == 256
+    assert told["errors_total"] == 300 - 256
+
+
+def test_liquidations_and_funding_books_are_in_the_report(ingest):
+    told = ingest(
+        [
+            '{"event":"subscribed","channel":"status","chanId":8,"key":"liq:global"}',
+            '[8,[["pos",1454,1600000000000,null,"tETHF0:USTF0",-1.6,2495,null,1,1,null,2501.5]]]',
+            '{"event":"subscribed","channel":"book","chanId":9,"symbol":"fUSD","prec":"P0",'
+            '"freq":"F0","len":"25"}',
+            "[9,[[0.0002,30,2,-500],[0.0003,2,1,70.5]]]",
+        ],
+        raw=True,
+    )
+    assert told["status"] == {"liq:global": 1}
+    book = {"bids": [["0.0002", 30, "-500"]], "asks": [["0.0003", 2, "70.5"]]}
+    assert told["books"] == {"fUSD": book}
+    assert sum(told["events"].values()) == told["lake_rows"]

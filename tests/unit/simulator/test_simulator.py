@@ -20,7 +20,7 @@ from processes.simulator.history import History
 from processes.simulator.market import UNITS, Market
 from processes.simulator.numbers import amount_text, number_text
 from tests.feeding import Feed, recorded_frames
-from venues.bitfinex import kernel
+from venues import decoding
 from venues.book import ASK, BID, wire_levels
 
 NOW = 1_760_000_000_000_000_000
@@ -222,8 +222,8 @@ def test_the_codec_and_the_simulator_agree_on_every_book(precision, flags):
         if type(n).__name__ != "Acknowledged" and type(n).__name__ != "Opened"
     ]
     tallies = feed.codec.tallies
-    assert tallies[kernel.N_FAILED] == tallies[kernel.N_MISSED] == 0
-    assert (tallies[kernel.N_VERIFIED] > 3) == bool(flags & 131072)
+    assert tallies[decoding.N_FAILED] == tallies[decoding.N_MISSED] == 0
+    assert (tallies[decoding.N_VERIFIED] > 3) == bool(flags & 131072)
     channel = next(iter(connection.channels.values()))
     shown = channel.window()
     book = feed.book("tETHUSD", precision)
@@ -254,7 +254,7 @@ def test_faults_of_a_connection():
     assert sequences[1] == 3
     feed = Feed(tolerant=True).frames(frames)
     assert feed.codec.gaps == 1
-    assert feed.codec.tallies[kernel.N_FAILED] == 1
+    assert feed.codec.tallies[decoding.N_FAILED] == 1
     connection.faults.heartbeats_only_until_ns = NOW + 100 * SECOND
     frames.clear()
     source.advance(20.0, NOW)
