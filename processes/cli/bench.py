@@ -41,6 +41,12 @@ def _stages(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _venues(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.venues import measure
+
+    return measure(quick=quick)
+
+
 def _latency(quick: bool) -> "dict[str, Figure]":
     from benchmarks.figures import figure
     from benchmarks.latency import measure
@@ -92,6 +98,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "saturated": _saturated,
     "transport": _transport,
     "stages": _stages,
+    "venues": _venues,
 }
 
 

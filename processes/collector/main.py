@@ -116,6 +116,7 @@ class Collector:
     def _tell(self) -> None:
         live, refused, wanted = self._counts()
         text = f"{live} of {wanted} subscriptions"
+        text += f" on {len(self._sessions)} connections" if len(self._sessions) > 1 else ""
         text += f", {refused} refused" if refused else ""
         trouble = next((s.text for s in self._sessions if s.text), "")
         if live + refused == wanted and live and all(s.has_data for s in self._sessions):

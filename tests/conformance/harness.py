@@ -92,6 +92,10 @@ class World:
         await site.start()
         port = site._server.sockets[0].getsockname()[1]
         self.url = f"ws://127.0.0.1:{port}{self.subject.path}"
+        if hasattr(self.settings, "level3_url"):
+            self.settings = msgspec.structs.replace(
+                self.settings, level3_url=f"ws://127.0.0.1:{port}/kraken/l3"
+            )
         self.market = self.start_market()
         self.start_collector()
         return self
@@ -104,10 +108,14 @@ class World:
 
     def start_collector(self) -> None:
         """A collector's life: it knows what the tape says, and nothing else."""
-        self.venue: Any = open_venue(self.subject.name, self.settings, self.url)
+        self.venue: Any = self.open_venue()
         self.venue.recover(self.tape.slots, self.wanted())
         for part in self.venue.plan(self.wanted()):
             self.open_session(part)
+
+    def open_venue(self) -> Any:
+        """The venue as a collector opens it."""
+        return open_venue(self.subject.name, self.settings, self.url)
 
     async def restart(self) -> None:
         """The collector's process dies, without a word, and another begins."""
