@@ -106,7 +106,7 @@ class Session:
         self._tape = tape
         self._timeouts = timeouts
         self._backoff = backoff
-        self._limit = limit
+        self._connects = limit
         self._pace = pace
         self._wanted = list(wanted)
         self._url = ""
@@ -135,7 +135,7 @@ class Session:
     async def run(self) -> None:
         """Connect again and again, until told to stop."""
         while not self.is_stopping():
-            await asyncio.sleep(self._limit.delay_s())
+            await asyncio.sleep(self._connects.delay_s())
             try:
                 socket = await self._connect()
             except (OSError, TimeoutError, WebSocketError) as error:
