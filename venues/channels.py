@@ -271,6 +271,19 @@ class Channels:
             )
         return Acknowledged(channel_id=number, subscription=subscription)
 
+    def register_name(
+        self, number: int, subscription: Subscription, *, depth: int = 0
+    ) -> Acknowledged:
+        """`register` under a number that is made of a name (`venues.names.channel_number`).
+
+        Raises:
+            DecodeError: another name has that number, or there are too many channels.
+        """
+        holder = self._by_place.get(decoding.channel_place_of(self._address, number))
+        if holder is not None and _name(holder) != _name(subscription):
+            raise DecodeError(f"{_name(subscription)} and {_name(holder)} have one number")
+        return self.register(number, subscription, depth=depth)
+
     def end_channel(self, number: int) -> bool:
         """The venue has stopped sending a channel; False if there was none of this number."""
         place = decoding.channel_place_of(self._address, number)
@@ -338,3 +351,9 @@ class Channels:
             slot["to_recv_ns"] = self._recv_ns
             slot["to_event_ns"] = self._state[decoding.CONNECTION_TIME]
             slot["to_venue_sequence"] = self.sequence_last
+
+
+def _name(subscription: Subscription) -> tuple[str, str, str]:
+    """What tells the channels of one connection apart."""
+    stream = subscription.stream
+    return stream.channel, subscription.instrument.symbol, stream.timeframe

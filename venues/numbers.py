@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from schemas.account import plain_decimal
 from schemas.errors import DecodeError
 
 
@@ -70,3 +71,21 @@ def as_integer(value: Any) -> int:
     if not number.is_integer() or abs(number) > 1 << 62:
         raise DecodeError(f"{number!r} is no integer")
     return int(number.text) if number.text.lstrip("-").isdigit() else int(number)
+
+
+def decimal_text(value: Any) -> str:
+    """A parsed value that must be a number as decimal text, every digit kept.
+
+    Raises:
+        DecodeError: it is something else, or larger or smaller than any amount of money.
+    """
+    return plain_decimal(as_number(value).text)
+
+
+def decimal_or_empty(value: Any) -> str:
+    """`decimal_text` of a number, nothing of null.
+
+    Raises:
+        DecodeError: as `decimal_text`.
+    """
+    return "" if value is None else decimal_text(value)

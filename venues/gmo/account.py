@@ -26,7 +26,8 @@ from schemas.account import (
 )
 from schemas.errors import DecodeError
 from schemas.trading import OrderSide
-from venues.gmo.values import error_of, number, text, time_ns
+from venues.gmo.values import error_of, number, text
+from venues.names import time_ns
 from venues.numbers import NumberText, parse_exact
 
 VENUE: Final = "gmo"

@@ -21,11 +21,12 @@ from venues.book import ASK, BID, DEPTH, ENTRY, TEXT_BYTES
 from venues.channels import BLOCK_SLOTS
 from venues.codec import BAD_FRAME_ERRORS, ConnectionCodec
 from venues.gmo import kernel
-from venues.gmo.parser import TICKER_KEYS, number_at
+from venues.gmo.parser import TICKER_KEYS
 from venues.gmo.subscriptions import CHANNELS, WIRE_NAMES
 from venues.gmo.symbols import common_pair
-from venues.gmo.values import error_of, number, text, time_ns
+from venues.gmo.values import error_of, number, text
 from venues.markets import Markets
+from venues.names import channel_number, time_ns
 from venues.numbers import NumberText, parse_exact
 from venues.wire import Acknowledged, Allot, FrameBatch, Notice, Publish, Refused, Subscription
 
@@ -48,15 +49,8 @@ class Asked(Struct):
     refused: bool = False
 
 
-def channel_number(channel: str, symbol: str) -> int:
-    """The positive 62-bit number that stands for a channel (in the venue's word) of a symbol."""
-    name = channel.encode()
-    letters = np.frombuffer(name + symbol.encode(), np.uint8)
-    return int(number_at(letters.ctypes.data, len(name), len(letters)))
-
-
 def number_of(subscription: Subscription) -> int:
-    """`channel_number` of what a subscription asks for."""
+    """The number that stands for what a subscription asks for, in the venue's words."""
     return channel_number(WIRE_NAMES[subscription.stream.channel], subscription.instrument.symbol)
 
 
@@ -129,12 +123,19 @@ class GmoCodec(ConnectionCodec):
             # A book comes within seconds; without one the command was lost, and is sent again.
             may_be_silent = asked.subscription.stream.channel != "books" and not asked.refused
             if may_be_silent and recv_ns - asked.since_ns >= self._settle_ns:
-                notices.append(self._accept(which, asked.subscription))
+                notices.append(self._accept_or_refuse(which, asked.subscription))
         return notices
 
     def _accept(self, which: int, subscription: Subscription) -> Acknowledged:
         self._asked.pop(which, None)
-        return self.register(which, subscription)
+        return self.register_name(which, subscription)
+
+    def _accept_or_refuse(self, which: int, subscription: Subscription) -> Notice:
+        """Accept what no frame has come of: no frame costs what cannot be registered."""
+        try:
+            return self._accept(which, subscription)
+        except DecodeError as error:
+            return Refused(code=0, text=str(error), subscription=subscription)
 
     def _take_error(self, said: Any) -> Refused:
         """An error names no symbol: it is of the last command, unless that was answered."""

@@ -63,17 +63,14 @@ from venues.gmo.parser import (
     K_CHANNEL,
     K_SYMBOL,
     K_TIMESTAMP,
-    OPEN_BRACE,
     TICKER_NEEDS,
     TRADE_KEYS,
     WHOSE,
-    number_at,
-    number_in_text,
     parse_frame,
     read_ticker,
-    read_time,
     read_trade,
 )
+from venues.objects import OPEN_OBJECT, channel_number, channel_number_at, read_time, time_at
 from venues.slots import (
     apply_price_level,
     clear_payload,
@@ -308,17 +305,15 @@ def decode_frames(
     while frame < frames:
         at = bounds[frame, 0]
         end = bounds[frame, 1]
-        if at >= end or text[at] != OPEN_BRACE:
+        if at >= end or text[at] != OPEN_OBJECT:
             stop = EVENT
             break
         stop = SLOW
         seen = parse_frame(text, at, end, entries, spans)
         if seen & WHOSE != WHOSE:
             break
-        number = number_in_text(
-            text, spans[2 * K_CHANNEL], spans[2 * K_CHANNEL + 1],
-            spans[2 * K_SYMBOL], spans[2 * K_SYMBOL + 1],
-        )  # fmt: skip
+        name = text[spans[2 * K_CHANNEL] : spans[2 * K_CHANNEL + 1]]
+        number = channel_number(name, text, spans[2 * K_SYMBOL], spans[2 * K_SYMBOL + 1], 0)
         channel = channels[channel_place(channels, number)]
         event_ns = read_time(text, spans[2 * K_TIMESTAMP], spans[2 * K_TIMESTAMP + 1])
         if channel.id == 0 or channel.muted != 0 or event_ns < 0:
@@ -376,7 +371,8 @@ ENTRY_POINTS: dict[Any, tuple[str, ...]] = {
     apply_book: ("word",) * 8,
     apply_trade: ("word", "word", "number", "number", "word", "word"),
     apply_ticker: ("word",) * 4,
-    number_at: ("word",) * 3,
+    channel_number_at: ("word",) * 4,
+    time_at: ("word",) * 2,
     take_time: ("words", "word"),
     channel_place_of: ("word",) * 2,
 }

@@ -26,11 +26,10 @@ from schemas.account import (
     Liquidity,
     OrderStatus,
     OrderUpdate,
-    plain_decimal,
 )
 from schemas.errors import DecodeError
 from schemas.trading import OrderSide
-from venues.numbers import NumberText, as_integer, as_number
+from venues.numbers import NumberText, as_integer, decimal_or_empty, decimal_text
 
 VENUE: Final = "kraken"
 CHANNELS: Final = frozenset({"executions", "balances"})
@@ -162,11 +161,11 @@ class KrakenAccount:
             client_order_id=_text(order.get("cl_ord_id", "")),
             side=_SIDES.get(_text(order.get("side", "")), ""),
             order_type=_text(order.get("order_type", "")),
-            quantity=_decimal(order.get("order_qty")),
-            filled_quantity=_decimal(order.get("cum_qty")),
-            limit_price=_decimal(order.get("limit_price")),
-            stop_price=_decimal(order.get("stop_price")),
-            average_price=_decimal(order.get("avg_price")),
+            quantity=decimal_or_empty(order.get("order_qty")),
+            filled_quantity=decimal_or_empty(order.get("cum_qty")),
+            limit_price=decimal_or_empty(order.get("limit_price")),
+            stop_price=decimal_or_empty(order.get("stop_price")),
+            average_price=decimal_or_empty(order.get("avg_price")),
             time_in_force=_text(order.get("time_in_force", "")),
             post_only=order.get("post_only") is True,
             reduce_only=order.get("reduce_only") is True,
@@ -185,13 +184,12 @@ class KrakenAccount:
             order_id=_text(row["order_id"]),
             symbol=_text(order.get("symbol", "")),
             side=_SIDES.get(_text(order.get("side", "")), ""),
-            price=plain_decimal(as_number(row["last_price"]).text),
-            quantity=plain_decimal(as_number(row["last_qty"]).text),
+            price=decimal_text(row["last_price"]),
+            quantity=decimal_text(row["last_qty"]),
             client_order_id=_text(order.get("cl_ord_id", "")),
             trade_id="" if trade_id is None else str(as_integer(trade_id)),
             fees=tuple(
-                Fee(asset=_text(fee["asset"]), amount=plain_decimal(as_number(fee["qty"]).text))
-                for fee in fees
+                Fee(asset=_text(fee["asset"]), amount=decimal_text(fee["qty"])) for fee in fees
             ),
             liquidity=_LIQUIDITY.get(_text(row.get("liquidity_ind", "")), ""),
             time_ns=self._time(row),
@@ -208,7 +206,7 @@ class KrakenAccount:
                 BalanceChange(
                     venue=VENUE,
                     asset=asset,
-                    balance=plain_decimal(as_number(wallet["balance"]).text),
+                    balance=decimal_text(wallet["balance"]),
                     wallet=f"{_text(wallet['type'])}:{_text(wallet['id'])}",
                     is_snapshot=is_snapshot,
                 )
@@ -219,10 +217,10 @@ class KrakenAccount:
             BalanceChange(
                 venue=VENUE,
                 asset=asset,
-                balance=plain_decimal(as_number(row["balance"]).text),
+                balance=decimal_text(row["balance"]),
                 wallet=":".join(wallet) if any(wallet) else "",
-                change=_decimal(row.get("amount")),
-                fee=_decimal(row.get("fee")),
+                change=decimal_or_empty(row.get("amount")),
+                fee=decimal_or_empty(row.get("fee")),
                 cause=_text(row.get("type", "")),
                 change_id=_text(row.get("ledger_id", "")),
                 reference=_text(row.get("ref_id", "")),
@@ -276,11 +274,6 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise DecodeError(f"{str(value)[:40]} is no text")
     return value
-
-
-def _decimal(value: Any) -> str:
-    """Decimal text, empty where there is none."""
-    return "" if value is None else plain_decimal(as_number(value).text)
 
 
 def _status(order: dict[str, Any]) -> tuple[OrderStatus, str]:

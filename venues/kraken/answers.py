@@ -15,8 +15,8 @@ from schemas.tape import Marker, MarkerReason
 from venues.codec import ConnectionCodec
 from venues.kraken.account import CHANNELS as PRIVATE_CHANNELS
 from venues.kraken.account import KrakenAccount
-from venues.kraken.names import channel_number
 from venues.kraken.subscriptions import asked_for, describe, name_of
+from venues.names import channel_number
 from venues.numbers import NumberText, as_integer
 from venues.wire import (
     Acknowledged,

@@ -24,7 +24,6 @@ from venues.kraken.account import KrakenAccount
 from venues.kraken.answers import AnsweringCodec
 from venues.kraken.instruments import read_instruments
 from venues.kraken.level3 import Level3Book, read_entries
-from venues.kraken.names import channel_number, time_ns
 from venues.kraken.subscriptions import (
     BOOK_DEPTHS,
     CHANNELS,
@@ -34,6 +33,7 @@ from venues.kraken.subscriptions import (
     smallest_depth,
 )
 from venues.markets import Markets
+from venues.names import channel_number, time_ns
 from venues.numbers import as_integer, as_number, number_or_nan, parse_exact
 from venues.wire import (
     Acknowledged,
@@ -74,7 +74,6 @@ class KrakenCodec(AnsweringCodec):
         """Events of private channels by kind; a connection of the market has none."""
         self.level3: dict[str, Level3Book] = {}
         """Order books by symbol."""
-        self._names: dict[int, tuple[str, str, int]] = {}
         self._recorded_connection = ""
         self._instruments = {"pairs": 0, "assets": 0, "updates": 0}
         self._whole = self._rows.view(np.int64)
@@ -85,11 +84,6 @@ class KrakenCodec(AnsweringCodec):
         super().open(epoch, recv_ns, from_first=from_first)
         self.system = ""
         self.account.open()
-
-    def close_channels(self) -> None:
-        """Forget all channels of the connection."""
-        super().close_channels()
-        self._names.clear()
 
     def decode(self, batch: FrameBatch, first: int, recv_ns: int) -> int:
         """Take the frames of a batch from `first` on, compiled."""
@@ -125,20 +119,12 @@ class KrakenCodec(AnsweringCodec):
         Raises:
             DecodeError: another name has that number, or there are too many channels.
         """
-        name = name_of(subscription)
-        number = channel_number(*name)
-        if self._names.get(number, name) != name:
-            raise DecodeError(f"{name} and {self._names[number]} have one number")
-        acknowledged = self.register(number, subscription, depth=subscription.stream.length)
-        self._names[number] = name
+        number = channel_number(*name_of(subscription))
+        depth = subscription.stream.length
+        acknowledged = self.register_name(number, subscription, depth=depth)
         if subscription.stream.channel == "raw_books":
-            self.level3[name[1]] = Level3Book(subscription.stream.length)
+            self.level3[subscription.instrument.symbol] = Level3Book(depth)
         return acknowledged
-
-    def end_channel(self, number: int) -> bool:
-        """The venue has stopped sending a channel."""
-        self._names.pop(number, None)
-        return super().end_channel(number)
 
     # ---- frames
 

@@ -6,9 +6,8 @@ may have exponents (`1e-08`); keys that do not apply to a pair are absent.
 
 from typing import Any
 
-from schemas.account import plain_decimal
 from schemas.errors import DecodeError
-from venues.numbers import as_integer, as_number
+from venues.numbers import as_integer, decimal_or_empty
 from venues.wire import AssetRules, InstrumentsChanged, PairRules
 
 
@@ -35,11 +34,11 @@ def _pair(row: dict[str, Any]) -> PairRules:
         quote=_text(row["quote"]),
         status=_text(row["status"]),
         price_decimals=as_integer(row["price_precision"]),
-        price_step=_size(row.get("price_increment", row.get("tick_size"))),
+        price_step=decimal_or_empty(row.get("price_increment", row.get("tick_size"))),
         quantity_decimals=as_integer(row["qty_precision"]),
-        quantity_step=_size(row.get("qty_increment")),
-        minimum_quantity=_size(row.get("qty_min")),
-        minimum_cost=_size(row.get("cost_min")),
+        quantity_step=decimal_or_empty(row.get("qty_increment")),
+        minimum_quantity=decimal_or_empty(row.get("qty_min")),
+        minimum_cost=decimal_or_empty(row.get("cost_min")),
     )
 
 
@@ -53,7 +52,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise DecodeError(f"{str(value)[:40]} is no text")
     return value
-
-
-def _size(value: Any) -> str:
-    return "" if value is None else plain_decimal(as_number(value).text)

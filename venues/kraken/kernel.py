@@ -70,6 +70,7 @@ from venues.decoding import (
     channel_place,
     channel_place_of,
 )
+from venues.kraken.envelope import HEARTBEAT, W_SNAPSHOT, W_UPDATE, read_envelope
 from venues.kraken.rows import (
     CANDLE_FIELDS,
     CHANGE_PCT,
@@ -84,20 +85,9 @@ from venues.kraken.rows import (
     ROW_TIME,
     ROW_TRADE,
     TICKER_FIELDS,
-    W_BOOK,
-    W_OHLC,
-    W_TICKER,
-    W_TRADE,
     read_rows,
 )
-from venues.kraken.scan import (
-    HEARTBEAT,
-    W_SNAPSHOT,
-    W_UPDATE,
-    channel_id,
-    read_envelope,
-    read_time,
-)
+from venues.objects import channel_number_at, packed, time_at
 from venues.slots import (
     apply_price_level,
     clear_payload,
@@ -112,6 +102,9 @@ from venues.trades import newest_known, write_trade
 _L3_ORDER = int(Kind.L3_ORDER)
 _BOOK_LEVEL, _TICKER, _CANDLE = int(Kind.BOOK_LEVEL), int(Kind.TICKER), int(Kind.CANDLE)
 _FRAME_END, _SNAPSHOT = int(Flag.FRAME_END), int(Flag.SNAPSHOT)
+
+_W_BOOK, _W_TRADE = packed("book"), packed("trade")
+_W_TICKER, _W_OHLC = packed("ticker"), packed("ohlc")
 
 CHECKSUM_LEVELS: Final = 10
 
@@ -335,13 +328,13 @@ def apply_row(
 
 @njit(cache=True, nogil=True)
 def _form_of(channel: int) -> int:
-    if channel == W_BOOK:
+    if channel == _W_BOOK:
         return BOOK
-    if channel == W_TRADE:
+    if channel == _W_TRADE:
         return TRADES
-    if channel == W_TICKER:
+    if channel == _W_TICKER:
         return TICKER
-    return CANDLES if channel == W_OHLC else 0
+    return CANDLES if channel == _W_OHLC else 0
 
 
 @njit(cache=True, nogil=True)
@@ -428,19 +421,6 @@ def write_order(
     slot.flags |= flags
 
 
-@njit(cache=True, nogil=True)
-def channel_id_of(kind: int, text_address: int, size: int, interval: int) -> int:
-    """`channel_id` for Python callers."""
-    return channel_id(kind, carray(memory(text_address), (size,), np.uint8), 0, size, interval)
-
-
-@njit(cache=True, nogil=True)
-def time_of(text_address: int, size: int) -> int:
-    """`read_time` for Python callers; -1 where the text is no time."""
-    value, ok = read_time(carray(memory(text_address), (size,), np.uint8), 0, size)
-    return value if ok else -1
-
-
 def compile_kernels() -> None:
     """Compile all that Python calls, so that no frame ever waits for it."""
     kinds = {"i": types.int64, "f": types.float64, "w": types.int64[::1]}
@@ -453,8 +433,8 @@ ENTRY_POINTS: dict[Any, str] = {
     apply_row: "iiiiiii",
     write_order: "iiiiffiiii",
     channel_place_of: "ii",
-    channel_id_of: "iiii",
-    time_of: "ii",
+    channel_number_at: "iiii",
+    time_at: "ii",
     note_time: "wi",
 }
 """What Python calls, and with what: whole numbers, plain numbers, arrays of words."""

@@ -23,18 +23,16 @@ from venues.decoding import (
     TICKER,
     TRADES,
 )
-from venues.kraken.scan import (
+from venues.kraken.envelope import read_plain, read_time_text, read_value
+from venues.objects import (
     L_TIMESTAMP,
     OPEN_OBJECT,
-    channel_id,
+    channel_number,
     is_word,
     next_item,
     next_key,
     packed,
-    read_plain,
     read_string,
-    read_time_text,
-    read_value,
     skip_scalar,
     word,
 )
@@ -42,17 +40,14 @@ from venues.text import OPEN, memory, read_integer
 
 _NAN = float("nan")
 
-W_BOOK, W_TRADE, W_TICKER, W_OHLC = (
-    packed("book"),
-    packed("trade"),
-    packed("ticker"),
-    packed("ohlc"),
+# A channel's name as the number of a channel is made of it.
+_L_BOOK, _L_TRADE, _L_TICKER, _L_OHLC = (
+    np.frombuffer(name, np.uint8) for name in (b"book", b"trade", b"ticker", b"ohlc")
 )
-W_LEVEL3 = packed("level3")
 _W_SYMBOL, _W_BIDS, _W_ASKS = packed("symbol"), packed("bids"), packed("asks")
 _W_CHECKSUM, _W_PRICE, _W_QTY = packed("checksum"), packed("price"), packed("qty")
 _W_SIDE, _W_BUY, _W_SELL, _W_TRADE_ID = (packed(w) for w in ("side", "buy", "sell", "trade_id"))
-_W_INTERVAL, _W_VOLUME, _W_VWAP = packed("interval"), packed("volume"), packed("vwap")
+_W_INTERVAL = packed("interval")
 _L_BEGIN = np.frombuffer(b"interval_begin", np.uint8)
 _L_CHANGE_PCT = np.frombuffer(b"change_pct", np.uint8)
 
@@ -183,7 +178,7 @@ def _read_book_row(
             return -1, used
     if symbol_at < 0 or bids < 0 or asks < 0:
         return -1, used
-    whole[ROW_ID] = channel_id(W_BOOK, text, symbol_at, symbol_end, 0)
+    whole[ROW_ID] = channel_number(_L_BOOK, text, symbol_at, symbol_end, 0)
     whole[ROW_COUNT] = bids + asks
     whole[ROW_BIDS] = bids
     return at, used
@@ -240,7 +235,7 @@ def _read_trade_row(text: Any, at: int, end: int, whole: Any, numbers: Any) -> i
         return -1
     if not (price > 0.0 and quantity > 0.0):
         return -1
-    whole[ROW_ID] = channel_id(W_TRADE, text, symbol_at, symbol_end, 0)
+    whole[ROW_ID] = channel_number(_L_TRADE, text, symbol_at, symbol_end, 0)
     numbers[ROW_NUMBERS] = sign * quantity
     numbers[ROW_NUMBERS + 1] = price
     return at
@@ -288,7 +283,7 @@ def _read_ticker_row(text: Any, at: int, end: int, whole: Any, numbers: Any) -> 
             return -1
     if symbol_at < 0 or seen & 0b10101 != 0b10101:
         return -1
-    whole[ROW_ID] = channel_id(W_TICKER, text, symbol_at, symbol_end, 0)
+    whole[ROW_ID] = channel_number(_L_TICKER, text, symbol_at, symbol_end, 0)
     return at
 
 
@@ -348,7 +343,7 @@ def _read_candle_row(text: Any, at: int, end: int, whole: Any, numbers: Any, sen
         # Not written as "< 0": a NaN must fail.
         if not numbers[ROW_NUMBERS + column] >= 0.0:
             return -1
-    whole[ROW_ID] = channel_id(W_OHLC, text, symbol_at, symbol_end, interval)
+    whole[ROW_ID] = channel_number(_L_OHLC, text, symbol_at, symbol_end, interval)
     return at
 
 

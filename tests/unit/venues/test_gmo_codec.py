@@ -27,8 +27,8 @@ from tests.unit.venues.test_bitfinex_codec import mutate
 from venues import decoding
 from venues.book import ASK, BID, DEPTH, wire_levels
 from venues.gmo import kernel
-from venues.gmo.codec import GmoCodec, channel_number
-from venues.gmo.values import time_ns
+from venues.gmo.codec import GmoCodec
+from venues.names import channel_number, time_ns
 from venues.wire import Acknowledged, BadFrame, Refused
 
 ASKS = [("101", "4"), ("102", "5")]
@@ -429,16 +429,7 @@ def test_many_frames_of_one_read_fill_the_block_more_than_once():
     assert len(levels(fed)) == 900 + 29 * 1800
 
 
-def test_numbers_stand_for_names():
-    names = ("orderbooks", "trades", "ticker")
-    found = {
-        channel_number(name, f"S{n}{end}")
-        for name in names
-        for n in range(300)
-        for end in ("", "_JPY")
-    }
-    assert len(found) == 1800
-    assert all(0 < number < 1 << 62 for number in found)
+def test_a_channel_has_the_number_of_its_name():
     fed = feed().frames([trade(symbol="BTC")])
     assert fed.notices[0].channel_id == channel_number("trades", "BTC")
     assert isinstance(fed.notices[0], Acknowledged)

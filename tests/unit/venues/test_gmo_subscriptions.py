@@ -60,6 +60,19 @@ class Live(Feed):
         return found
 
 
+def test_one_number_has_one_name(monkeypatch):
+    fed = Live()
+    fed.ask("trades", "BTC")
+    assert [type(notice) for notice in fed.tick(1) + fed.tick(4)] == [Acknowledged]
+    number = number_of(fed.of("trades", "BTC"))
+    monkeypatch.setattr("venues.gmo.codec.channel_number", lambda *_: number)
+    wanted = fed.ask("trades", "BTC_JPY")
+    (refused,) = fed.tick(5) + fed.tick(8)
+    assert (type(refused), refused.subscription) == (Refused, wanted)
+    assert "one number" in refused.text
+    assert [what for what, *_ in fed.codec.data_ns()] == [fed.of("trades", "BTC")]
+
+
 def test_the_first_frame_is_the_acknowledgement():
     fed = Live()
     wanted = fed.ask("books")

@@ -19,7 +19,7 @@ from schemas.account import (
 from schemas.errors import DecodeError
 from tests.kraken_frames import Number, dumps
 from venues.kraken.account import KrakenAccount
-from venues.kraken.names import time_ns
+from venues.names import time_ns
 from venues.numbers import parse_exact
 
 NEW = {

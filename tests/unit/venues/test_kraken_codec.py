@@ -3,15 +3,11 @@ and damage of every kind."""
 
 import json
 import random
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas import tape
-from schemas.errors import DecodeError
 from schemas.settings import KrakenSettings
 from schemas.tape import Flag, MarkerReason
 from tests.feeding import Feed, Tables
@@ -21,13 +17,13 @@ from tests.unit.venues.test_kraken_book import book_of
 from venues import decoding
 from venues.kraken import kernel
 from venues.kraken.codec import KrakenCodec
-from venues.kraken.names import channel_number, time_ns
 from venues.kraken.subscriptions import (
     request_id,
     subscribe_requests,
     unsubscribe_request,
     wanted_streams,
 )
+from venues.names import channel_number
 from venues.wire import (
     Acknowledged,
     BadFrame,
@@ -316,45 +312,7 @@ def test_a_ticker_without_numbers_has_none():
     assert isinstance(feed.notices[-1], BadFrame)
 
 
-@given(
-    st.datetimes(datetime(1970, 1, 1), datetime(2261, 12, 31)),
-    st.integers(1, 9),
-    st.integers(0, 10**9 - 1),
-)
-def test_times_are_exact_to_the_digit(moment, decimals, fraction):
-    digits = f"{fraction:09}"[:decimals]
-    seconds = int(moment.replace(microsecond=0, tzinfo=UTC).timestamp())
-    text = f"{moment:%Y-%m-%dT%H:%M:%S}.{digits}Z"
-    if moment.year >= 1970:
-        assert time_ns(text) == seconds * 10**9 + int(digits.ljust(9, "0"))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "2026-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-01-01 00:00:00Z",
-        "2026-01-01T24:00:00Z", "2026-01-01T00:00:00", "2026-01-01T00:00:00.Z",
-        "2026-01-01T00:00:00.1234567890Z", "2026-01-01T00:00:0aZ", "1969-12-31T23:59:59Z",
-        "2262-01-01T00:00:00Z", "2026-01-01T00:00:00+00:00", None, 5,
-    ],
-)  # fmt: skip
-def test_what_is_no_time(text):
-    with pytest.raises(DecodeError):
-        time_ns(text)
-    assert time_ns("2024-02-29T00:00:00Z") == 1709164800 * 10**9
-
-
-def test_names_have_numbers_of_their_own_and_one_number_has_one_name(monkeypatch):
-    names = [
-        (channel, f"{base}/{quote}", minutes)
-        for channel in ("book", "trade", "ticker", "ohlc", "level3")
-        for base in ("BTC", "ETH", "A", "B", "AB")
-        for quote in ("USD", "EUR", "D")
-        for minutes in (0, 1, 60)
-    ]
-    numbers = [channel_number(*name) for name in names]
-    assert len(set(numbers)) == len(names)
-    assert all(0 < number < 1 << 62 for number in numbers)
+def test_one_number_has_one_name(monkeypatch):
     feed = Feed(KrakenCodec).frames([ack("trade", "A/USD")])
     monkeypatch.setattr(
         "venues.kraken.codec.channel_number", lambda *_: channel_number("trade", "A/USD", 0)
