@@ -70,8 +70,8 @@ class ConnectionCodec(Channels, ABC):
         del recv_ns
         return []
 
-    def report(self) -> dict[str, Any]:
-        """What only this venue's recordings have to tell, by name."""
+    def report(self) -> dict[str, dict[str, Any]]:
+        """What only this venue's recordings have to tell: counts or particulars, by name."""
         return {}
 
     def beside(self, connection: int) -> Self:

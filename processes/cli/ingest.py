@@ -7,6 +7,7 @@ shared.
 """
 
 import secrets
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -263,7 +264,7 @@ class Ingestion:
             "books": books,
             "raw_books": raw_books,
             "lake_rows": self._store.lake.rows,
-            **{name: what for codec in codecs for name, what in codec.report().items()},
+            **_joined(codec.report() for codec in codecs),
         }
 
     def close(self) -> None:
@@ -323,6 +324,17 @@ def _level(key: int, price: str, amount: str, *, raw: bool, funding: bool) -> li
     if raw:
         return [key, price, amount]
     return [price, key, amount] if funding else [price, amount]
+
+
+def _joined(reports: Iterable[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """What several connections have to tell: counts added up, all else side by side."""
+    found: dict[str, dict[str, Any]] = {}
+    for report in reports:
+        for name, told in report.items():
+            mine = found.setdefault(name, {})
+            for key, value in told.items():
+                mine[key] = mine.get(key, 0) + value if isinstance(value, int) else value
+    return found
 
 
 def _counts_of(channel: str, symbols: dict[str, dict[str, int]]) -> dict[str, int]:

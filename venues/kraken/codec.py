@@ -103,7 +103,7 @@ class KrakenCodec(AnsweringCodec):
         before, self._recorded_connection = self._recorded_connection, found
         return bool(found != before)
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, dict[str, Any]]:
         """Level3 books by symbol, instruments told, and events of private channels."""
         return {
             "level3": {symbol: book.report() for symbol, book in sorted(self.level3.items())},

@@ -263,6 +263,18 @@ def test_kraken_goes_the_same_way(dcctl, tmp_path):
     assert orders[0]["event_ns"] == 1789515707461426256
 
 
+def test_every_connection_of_a_recording_has_its_say(dcctl, tmp_path):
+    """Level3 books of two connections, and frames of a third that has none."""
+    path, out = tmp_path / "frames.jsonl", tmp_path / "out"
+    path.write_text("\n".join([
+        wrapped(0, KRAKEN_LEVEL3, 1600000000), wrapped(1, KRAKEN_STATUS, 1600000000),
+        wrapped(1, KRAKEN_LEVEL3.replace("A/USD", "B/USD"), 1600000001),
+        wrapped(2, KRAKEN_STATUS, 1600000002),
+    ]))  # fmt: skip
+    assert dcctl("ingest", "--venue", "kraken", str(path), "--out", str(out), "--json") == 0
+    assert set(json.loads(dcctl.out)["level3"]) == {"A/USD", "B/USD"}
+
+
 def test_kraken_recordings_go_through(dcctl, recordings, tmp_path):
     """Every stream file of the recordings, as it is: nothing failed, nothing that is an error."""
     folder = recordings / "kraken"
