@@ -136,7 +136,6 @@ def run_stream(stream: Stream, repeats: int) -> float:
         failed = codec.tally()["checksums_failed"] + codec.bad_frames
         if failed:
             raise BenchmarkError(f"{stream.source}: {failed} frames were not as they should be")
-        writer.close()
     return repeats * len(stream.frames) / spent
 
 
