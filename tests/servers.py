@@ -1,0 +1,255 @@
+"""Real servers for tests: Redis, PostgreSQL, InfluxDB. Each on a free port of loopback, in a folder
+of its own, gone afterwards.
+
+A server that is not installed skips the test by name; where `CI` is set it fails it, since there
+every server is installed (`.ci/run`).
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import wait_until
+
+NOBODY = 65534
+_POSTGRES_FOLDERS = ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql@*/bin")
+
+
+def program(name: str, package: str, *folders: str) -> str:
+    """The path of a server's program; skips the test without one, fails it in CI."""
+    found = shutil.which(name)
+    for pattern in folders:
+        matches = sorted(Path("/").glob(f"{pattern.lstrip('/')}/{name}"))
+        found = str(matches[-1]) if matches else found
+    if found is None:
+        missing = f"{name} is not installed (Debian: apt install {package})"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder that an unprivileged user may enter as well, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="dcs-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Server:
+    """A server that can be killed and started again on its port, with what it has stored."""
+
+    def __init__(self, command: Sequence[str], port: int, folder: Path) -> None:
+        self.port = port
+        self.folder = folder
+        self._command = list(command)
+        self._log = folder / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def ready(self) -> bool:
+        """Whether it answers; of a plain server, whether it takes connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def start(self) -> None:
+        """Start it, and return when it is ready."""
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        wait_until(self._ready_or_dead, what=f"{self._command[0]} to answer")
+
+    def _ready_or_dead(self) -> bool:
+        assert self.process is not None
+        said = self._log.read_text(errors="replace")[-2000:]
+        assert self.process.poll() is None, f"{self._command[0]} ended:\n{said}"
+        return self.ready()
+
+    def _end(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(number)
+            self.process.wait(20)
+            self.process = None
+
+    def kill(self) -> None:
+        """As a crash would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """In good order."""
+        self._end(signal.SIGTERM)
+
+    def freeze(self) -> None:
+        """It takes connections and answers nothing, until `thaw`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Go on after `freeze`."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+
+class RedisServer(Server):
+    """A Redis that keeps nothing."""
+
+    @property
+    def url(self) -> str:
+        """As `bridge.url` takes it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
+
+@contextmanager
+def redis_server(*options: str) -> Iterator[RedisServer]:
+    """A running Redis."""
+    path = program("redis-server", "redis-server")
+    with server_folder() as folder:
+        port = free_port()
+        command = [
+            path, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+            "--dir", str(folder), "--loglevel", "warning", *options,
+        ]  # fmt: skip
+        server = RedisServer(command, port, folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+class PostgresServer(Server):
+    """A PostgreSQL of user `dc`, without passwords."""
+
+    def url(self, database: str = "postgres") -> str:
+        """As `ledger.url` takes it."""
+        return f"postgresql://dc@127.0.0.1:{self.port}/{database}"
+
+    def ready(self) -> bool:
+        """It is ready when it takes a session, not only a connection."""
+        import psycopg
+
+        try:
+            psycopg.connect(self.url(), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def create(self, database: str) -> str:
+        """A new, empty database; its URL."""
+        import psycopg
+        from psycopg import sql
+
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+        return self.url(database)
+
+    def stop(self) -> None:
+        """Fast shutdown: sessions are ended."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """As a crash would; its own children see it and end."""
+        self._end(signal.SIGQUIT)
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL. It refuses to run as root, so root runs it as nobody."""
+    initdb = program("initdb", "postgresql", *_POSTGRES_FOLDERS)
+    postgres = program("postgres", "postgresql", *_POSTGRES_FOLDERS)
+    with server_folder() as folder:
+        plain: list[str] = []
+        if os.getuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+            plain = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+            plain += ["env", f"HOME={folder}", "LC_ALL=C.UTF-8"]
+        data = str(folder / "data")
+        made = subprocess.run(
+            [*plain, initdb, "-D", data, "-U", "dc", "-A", "trust", "--no-sync", "-E", "UTF8"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
+        port = free_port()
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(folder),
+            "fsync": "off",
+            "full_page_writes": "off",
+            "shared_buffers": "32MB",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [*plain, postgres, "-D", data, "-p", str(port), *options]
+        server = PostgresServer(command, port, folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+class InfluxServer(Server):
+    """An influxd of version 1, the one that Debian has: the storage and line parser of the
+    tests."""
+
+    @property
+    def address(self) -> str:
+        """Where its HTTP listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ready(self) -> bool:
+        """It answers /ping."""
+        try:
+            with urllib.request.urlopen(f"{self.address}/ping", timeout=2) as answer:
+                return int(answer.status) == 204
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def ask(self, query: str, database: str = "") -> bytes:
+        """An InfluxQL query's answer, JSON."""
+        told = urllib.parse.urlencode({"q": query, "db": database, "epoch": "ns"}).encode()
+        with urllib.request.urlopen(f"{self.address}/query", told, timeout=10) as answer:
+            body: bytes = answer.read()
+            return body
+
+
+@contextmanager
+def influx_server() -> Iterator[InfluxServer]:
+    """A running influxd."""
+    path = program("influxd", "influxdb")
+    with server_folder() as folder:
+        port, inner = free_port(), free_port()
+        (folder / "influxdb.conf").write_text(
+            f'reporting-disabled = true\nbind-address = "127.0.0.1:{inner}"\n'
+            f'[meta]\ndir = "{folder}/meta"\n'
+            f'[data]\ndir = "{folder}/data"\nwal-dir = "{folder}/wal"\nindex-version = "tsi1"\n'
+            f'[http]\nbind-address = "127.0.0.1:{port}"\n[monitor]\nstore-enabled = false\n'
+        )
+        server = InfluxServer([path, "-config", str(folder / "influxdb.conf")], port, folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                server.kill()
