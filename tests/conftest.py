@@ -60,10 +60,15 @@ def recordings() -> Path:
     return path
 
 
+GIVEN_INSTANCES: set[str] = set()
+"""Instance ids that this run has given to its tests."""
+
+
 @pytest.fixture
 def instance() -> str:
     """Six hex digits for segment names that nobody else uses."""
-    return secrets.token_hex(3)
+    GIVEN_INSTANCES.add(chosen := secrets.token_hex(3))
+    return chosen
 
 
 @pytest.fixture(autouse=True)
@@ -77,19 +82,33 @@ def _no_segment_left() -> Iterator[None]:
     yield
     left = {path.name for path in shm.glob("dc.*")} - before
     if left:
-        left -= _mapped_by_others()  # an instance that runs beside the tests keeps its memory
+        left = _of_this_run(left)
     for name in left:
         (shm / name).unlink(missing_ok=True)
     assert not left, f"shared memory left behind: {sorted(left)}"
 
 
-def _mapped_by_others() -> set[str]:
-    """Segments that processes map which no test of ours has started."""
+def _of_this_run(names: set[str]) -> set[str]:
+    """Segments that this run has left, of all that came while one of its tests ran.
+
+    What a living process maps that no test of ours has started belongs to it. A dead maker cannot
+    be asked: while another run of tests is alive, what nobody maps is only ours if its instance id
+    is; else a child that the other one has just killed would be laid to our charge.
+    """
     ours = psutil.Process()
     own = {ours.pid, *(child.pid for child in ours.children(recursive=True))}
-    found = set()
+    mapped = set()
+    alone = True
     for process in psutil.process_iter():
         if process.pid not in own:
             with contextlib.suppress(psutil.Error):
-                found |= {Path(region.path).name for region in process.memory_maps()}
-    return found
+                alone = alone and not _is_test_run(process.cmdline())
+                mapped |= {Path(region.path).name for region in process.memory_maps()}
+    there = {path.name for path in Path("/dev/shm").glob("dc.*")}  # others end while we look
+    names = (names & there) - mapped
+    return names if alone else {name for name in names if name.split(".")[1] in GIVEN_INSTANCES}
+
+
+def _is_test_run(command: list[str]) -> bool:
+    """Whether it is Python with pytest, and not a shell that names it."""
+    return any(Path(word).name in {"pytest", "py.test"} for word in command[1:4])
