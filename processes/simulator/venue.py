@@ -17,8 +17,6 @@ from processes.simulator.market import BookSide, Trade
 from schemas.errors import OperatorError
 from schemas.settings import SimulatorSettings
 
-HISTORY_S = 120.0
-"""A market has so much of a past when it is first seen: candles and trades are there."""
 Level = tuple[str, ...]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Query = Callable[[web.Request], web.StreamResponse]
@@ -50,7 +48,7 @@ class Venue(ABC):
         self.histories: dict[str, History] = {}
         self.flows: list[Flow] = []
         self.now_ns = now_ns
-        self.begin_ns = now_ns() - int(HISTORY_S * 1e9)
+        self.begin_ns = now_ns() - int(settings.past_s * 1e9)
         """Zero of the markets' time."""
         first_trade = now_ns() // 10**6
         for symbol in symbols:
@@ -65,7 +63,7 @@ class Venue(ABC):
                 settings.resting_orders,
                 self.begin_ns,
             )
-            flow.advance(HISTORY_S, self.begin_ns)
+            flow.advance(settings.past_s, self.begin_ns)
             self.histories[symbol] = history
             self.flows.append(flow)
 

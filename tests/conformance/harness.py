@@ -16,7 +16,6 @@ from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew
 from processes.simulator.server import Exchange
 from schemas import tape
-from schemas.layout import join
 from schemas.settings import SimulatorSettings
 from schemas.tape import Flag, Kind, Marker
 from tests.conformance.clock import Clock
@@ -28,28 +27,35 @@ from venues.pace import Pace
 from venues.registry import open_venue, wanted_streams
 from venues.wire import SlotBlock, Subscription
 
+PAST_S = 20.0
+"""Enough for a snapshot of trades; most of a world's opening is its markets' past."""
+
 
 class ListTape:
-    """Takes slots as the ring would."""
+    """Takes slots as the ring would, and keeps all of them."""
 
     def __init__(self) -> None:
-        self.blocks: list[np.ndarray] = []
-        self.recv_ns = 0
+        self._room = np.empty(1 << 14, tape.SLOT)
         self._sequence = 0
+        self.recv_ns = 0
 
     def publish(self, block: SlotBlock, count: int) -> None:
-        slots = block.slots[:count].copy()
-        slots["sequence"] = np.arange(self._sequence + 1, self._sequence + count + 1)
-        self._sequence += count
-        self.blocks.append(slots)
+        first, self._sequence = self._sequence, self._sequence + count
+        if self._sequence > len(self._room):
+            grown = np.empty(2 * self._sequence, tape.SLOT)
+            grown[:first] = self._room[:first]
+            self._room = grown
+        self._room[first : self._sequence] = block.slots[:count]
+        self._room["sequence"][first : self._sequence] = np.arange(first, self._sequence) + 1
 
     def continue_from(self, other: "ListTape") -> None:
-        self.blocks = list(other.blocks)
+        self._room = other.slots.copy()
         self._sequence = other._sequence
 
     @property
     def slots(self) -> np.ndarray:
-        return join(self.blocks, tape.SLOT)
+        """Looked at with every step of a wait, so it copies nothing."""
+        return self._room[: self._sequence]
 
 
 class World:
@@ -72,7 +78,7 @@ class World:
         )
         served = {"symbols": (), subject.served: subject.symbols}
         self.exchange = Exchange(
-            SimulatorSettings(events_per_s=events_per_s, **served), clock.now_ns
+            SimulatorSettings(events_per_s=events_per_s, past_s=PAST_S, **served), clock.now_ns
         )
         self.tape = ListTape()
         self.log = QuietLog()

@@ -1,7 +1,5 @@
 """What a session recorded, ingested: the very same events, books and checksums as on its tape."""
 
-from collections import defaultdict
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,7 @@ from processes.cli.frames import read_frames
 from processes.cli.ingest import Ingestion
 from processes.collector.recorder import Recorder
 from schemas import tape
+from schemas.layout import join
 from schemas.settings import BookSettings
 from schemas.tape import Kind, Marker
 from tests.conformance.clock import Clock, run_in
@@ -29,26 +28,27 @@ class Listening(Ingestion):
         super()._publish(block, count)
 
 
-def by_stream(blocks, instruments, streams) -> dict[tuple, list[bytes]]:
+def by_stream(slots, instruments, streams) -> dict[tuple, bytes]:
     """Events of each stream, whole, but for what is the recording's own numbering."""
-    found = defaultdict(list)
-    for block in blocks:
-        for slot in block:
-            if slot["kind"] == Kind.MARKER:
-                continue
-            key = (instruments[int(slot["instrument"])], streams[int(slot["stream"])])
-            slot["sequence"] = slot["epoch"] = slot["instrument"] = slot["stream"] = 0
-            found[key].append(slot.tobytes())
-    return found
+    events = slots[slots["kind"] != Kind.MARKER].copy()
+    places = np.stack([events["instrument"], events["stream"]], axis=1).astype(np.int64)
+    for name in ("sequence", "epoch", "instrument", "stream"):
+        events[name] = 0
+    return {
+        (instruments[instrument], streams[stream]): events[
+            (places == (instrument, stream)).all(axis=1)
+        ].tobytes()
+        for instrument, stream in np.unique(places, axis=0).tolist()
+    }
 
 
 def stream_key(stream) -> tuple:
     return stream.channel, stream.precision, stream.frequency, stream.length, stream.timeframe
 
 
-def gaps(blocks) -> list[tuple]:
-    slots = tape.view_as(np.concatenate([b.view(np.uint8) for b in blocks]), tape.MARKER)
-    mine = slots[(slots["kind"] == Kind.MARKER) & (slots["marker"] == Marker.GAP)]
+def gaps(slots) -> list[tuple]:
+    markers = tape.view_as(slots, tape.MARKER)
+    mine = markers[(markers["kind"] == Kind.MARKER) & (markers["marker"] == Marker.GAP)]
     names = ("from_venue_sequence", "from_recv_ns", "from_event_ns", "to_recv_ns", "recv_ns")
     return sorted(tuple(int(gap[name]) for name in names) for gap in mine)
 
@@ -97,19 +97,20 @@ def test_a_recording_ingested_is_the_tape(clock: Clock, subject: Subject, tmp_pa
         ingestion.close()
 
     tables = ingestion._allotment.tables
+    ingested = join(ingestion.blocks, tape.SLOT)
     ours = by_stream(
-        ingestion.blocks,
+        ingested,
         [item.symbol for item in tables.instruments],
         [stream_key(item) for item in tables.streams],
     )
     symbols = {item.index: item.symbol for item in world.tables.instruments.values()}
     streams = {item.index: stream_key(item) for item in world.tables.streams.values()}
-    theirs = by_stream([block.copy() for block in world.tape.blocks], symbols, streams)
+    theirs = by_stream(world.tape.slots, symbols, streams)
     assert ours.keys() == theirs.keys()
     for key, events in theirs.items():
         assert ours[key] == events, key
     if fault:
-        assert gaps(ingestion.blocks) == gaps(world.tape.blocks)
+        assert gaps(ingested) == gaps(world.tape.slots)
     tallies = [session.codec.tally() for session in world.sessions]
     assert told["checksums"] == {
         "verified": sum(tally["checksums_verified"] for tally in tallies), "failed": 0,

@@ -357,7 +357,7 @@ def test_rest_has_the_old_names_and_the_same_market(recordings):
     recorded = recorded.get("result", recorded)
 
     async def live():
-        async with world() as place:
+        async with world(past_s=120.0) as place:  # two candles
             public = "/kraken/0/public"
             pairs = (await place.get(f"{public}/AssetPairs"))["result"]
             assert set(pairs) == {"XXBTZUSD", "XXRPZUSD"}

@@ -15,6 +15,8 @@ from schemas.settings import SimulatorSettings
 
 START_NS = 1_760_000_000_000_000_000
 SECOND = 10**9
+PAST_S = 20.0
+"""Enough for a snapshot of trades; most of a world's opening is its markets' past."""
 
 
 def run(story) -> None:
@@ -66,7 +68,7 @@ class World:
 
     def __init__(self, sent_log: Any = None, **settings: Any) -> None:
         self.now_ns = START_NS
-        options = {"symbols": (), "events_per_s": 40.0, **settings}
+        options = {"symbols": (), "events_per_s": 40.0, "past_s": PAST_S, **settings}
         self.exchange = Exchange(SimulatorSettings(**options), lambda: self.now_ns, sent_log)
         self._stack = AsyncExitStack()
         self.watchers: list[Watcher] = []
