@@ -20,6 +20,7 @@ from tests.live.evidence import Lake, SimulatorLog, check_nothing_unaccounted
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 CHILDREN = ("collector.bitfinex", "features", "inference", "execution", "storage", "simulator")
+FIRST = ("execution", "inference")
 
 
 def busy(project) -> None:
@@ -44,7 +45,8 @@ def test_each_process_killed_in_turn_and_then_the_supervisor(project, seed):
     draw = random.Random(seed)
     wait_until(lambda: orders(project) >= 4, 60, "orders flow")
     # Execution first, while orders are in the air; the market's connection after that.
-    for name in ("execution", "inference", *draw.sample(CHILDREN, len(CHILDREN))):
+    others = [name for name in CHILDREN if name not in FIRST]
+    for name in (*FIRST, *draw.sample(others, len(others))):
         project.wait_slots("tape.bitfinex", draw.randint(200, 1500))
         pid = project.kill(name)
         project.wait_back(name, pid)
