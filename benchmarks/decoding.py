@@ -198,7 +198,10 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
     rounds, least_s = (1, 0.0) if quick else (5, 0.4)
     capacity = 1 << 14 if quick else RingSettings().tape
     found: dict[str, Figure] = {}
-    programs = {CRYPTOFEED: ("decoding.py", "cryptofeed"), CCXT: ("decoding.py", "ccxt")}
+    programs: dict[str, tuple[str, ...]] = {
+        CRYPTOFEED: ("decoding.py", "cryptofeed"),
+        CCXT: ("decoding.py", "ccxt"),
+    }
     with (
         asyncio.Runner() as runner,
         collector(runner, capacity) as ours,

@@ -76,7 +76,7 @@ class RingLink:
         """What sends an event, and what closes this end."""
         writer, ringer, page, close = self.open_writer()
         source = np.zeros(EVENT.size, np.uint8)
-        view, address, append = memoryview(source), int(source.ctypes.data), writer.append_at
+        view, address, append = source.data, int(source.ctypes.data), writer.append_at
         row = [each.place for each in page.rows() if each.name == READER]
         until_look = LOOK_EVERY
 
@@ -121,7 +121,7 @@ class RingLink:
             inbox.wait(TIMEOUT_MS)
             block = reader.read()
             assert reader.lost == 0
-            return EVENT.iter_unpack(block)
+            return EVENT.iter_unpack(block.data)
 
         return receive, close
 

@@ -100,8 +100,8 @@ def streams() -> dict[str, Stream]:
     for name, label in zip(
         KRAKEN, ("venue_kraken_depth_10", "venue_kraken_five_books"), strict=True
     ):
-        for checked, suffix in ((True, "_checked"), (False, "")):
-            stream = kraken_stream(name, checked=checked)
+        for with_sums, suffix in ((True, "_checked"), (False, "")):
+            stream = kraken_stream(name, checked=with_sums)
             if stream is not None:
                 found[label + suffix] = stream
     return found

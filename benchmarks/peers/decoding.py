@@ -36,10 +36,10 @@ class Cryptofeed:
         from cryptofeed.symbols import Symbols
 
         logging.getLogger("feedhandler").setLevel(logging.ERROR)
-        self._feed = Bitfinex
+        self._feed: Any = Bitfinex
         # What the feed would ask the venue for before it connects.
         parsed = Bitfinex._parse_symbol_data([[symbols_of(frames)], [[]], [[]]])
-        self._tell_symbols = lambda: Symbols.set(Bitfinex.id, *parsed)
+        self._tell_symbols: Any = lambda: Symbols.set(Bitfinex.id, *parsed)
         self._frames = frames
         self.checksums = 0
 

@@ -28,7 +28,9 @@ def consume(address: str, pipe: Any) -> None:
 
     def receive() -> Iterable[tuple[Any, ...]]:
         nonlocal last
-        (_, entries), *_ = client.xread({STREAM: last}, count=1000, block=1000)
+        # redis-py types the replies of every protocol and setting at once.
+        told: Any = client.xread({STREAM: last}, count=1000, block=1000)
+        (_, entries), *_ = told
         last = entries[-1][0]
         return [unpack(fields[FIELD]) for _, fields in entries]
 
