@@ -6,10 +6,11 @@ returns at the first frame it does not take, saying why (`DONE`, `EVENT`, `SLOW`
 are handed over by address (`A_*`), so that a call costs a handful of integers.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from numba import carray, njit
+from numba import carray, njit, types
 
 from venues.text import memory
 
@@ -84,6 +85,22 @@ RESULTS: Final = 8
     A_STATE, A_CHANNELS, A_BOOKS, A_TRADES, A_ENTRIES, A_ROWS, A_WIDTHS, A_TALLIES, A_RESULT,
     A_SLOTS, A_SCRATCH,
 ) = range(11)  # fmt: skip
+
+WORD, WORDS, NUMBER = types.int64, types.int64[::1], types.float64
+"""Kinds of an entry point's arguments."""
+
+
+def compile_kernels(entry_points: Mapping[Any, tuple[Any, ...]]) -> None:
+    """Compile all that Python calls of a decoder, so that no frame ever waits for it.
+
+    From nothing that takes some twenty seconds; a collector that did it with the first rare frame
+    would be taken for hung.
+
+    Args:
+        entry_points: kernels, and the kinds of their arguments.
+    """
+    for function, arguments in entry_points.items():
+        function.compile(arguments)
 
 
 @njit(cache=True, nogil=True)

@@ -94,7 +94,7 @@ class BitfinexCodec(ConnectionCodec):
             "unsubscribed": self._on_unsubscribed,
             "error": self._on_error,
         }
-        kernel.compile_kernels()
+        decoding.compile_kernels(kernel.ENTRY_POINTS)
 
     def open(self, epoch: int, recv_ns: int, *, from_first: bool = True) -> None:
         """Begin a connection: no channels, flags unknown; `from_first` wants sequence 1 first."""

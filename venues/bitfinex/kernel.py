@@ -14,7 +14,7 @@ Frames (docs.bitfinex.com/docs/ws-general and ws-public):
 from typing import Any
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, njit
 
 from venues.bitfinex.applying import (
     apply_entries_of,
@@ -68,6 +68,8 @@ from venues.decoding import (
     SLOW,
     STATE_WORDS,
     TALLIES,
+    WORD,
+    WORDS,
     channel_place,
     channel_place_of,
 )
@@ -194,22 +196,11 @@ def decode_frames(
     return stop
 
 
-def compile_kernels() -> None:
-    """Compile all that Python calls, so that no frame ever waits for it.
-
-    From nothing that takes some twenty seconds; a collector that did it with the first rare frame
-    would be taken for hung.
-    """
-    word, words = types.int64, types.int64[::1]
-    for function, arguments in ENTRY_POINTS.items():
-        function.compile(tuple(words if kind == "words" else word for kind in arguments))
-
-
-ENTRY_POINTS: dict[Any, tuple[str, ...]] = {
-    decode_frames: ("word",) * 7,
-    apply_rows: ("word",) * 6,
-    apply_parsed: ("word",) * 7,
-    channel_place_of: ("word",) * 2,
-    take_tail: ("words", "word", "word"),
+ENTRY_POINTS: dict[Any, tuple[Any, ...]] = {
+    decode_frames: (WORD,) * 7,
+    apply_rows: (WORD,) * 6,
+    apply_parsed: (WORD,) * 7,
+    channel_place_of: (WORD,) * 2,
+    take_tail: (WORDS, WORD, WORD),
 }
 """What Python calls, and with what."""

@@ -91,7 +91,7 @@ class GmoCodec(ConnectionCodec):
             "trades": self._read_trade,
             "ticker": self._read_ticker,
         }
-        kernel.compile_kernels()
+        decoding.compile_kernels(kernel.ENTRY_POINTS)
 
     def open(self, epoch: int, recv_ns: int, *, from_first: bool = True) -> None:
         """Begin a connection: nothing was asked for on it."""

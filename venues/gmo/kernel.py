@@ -15,7 +15,7 @@ Frames (api.coin.z.com/docs, public WebSocket API; unknown keys are skipped):
 from typing import Any, Final
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, njit
 
 from schemas.tape import SLOT, Flag, Kind, Side
 from venues.book import ASK, BID, ENTRY, SIDE, remove, set_level
@@ -43,6 +43,7 @@ from venues.decoding import (
     N_FRAMES,
     N_TICKERS,
     NEWEST_EVENT,
+    NUMBER,
     R_FRAMES,
     R_SLOTS,
     R_STOP,
@@ -53,6 +54,8 @@ from venues.decoding import (
     TALLIES,
     TICKER,
     TRADES,
+    WORD,
+    WORDS,
     channel_place,
     channel_place_of,
 )
@@ -359,21 +362,14 @@ def decode_frames(
     return stop
 
 
-def compile_kernels() -> None:
-    """Compile all that Python calls, so that no frame ever waits for it."""
-    kinds = {"word": types.int64, "words": types.int64[::1], "number": types.float64}
-    for function, arguments in ENTRY_POINTS.items():
-        function.compile(tuple(kinds[kind] for kind in arguments))
-
-
-ENTRY_POINTS: dict[Any, tuple[str, ...]] = {
-    decode_frames: ("word",) * 7,
-    apply_book: ("word",) * 8,
-    apply_trade: ("word", "word", "number", "number", "word", "word"),
-    apply_ticker: ("word",) * 4,
-    channel_number_at: ("word",) * 4,
-    time_at: ("word",) * 2,
-    take_time: ("words", "word"),
-    channel_place_of: ("word",) * 2,
+ENTRY_POINTS: dict[Any, tuple[Any, ...]] = {
+    decode_frames: (WORD,) * 7,
+    apply_book: (WORD,) * 8,
+    apply_trade: (WORD, WORD, NUMBER, NUMBER, WORD, WORD),
+    apply_ticker: (WORD,) * 4,
+    channel_number_at: (WORD,) * 4,
+    time_at: (WORD,) * 2,
+    take_time: (WORDS, WORD),
+    channel_place_of: (WORD,) * 2,
 }
 """What Python calls, and with what."""

@@ -77,7 +77,7 @@ class KrakenCodec(AnsweringCodec):
         self._recorded_connection = ""
         self._instruments = {"pairs": 0, "assets": 0, "updates": 0}
         self._whole = self._rows.view(np.int64)
-        kernel.compile_kernels()
+        decoding.compile_kernels(kernel.ENTRY_POINTS)
 
     def open(self, epoch: int, recv_ns: int, *, from_first: bool = True) -> None:
         """Begin a connection: no channels, nothing known of the venue's state."""

@@ -15,7 +15,7 @@ Frames (docs.kraken.com/api/docs/websocket-v2), keys in any order:
 from typing import Any, Final
 
 import numpy as np
-from numba import carray, njit, types
+from numba import carray, njit
 
 from schemas.tape import SLOT, Flag, Kind
 from venues.book import ASK, BID, DEPTH, ENTRY, SIDE, crc32
@@ -53,6 +53,7 @@ from venues.decoding import (
     N_TICKERS,
     N_VERIFIED,
     NEWEST_EVENT,
+    NUMBER,
     R_CHANNEL,
     R_EXPECTED,
     R_FOUND,
@@ -67,6 +68,8 @@ from venues.decoding import (
     TALLIES,
     TICKER,
     TRADES,
+    WORD,
+    WORDS,
     channel_place,
     channel_place_of,
 )
@@ -421,20 +424,13 @@ def write_order(
     slot.flags |= flags
 
 
-def compile_kernels() -> None:
-    """Compile all that Python calls, so that no frame ever waits for it."""
-    kinds = {"i": types.int64, "f": types.float64, "w": types.int64[::1]}
-    for function, arguments in ENTRY_POINTS.items():
-        function.compile(tuple(kinds[kind] for kind in arguments))
-
-
-ENTRY_POINTS: dict[Any, str] = {
-    decode_frames: "iiiiiii",
-    apply_row: "iiiiiii",
-    write_order: "iiiiffiiii",
-    channel_place_of: "ii",
-    channel_number_at: "iiii",
-    time_at: "ii",
-    note_time: "wi",
+ENTRY_POINTS: dict[Any, tuple[Any, ...]] = {
+    decode_frames: (WORD,) * 7,
+    apply_row: (WORD,) * 7,
+    write_order: (WORD, WORD, WORD, WORD, NUMBER, NUMBER, WORD, WORD, WORD, WORD),
+    channel_place_of: (WORD,) * 2,
+    channel_number_at: (WORD,) * 4,
+    time_at: (WORD,) * 2,
+    note_time: (WORDS, WORD),
 }
-"""What Python calls, and with what: whole numbers, plain numbers, arrays of words."""
+"""What Python calls, and with what."""
