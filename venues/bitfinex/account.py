@@ -55,6 +55,8 @@ _ANNOUNCEMENTS: Final = {
     20060: "maintenance: orders are not reliable",
     20061: "maintenance ended: connect anew",
 }
+_FUNDING_SIDES: Final[dict[int, Literal["lend", "borrow", ""]]] = {1: "lend", -1: "borrow"}
+"""By the sign of an amount or a side."""
 _STATUSES: Final[tuple[tuple[str, OrderStatus], ...]] = (
     ("ACTIVE", "open"),
     ("PARTIALLY FILLED", "partially_filled"),
@@ -451,7 +453,6 @@ def _position(row: Row, tag: str) -> PositionChange:
 
 def _offer(row: Row, tag: str) -> FundingChange:
     text = row.text(10)
-    sides: dict[int, Literal["lend", "borrow", ""]] = {1: "lend", -1: "borrow"}
     return FundingChange(
         venue=VENUE,
         kind="offer",
@@ -459,7 +460,7 @@ def _offer(row: Row, tag: str) -> FundingChange:
         symbol=row.text(1),
         status=_closed_status(text) if tag == "foc" else _status(text),
         status_text=text,
-        side=sides.get(row.sign(5) or row.sign(4), ""),
+        side=_FUNDING_SIDES.get(row.sign(5) or row.sign(4), ""),
         amount=row.size(4),
         original_amount=row.size(5),
         rate=row.decimal(14),
@@ -472,7 +473,6 @@ def _offer(row: Row, tag: str) -> FundingChange:
 
 def _loan(row: Row, tag: str) -> FundingChange:
     text = row.text(7)
-    sides: dict[int, Literal["lend", "borrow", ""]] = {1: "lend", -1: "borrow"}
     return FundingChange(
         venue=VENUE,
         kind="credit" if tag.startswith("fc") else "loan",
@@ -480,7 +480,7 @@ def _loan(row: Row, tag: str) -> FundingChange:
         symbol=row.text(1),
         status=_closed_status(text) if tag in {"fcc", "flc"} else _status(text),
         status_text=text,
-        side=sides.get(row.sign(2), ""),
+        side=_FUNDING_SIDES.get(row.sign(2), ""),
         amount=row.size(5),
         rate=row.decimal(11),
         period_days=int(row.key(12) or 0),
