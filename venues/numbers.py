@@ -1,4 +1,4 @@
-"""Numbers of a frame that keep their wire text, for frames that Python parses."""
+"""Values of frames that Python parses: numbers keep their wire text, and nothing is guessed."""
 
 import json
 from typing import Any
@@ -49,7 +49,18 @@ def as_number(value: Any) -> NumberText:
     """
     if isinstance(value, NumberText):
         return value
-    raise DecodeError(f"{value!r} is no number")
+    raise DecodeError(f"{value!r:.60} is no number")
+
+
+def as_text(value: Any) -> str:
+    """A parsed value that must be a text.
+
+    Raises:
+        DecodeError: it is something else.
+    """
+    if isinstance(value, str):
+        return value
+    raise DecodeError(f"{value!r:.60} is no text")
 
 
 def number_or_nan(value: Any) -> float:

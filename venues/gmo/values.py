@@ -8,7 +8,7 @@ import re
 from typing import Any, Final
 
 from schemas.errors import DecodeError
-from venues.numbers import NumberText
+from venues.numbers import NumberText, as_number, as_text
 
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _ERROR: Final = re.compile(r"ERR-([0-9]{1,6})\b\s*(.*)", re.DOTALL)
@@ -20,11 +20,9 @@ def number(value: Any) -> NumberText:
     Raises:
         DecodeError: it is something else.
     """
-    if isinstance(value, NumberText):
-        return value
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         return NumberText(value)
-    raise DecodeError(f"{str(value)[:40]!r} is no number")
+    return as_number(value)
 
 
 def text(value: Any) -> str:
@@ -33,9 +31,9 @@ def text(value: Any) -> str:
     Raises:
         DecodeError: it is something else, or empty.
     """
-    if isinstance(value, str) and value:
-        return value
-    raise DecodeError(f"{str(value)[:40]!r} is no text")
+    if value == "":
+        raise DecodeError("an empty text")
+    return as_text(value)
 
 
 def error_of(said: Any) -> tuple[int, str]:

@@ -10,7 +10,6 @@ Owns the orders that are open and the fills that are known; both are bounded. No
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -29,7 +28,8 @@ from schemas.account import (
 )
 from schemas.errors import DecodeError
 from schemas.trading import OrderSide
-from venues.numbers import NumberText, as_integer, decimal_or_empty, decimal_text
+from venues.names import time_ns
+from venues.numbers import NumberText, as_integer, as_text, decimal_or_empty, decimal_text
 
 VENUE: Final = "kraken"
 CHANNELS: Final = frozenset({"executions", "balances"})
@@ -57,14 +57,9 @@ _OF_A_FILL: Final = frozenset(
 
 
 class KrakenAccount:
-    """One private connection's state.
+    """One private connection's state."""
 
-    Args:
-        time_of: gives the ns of a timestamp's text.
-    """
-
-    def __init__(self, time_of: Callable[[Any], int]) -> None:
-        self._time_of = time_of
+    def __init__(self) -> None:
         self._orders: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._fills: OrderedDict[str, None] = OrderedDict()
         self._sequence: dict[str, int] = {}
@@ -230,7 +225,7 @@ class KrakenAccount:
         ]
 
     def _time(self, row: dict[str, Any]) -> int:
-        return self._time_of(row["timestamp"]) if "timestamp" in row else 0
+        return time_ns(row["timestamp"]) if "timestamp" in row else 0
 
     # ---- answers
 
@@ -243,7 +238,7 @@ class KrakenAccount:
         method, accepted = _text(message["method"]), message.get("success") is True
         result = message.get("result") or {}
         text = _text(message.get("error", ""))
-        time_ns = self._time_of(message["time_out"]) if "time_out" in message else 0
+        answered_ns = time_ns(message["time_out"]) if "time_out" in message else 0
         if method in {"subscribe", "unsubscribe"}:
             live = accepted and method == "subscribe"
             channel = _text(result.get("channel", ""))
@@ -259,7 +254,7 @@ class KrakenAccount:
             code=text.partition(":")[0] if text.startswith("E") and ":" in text else "",
             text=text,
             warnings=tuple(_text(each) for each in result.get("warnings", ())),
-            time_ns=time_ns,
+            time_ns=answered_ns,
         )
 
 
@@ -269,11 +264,7 @@ def _text(value: Any) -> str:
     Raises:
         DecodeError: it is something else.
     """
-    if isinstance(value, NumberText):
-        return value.text
-    if not isinstance(value, str):
-        raise DecodeError(f"{str(value)[:40]} is no text")
-    return value
+    return value.text if isinstance(value, NumberText) else as_text(value)
 
 
 def _status(order: dict[str, Any]) -> tuple[OrderStatus, str]:

@@ -69,7 +69,7 @@ class KrakenCodec(AnsweringCodec):
             tolerant=tolerant,
             connection=connection,
         )
-        self.account = KrakenAccount(time_ns)
+        self.account = KrakenAccount()
         self.account_events: dict[str, int] = {}
         """Events of private channels by kind; a connection of the market has none."""
         self.level3: dict[str, Level3Book] = {}
@@ -356,7 +356,7 @@ class KrakenCodec(AnsweringCodec):
         entries = [
             entry
             for name, side in (("bids", Side.BID), ("asks", Side.ASK))
-            for entry in read_entries(row[name], side, time_ns, is_snapshot=is_snapshot)
+            for entry in read_entries(row[name], side, is_snapshot=is_snapshot)
         ]
         event_ns = time_ns(row["timestamp"]) if "timestamp" in row else 0
         book = self.level3[row["symbol"]]

@@ -7,7 +7,7 @@ may have exponents (`1e-08`); keys that do not apply to a pair are absent.
 from typing import Any
 
 from schemas.errors import DecodeError
-from venues.numbers import as_integer, decimal_or_empty
+from venues.numbers import as_integer, as_text, decimal_or_empty
 from venues.wire import AssetRules, InstrumentsChanged, PairRules
 
 
@@ -29,10 +29,10 @@ def read_instruments(message: dict[str, Any]) -> InstrumentsChanged:
 
 def _pair(row: dict[str, Any]) -> PairRules:
     return PairRules(
-        symbol=_text(row["symbol"]),
-        base=_text(row["base"]),
-        quote=_text(row["quote"]),
-        status=_text(row["status"]),
+        symbol=as_text(row["symbol"]),
+        base=as_text(row["base"]),
+        quote=as_text(row["quote"]),
+        status=as_text(row["status"]),
         price_decimals=as_integer(row["price_precision"]),
         price_step=decimal_or_empty(row.get("price_increment", row.get("tick_size"))),
         quantity_decimals=as_integer(row["qty_precision"]),
@@ -44,11 +44,7 @@ def _pair(row: dict[str, Any]) -> PairRules:
 
 def _asset(row: dict[str, Any]) -> AssetRules:
     return AssetRules(
-        asset=_text(row["id"]), status=_text(row["status"]), decimals=as_integer(row["precision"])
+        asset=as_text(row["id"]),
+        status=as_text(row["status"]),
+        decimals=as_integer(row["precision"]),
     )
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise DecodeError(f"{str(value)[:40]} is no text")
-    return value

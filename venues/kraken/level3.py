@@ -13,7 +13,6 @@ Parsing and applying are apart: a message is applied whole or not at all.
 import zlib
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, Final
 
 from msgspec import Struct
@@ -21,6 +20,7 @@ from msgspec import Struct
 from schemas.errors import DecodeError
 from schemas.ids import pack_text_id
 from schemas.tape import Side
+from venues.names import time_ns
 from venues.numbers import NumberText, as_number
 
 CHECKSUM_LEVELS: Final = 10
@@ -217,13 +217,8 @@ def _bare(text: str) -> str:
     return text.replace(".", "").lstrip("0")
 
 
-def read_entries(
-    rows: list[Any], side: Side, time_of: Callable[[Any], int], *, is_snapshot: bool
-) -> list[Entry]:
+def read_entries(rows: list[Any], side: Side, *, is_snapshot: bool) -> list[Entry]:
     """A side's list of a message.
-
-    Args:
-        time_of: gives the ns of a timestamp's text.
 
     Raises:
         DecodeError, KeyError, TypeError: a row is not as it must be.
@@ -247,7 +242,7 @@ def read_entries(
             quantity_text=quantity_text,
             check_text=_bare(price_text) + _bare(quantity_text),
             packed=pack_text_id(row["order_id"]),
-            time_ns=time_of(row["timestamp"]),
+            time_ns=time_ns(row["timestamp"]),
         )
         entries.append(Entry(order, is_delete=is_delete))
     return entries

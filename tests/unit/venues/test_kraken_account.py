@@ -19,7 +19,6 @@ from schemas.account import (
 from schemas.errors import DecodeError
 from tests.kraken_frames import Number, dumps
 from venues.kraken.account import KrakenAccount
-from venues.names import time_ns
 from venues.numbers import parse_exact
 
 NEW = {
@@ -43,7 +42,7 @@ class Told:
     """An account and the events of the frames that it was given."""
 
     def __init__(self) -> None:
-        self.account = KrakenAccount(time_ns)
+        self.account = KrakenAccount()
         self.sequence = 0
 
     def take(self, rows: list, kind: str = "update", channel: str = "executions", **more) -> list:
@@ -129,7 +128,7 @@ def test_balances():
 
 
 def test_answers():
-    account = KrakenAccount(time_ns)
+    account = KrakenAccount()
     add = {
         "method": "add_order", "req_id": 42, "success": True,
         "time_out": "2026-05-05T10:00:00.125Z",
@@ -161,7 +160,7 @@ def test_memory_is_bounded(monkeypatch):
 
 def test_recorded_samples(recordings):
     lines = (recordings / "kraken" / "ws_v2_frames_observed.jsonl").read_bytes().splitlines()
-    account = KrakenAccount(time_ns)
+    account = KrakenAccount()
     events = [e for line in lines if b"executions" in line for e in account.take(parse_exact(line))]
     pending, fill, order = events
     assert (pending.status, pending.stop_price, pending.quantity) == (
