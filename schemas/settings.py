@@ -169,13 +169,17 @@ class KrakenSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fie
     url: str = "wss://ws.kraken.com/v2"
     level3_url: str = "wss://ws-l3.kraken.com/v2"
     symbols: tuple[KrakenSymbol, ...] = ()
-    channels: tuple[Literal["ticker", "trades", "books", "raw_books", "candles"], ...] = (
+    channels: tuple[
+        Literal["ticker", "trades", "books", "raw_books", "candles", "instruments"], ...
+    ] = (
         "ticker",
         "trades",
         "books",
         "candles",
+        "instruments",
     )
-    """raw_books is level3, order by order; it needs a token."""
+    """raw_books is level3, order by order; it needs a token. instruments is of all pairs: changed
+    steps and states are logged and kept in the reference data."""
     book_depth: Literal[10, 25, 100, 500, 1000] = 25
     level3_depth: Literal[10, 100, 1000] = 10
     candles: tuple[KrakenTimeframe, ...] = ("1m",)

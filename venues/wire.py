@@ -291,8 +291,8 @@ class Venue(Protocol):
     def codec(self, subscriptions: list[Subscription], publish: Publish, connection: int) -> Codec:
         """A decoder for one connection."""
 
-    def opening(self) -> list[str]:
-        """What to send on a new connection before anything else."""
+    def opening(self, connection: int) -> list[str]:
+        """What to send on a new connection, of this number, before anything else."""
 
     def subscribe(self, subscriptions: list[Subscription]) -> list[Request]:
         """The requests for these streams, as few as the venue allows."""

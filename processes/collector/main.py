@@ -8,6 +8,7 @@ import uvloop
 
 from processes.collector.backfill import Backfill, Limits
 from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.instruments import InstrumentWatch
 from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew
 from processes.collector.tape import Tape
@@ -55,6 +56,9 @@ class Collector:
             self._recorder = Recorder(
                 folder, settings.frames_file_bytes, settings.frames_keep_bytes
             )
+        self._instruments = InstrumentWatch(
+            venue.name, context.paths.data, settings.symbols, context.log
+        )
         self._client = self._make_client()
         self._backfill = self._make_backfill()
         wanted = self._wanted()
@@ -132,6 +136,7 @@ class Collector:
             log=self._context.log,
             on_full=self._move,
             on_change=self._tell,
+            on_instruments=self._instruments.take,
             recorder=self._recorder,
         )
         self._sessions.append(session)
@@ -215,6 +220,7 @@ class Collector:
             "resyncs": sum(s.resyncs for s in sessions),
             "reconnects": sum(max(s.connections - 1, 0) for s in sessions),
             "ingest_bytes": sum(s.bytes for s in sessions),
+            "instrument_changes": self._instruments.changes,
         }
         if self._backfill is not None:
             totals["trades_backfilled"] = self._backfill.trades

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from processes.collector.backfill import Backfill, Limits
 from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.instruments import InstrumentWatch
 from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew
 from processes.simulator.server import Exchange
@@ -90,6 +91,7 @@ class World:
         self.sessions: list[Session] = []
         self.tasks: list[asyncio.Task] = []
         self.tables = Tables(subject.name)
+        self.data = Path(tempfile.gettempdir()) / "data"
         self._epoch = 0
         self._stopping = False
         self._limit = ConnectLimit(self.settings.connects_per_minute)
@@ -120,6 +122,7 @@ class World:
     def start_collector(self) -> None:
         """A collector's life: it knows what the tape says, and nothing else."""
         self.venue: Any = self.open_venue()
+        self.watch = InstrumentWatch(self.subject.name, self.data, self.settings.symbols, self.log)
         self.start_backfill()
         self.venue.recover(self.tape.slots, self.wanted())
         for part in self.venue.plan(self.wanted()):
@@ -238,6 +241,7 @@ class World:
             log=self.log,
             on_full=self._move,
             on_change=lambda: None,
+            on_instruments=self.watch.take,
             recorder=self.recorder,
         )
         self.sessions.append(session)
