@@ -68,16 +68,16 @@ class InstrumentWatch:
         what = {
             name: f"{was[name]} -> {value}" if was else value for name, value in changed.items()
         }
-        if symbol in self._symbols:
+        if is_new:
+            self._log.info("a new instrument: dcctl instruments refresh", symbol=symbol, **what)
+        elif symbol in self._symbols:
             self._log.warning(
                 "a subscribed instrument changed; running processes keep its tick until a restart",
                 symbol=symbol,
                 **what,
             )
         else:
-            self._log.info(
-                "a new instrument" if is_new else "an instrument changed", symbol=symbol, **what
-            )
+            self._log.info("an instrument changed", symbol=symbol, **what)
 
     def _listed(self) -> list[Listing]:
         return self._reference.instruments if self._reference is not None else []
