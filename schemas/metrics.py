@@ -49,6 +49,12 @@ TABLE: tuple[Metric, ...] = (
     Metric("checksums_failed", "counter", "checksums", "book checksums that did not match"),
     Metric("reconnects", "counter", "connections", "connections opened after the first"),
     Metric("resyncs", "counter", "channels", "channels subscribed anew after a fault"),
+    Metric("trades_backfilled", "counter", "trades", "trades of gaps that came over REST"),
+    Metric("holes_open", "gauge", "holes", "gaps of trades streams that wait for REST"),
+    Metric("holes_unfilled", "counter", "holes", "gaps whose trades REST did not bring whole"),
+    Metric(
+        "instrument_changes", "counter", "instruments", "instruments the venue changed or added"
+    ),
     Metric("subscriptions", "gauge", "channels", "channels the venue has acknowledged"),
     Metric("subscriptions_wanted", "gauge", "channels", "channels the configuration asks for"),
     Metric("frames_recorded", "counter", "frames", "raw frames kept on disk"),

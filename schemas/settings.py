@@ -116,6 +116,15 @@ class FeedSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     connects_per_minute: Annotated[int, Meta(ge=1, le=60)] = 12
     backoff_first_s: Seconds = 1.0
     backoff_longest_s: Seconds = 30.0
+    backfill: bool = True
+    """Fetch trades that a gap has swallowed over the venue's REST; not at GMO Coin, whose trades
+    have no ids."""
+    backfill_longest_s: Seconds = 86_400.0
+    """Trades that are older than this are not fetched."""
+    backfill_timeout_s: Seconds = 900.0
+    """Longest time that is spent on one hole."""
+    backfill_pages: Positive = 200
+    """Most requests for one hole, a thousand trades each."""
     record_frames: bool = False
     """Keep every received and sent frame below data/frames/; `dcctl ingest` reads them back."""
     frames_file_bytes: Annotated[int, Meta(ge=65_536)] = 256_000_000
@@ -160,13 +169,17 @@ class KrakenSettings(FeedSettings, frozen=True, kw_only=True, forbid_unknown_fie
     url: str = "wss://ws.kraken.com/v2"
     level3_url: str = "wss://ws-l3.kraken.com/v2"
     symbols: tuple[KrakenSymbol, ...] = ()
-    channels: tuple[Literal["ticker", "trades", "books", "raw_books", "candles"], ...] = (
+    channels: tuple[
+        Literal["ticker", "trades", "books", "raw_books", "candles", "instruments"], ...
+    ] = (
         "ticker",
         "trades",
         "books",
         "candles",
+        "instruments",
     )
-    """raw_books is level3, order by order; it needs a token."""
+    """raw_books is level3, order by order; it needs a token. instruments is of all pairs: changed
+    steps and states are logged and kept in the reference data."""
     book_depth: Literal[10, 25, 100, 500, 1000] = 25
     level3_depth: Literal[10, 100, 1000] = 10
     candles: tuple[KrakenTimeframe, ...] = ("1m",)

@@ -123,6 +123,12 @@ class MarkerReason(IntEnum):
     VENUE_REFUSED = 11
     CONNECT_FAILED = 12
     RECONFIGURED = 13
+    TOO_FAR = 14
+    """Further back, or more, than is fetched."""
+    NOT_JOINED = 15
+    """The venue's list does not hold the trade that was known last, so nothing is taken from it."""
+    INCOMPLETE = 16
+    """The venue's list ends before what the stream told next."""
 
 
 HEADER: list[Row] = [
@@ -250,7 +256,12 @@ MARKER = layout(
     SLOT_BYTES,
 )
 """Markers. A GAP says: after (from_epoch, from_venue_sequence), known last at from_*_ns, nothing is
-known until (epoch, to_venue_sequence) at to_*_ns; `lost` counts frames where that is known."""
+known until (epoch, to_venue_sequence) at to_*_ns; `lost` counts frames where that is known.
+
+A BACKFILLED closes the GAPs of a trades stream between its from_recv_ns and to_recv_ns, behind the
+`count` trades that were fetched over REST. With reason NONE all trades between the ids `id_low` and
+`id_high`, which were told before and after, are on the tape; otherwise only those made from
+from_event_ns to to_event_ns, both 0 where nothing could be had."""
 
 FINGERPRINT = fingerprint(
     SLOT,

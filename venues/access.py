@@ -5,10 +5,13 @@ from pathlib import Path
 from schemas.errors import UsageError
 from schemas.reference import Listing
 from schemas.rest import RestSections
+from venues.bitfinex import backfill as bitfinex_backfill
 from venues.bitfinex import listings as bitfinex
 from venues.bitfinex.rest import BitfinexRest
 from venues.gmo import listings as gmo
 from venues.gmo.rest import GmoRest
+from venues.holes import TradesFrom
+from venues.kraken import backfill as kraken_backfill
 from venues.kraken import listings as kraken
 from venues.kraken.rest import KrakenRest
 from venues.pace import Pace
@@ -54,3 +57,12 @@ async def fetch_listings(venue: str, client: RestClient) -> list[Listing]:
     if venue == "kraken":
         return await kraken.listings(KrakenRest(client))
     return await gmo.listings(GmoRest(client))
+
+
+def trades_source(venue: str, client: RestClient) -> TradesFrom | None:
+    """Pages of a venue's trades; None where they cannot be joined to its stream, without ids."""
+    if venue == "bitfinex":
+        return bitfinex_backfill.trades_from(BitfinexRest(client))
+    if venue == "kraken":
+        return kraken_backfill.trades_from(KrakenRest(client))
+    return None

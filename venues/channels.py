@@ -14,8 +14,8 @@ from schemas.instruments import Channel
 from schemas.tape import Flag, Kind, Marker, MarkerReason
 from venues import decoding
 from venues.book import ENTRY
-from venues.markets import Interruption, Markets
-from venues.wire import Acknowledged, Allot, Publish, SlotBlock, Subscription
+from venues.markets import Markets
+from venues.wire import Acknowledged, Allot, Interruption, Publish, SlotBlock, Subscription
 
 BLOCK_SLOTS: Final = 8192
 _TALLIES: Final = {
@@ -184,6 +184,8 @@ class Channels:
         count = int(self._result[decoding.R_SLOTS])
         if count:
             self._result[decoding.R_SLOTS] = 0
+            if self.markets.holes is not None:
+                self.markets.holes.note(self._slots[:count])
             self._publish(self._block, count)
 
     def _bind(self) -> None:
@@ -269,6 +271,13 @@ class Channels:
             self.mark(
                 Marker.GAP, MarkerReason(interruption.reason), place=place, since=interruption
             )
+            if stream.channel == "trades":
+                self.markets.open_hole(
+                    subscription,
+                    interruption,
+                    epoch=self.epoch,
+                    to_recv_ns=self._recv_ns,
+                )
         return Acknowledged(channel_id=number, subscription=subscription)
 
     def register_name(

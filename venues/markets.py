@@ -6,22 +6,12 @@ here for the subscription that ends them, which writes them to the tape as a GAP
 """
 
 import numpy as np
-from msgspec import Struct
 
 from schemas.tape import Flag, Kind, MarkerReason
 from venues.book import make_books
+from venues.holes import Hole, Holes, unclosed_since
 from venues.trades import MEMORY, TRADE_MEMORY
-from venues.wire import Subscription
-
-
-class Interruption(Struct, frozen=True, kw_only=True):
-    """Since when a stream is unknown: after this frame of that connection."""
-
-    epoch: int
-    venue_sequence: int
-    event_ns: int
-    recv_ns: int
-    reason: int
+from venues.wire import Interruption, Subscription
 
 
 class Markets:
@@ -34,6 +24,10 @@ class Markets:
         """Rises when the arrays are laid elsewhere, or an instrument has its primary book: who
         holds addresses and places of books looks at it."""
         self.interrupted: dict[tuple[int, int], Interruption] = {}
+        self.holes: Holes | None = None
+        """What gaps have swallowed of trades; set by who fills them, before anything is recovered
+        or decoded. A venue whose trades have no ids has none."""
+        self._unfinished: dict[tuple[int, int], Hole] = {}
         self._book_index: dict[tuple[int, int], int] = {}
         self._primary: dict[int, int] = {}
         self._trade_index: dict[int, int] = {}
@@ -66,13 +60,22 @@ class Markets:
             self.version += 1
         return index
 
-    def recall_trades(self, instrument: int, ids: np.ndarray) -> None:
-        """Fill an instrument's memory from what was on the tape before a restart, oldest first."""
+    def recall_trades(self, instrument: int, ids: np.ndarray, times_ns: np.ndarray) -> None:
+        """Fill an instrument's memory with the highest of these ids; those it holds stay known.
+
+        So a tape that is read anew is recalled, and what came over REST is kept in mind: neither
+        stands in the order in which it was told.
+        """
+        if not len(ids):
+            return
         memory = self.trades[self.trade_memory(instrument)]
-        kept = ids[-MEMORY:]
+        held = memory["ids"][: min(int(memory["count"]), MEMORY)]
+        kept = np.unique(np.concatenate([held, ids]))[-MEMORY:]
         memory["ids"][: len(kept)] = kept
         memory["count"] = len(kept)
-        memory["newest"] = int(ids.max()) if len(ids) else 0
+        at = int(np.argmax(ids))
+        if ids[at] > memory["newest"]:
+            memory["newest"], memory["newest_ns"] = ids[at], times_ns[at]
 
     def newest_trade(self, instrument: int) -> int:
         """The highest trade id known of an instrument, 0 if none is."""
@@ -89,10 +92,15 @@ class Markets:
             return
         trades = slots[(slots["kind"] == Kind.TRADE) & (slots["id_low"] != 0)]
         for instrument in np.unique(trades["instrument"]):
-            ids = trades["id_low"][trades["instrument"] == instrument]
-            self.recall_trades(int(instrument), ids.astype(np.int64))
-        ends = {int(epoch): _end_of(slots, epoch) for epoch in np.unique(slots["epoch"])}
+            mine = trades[trades["instrument"] == instrument]
+            self.recall_trades(int(instrument), mine["id_low"].astype(np.int64), mine["event_ns"])
         for subscription in wanted:
+            if subscription.stream.channel == "trades" and self.holes is not None:
+                self._recover_hole(slots, trades, subscription)
+        # What came late, over REST too, says nothing of how long a connection was there.
+        slots = slots[slots["flags"] & Flag.BACKFILLED == 0]
+        ends = {int(epoch): _end_of(slots, epoch) for epoch in np.unique(slots["epoch"])}
+        for subscription in wanted if len(slots) else []:
             mine = slots[
                 (slots["instrument"] == subscription.instrument.index)
                 & (slots["stream"] == subscription.stream.index)
@@ -100,11 +108,68 @@ class Markets:
             epoch = int((mine if len(mine) else slots)["epoch"][-1])
             self.interrupt(subscription, ends[epoch])
 
+    # ---- holes
+
+    def open_hole(
+        self, subscription: Subscription, since: Interruption, *, epoch: int, to_recv_ns: int
+    ) -> None:
+        """A trades stream goes on behind a gap; nothing if nobody fills holes."""
+        if self.holes is None:
+            return
+        self.settle_holes()
+        memory = self.trades[self.trade_memory(subscription.instrument.index)]
+        memory["oldest_told"] = 0
+        key = (subscription.instrument.index, subscription.stream.index)
+        hole = self._unfinished.pop(key, None) or Hole(
+            subscription=subscription,
+            since=since,
+            last=int(memory["newest"]),
+            last_ns=int(memory["newest_ns"]),
+            epoch=epoch,
+            to_recv_ns=to_recv_ns,
+            told=set(),
+        )
+        hole.epoch, hole.to_recv_ns = epoch, to_recv_ns
+        self.holes.open(hole)
+
+    def settle_holes(self) -> None:
+        """Note where holes end whose stream has told a trade by now."""
+        for hole in self.holes.waiting if self.holes is not None else []:
+            if not hole.first:
+                memory = self.trades[self.trade_memory(hole.subscription.instrument.index)]
+                hole.first = int(memory["oldest_told"])
+
+    def _recover_hole(
+        self, slots: np.ndarray, trades: np.ndarray, subscription: Subscription
+    ) -> None:
+        """Take up the hole that an earlier life left, as far as it was filled."""
+        found = unclosed_since(slots, subscription)
+        if found is None:
+            return
+        before, since = found
+        index = subscription.instrument.index
+        mine = trades[trades["instrument"] == index]
+        known = before[(before["kind"] == Kind.TRADE) & (before["instrument"] == index)]
+        if not len(known):
+            return
+        newest = known[int(np.argmax(known["id_low"]))]
+        hole = Hole(
+            subscription=subscription,
+            since=since,
+            last=int(newest["id_low"]),
+            last_ns=int(newest["event_ns"]),
+            epoch=0,
+            to_recv_ns=0,
+            told=set(),
+        )
+        hole.told.update(number for number in mine["id_low"].tolist() if hole.holds(number))
+        self._unfinished[index, subscription.stream.index] = hole
+
 
 def _end_of(slots: np.ndarray, epoch: int) -> Interruption:
     """The last that the tape knows of a connection."""
     mine = slots[slots["epoch"] == epoch]
-    told = mine[(mine["kind"] != Kind.MARKER) & (mine["flags"] & Flag.BACKFILLED == 0)]
+    told = mine[mine["kind"] != Kind.MARKER]
     times = told["event_ns"][told["kind"] != Kind.TRADE]  # a trade's time is older than its frame
     return Interruption(
         epoch=epoch,

@@ -25,14 +25,24 @@ _BID, _ASK = int(Side.BID), int(Side.ASK)
 _FRAME_END, _BACKFILLED = int(Flag.FRAME_END), int(Flag.BACKFILLED)
 
 MEMORY: Final = 256
-TRADE_MEMORY = np.dtype([("newest", "i8"), ("count", "i8"), ("ids", "i8", (MEMORY,))])
+TRADE_MEMORY = np.dtype(
+    [
+        ("newest", "i8"),
+        ("newest_ns", "i8"),  # when the trade of the highest id was made
+        ("oldest_told", "i8"),  # lowest id told since it was last set to 0, known ones too
+        ("count", "i8"),
+        ("ids", "i8", (MEMORY,)),
+    ]
+)
 """The last trade ids of an instrument, newest overwriting oldest; outlives connections."""
 
 
 @njit(cache=True, nogil=True)
-def remember_trade(memories: int, which: int, number: int) -> bool:
+def remember_trade(memories: int, which: int, number: int, event_ns: int) -> bool:
     """Note a trade id; False if it was known: one of the last 256, or older than all of them."""
     known = carray(memory(memories), (which + 1,), TRADE_MEMORY)[which]
+    if known.oldest_told == 0 or number < known.oldest_told:
+        known.oldest_told = number
     ids = known.ids
     held = min(known.count, MEMORY)
     if number <= known.newest:
@@ -45,7 +55,9 @@ def remember_trade(memories: int, which: int, number: int) -> bool:
             return False
     ids[known.count % MEMORY] = number
     known.count += 1
-    known.newest = max(known.newest, number)
+    if number > known.newest:
+        known.newest = number
+        known.newest_ns = event_ns
     return True
 
 
@@ -74,11 +86,11 @@ def write_trade(
     Args:
         trade: the venue's id; 0 where it gives none, and nothing is remembered. amount: negative
             where the taker sold. extra: flags. known_before: the newest id before a snapshot, 0
-            outside of one; what is newer was missed and is marked as backfilled.
+            outside of one; what it brings that is not known was missed, and is marked so.
     """
     slots = carray(memory(context[A_SLOTS]), (1 << 20,), SLOT)
     tallies = carray(memory(context[A_TALLIES]), (TALLIES,), np.int64)
-    if trade != 0 and not remember_trade(context[A_TRADES], channel.trades, trade):
+    if trade != 0 and not remember_trade(context[A_TRADES], channel.trades, trade, event_ns):
         tallies[N_REPEATED] += 1
         return at
     tallies[N_TRADES] += 1
@@ -92,7 +104,7 @@ def write_trade(
     slot.price = price
     slot.count = 1
     slot.flags |= extra | _FRAME_END
-    if 0 < known_before < trade:
+    if known_before > 0:
         slot.flags |= _BACKFILLED
     if channel.primary_book >= 0:
         write_top(context[A_BOOKS], channel.primary_book, slot)

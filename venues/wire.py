@@ -5,7 +5,7 @@ what the session reacts to (an ack, a refusal, a fault). Neither knows the other
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -13,6 +13,9 @@ from msgspec import Struct
 from schemas import tape
 from schemas.instruments import Channel, Instrument, Stream
 from schemas.tape import Marker, MarkerReason
+
+if TYPE_CHECKING:
+    from venues.markets import Markets
 
 
 class Subscription(Struct, frozen=True, kw_only=True):
@@ -22,6 +25,16 @@ class Subscription(Struct, frozen=True, kw_only=True):
     stream: Stream
     primary: bool = False
     """The book that fills every slot's payload and feeds features."""
+
+
+class Interruption(Struct, frozen=True, kw_only=True):
+    """Since when a stream is unknown: after this frame of that connection."""
+
+    epoch: int
+    venue_sequence: int
+    event_ns: int
+    recv_ns: int
+    reason: int
 
 
 class Opened(Struct, frozen=True, kw_only=True):
@@ -259,6 +272,8 @@ class Venue(Protocol):
     """Least time between two requests of this machine to the venue; 0 where it sets none."""
     ends_are_confirmed: bool
     """Whether an unsubscription is answered; where not, it is taken as done once it is sent."""
+    markets: "Markets"
+    """Books and trade memories, of all its connections."""
 
     def recover(self, slots: np.ndarray, subscriptions: list[Subscription]) -> None:
         """Take what an earlier life wrote on the tape: trade ids, and where knowledge ended."""
@@ -276,8 +291,8 @@ class Venue(Protocol):
     def codec(self, subscriptions: list[Subscription], publish: Publish, connection: int) -> Codec:
         """A decoder for one connection."""
 
-    def opening(self) -> list[str]:
-        """What to send on a new connection before anything else."""
+    def opening(self, connection: int) -> list[str]:
+        """What to send on a new connection, of this number, before anything else."""
 
     def subscribe(self, subscriptions: list[Subscription]) -> list[Request]:
         """The requests for these streams, as few as the venue allows."""

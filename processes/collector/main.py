@@ -3,9 +3,12 @@
 import asyncio
 import random
 
+import msgspec
 import uvloop
 
+from processes.collector.backfill import Backfill, Limits
 from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.instruments import InstrumentWatch
 from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew
 from processes.collector.tape import Tape
@@ -15,9 +18,12 @@ from schemas.errors import ConfigError
 from schemas.instruments import Stream
 from schemas.messages import FeedChanged
 from schemas.metrics import place
+from schemas.rest import RestSections
 from schemas.settings import FeedSettings
+from venues.access import make_client, trades_source
 from venues.pace import Pace
 from venues.registry import open_venue, wanted_streams
+from venues.rest import RestClient, Tools
 from venues.wire import Subscription, Venue
 
 RECALL_SLOTS = 1 << 19
@@ -50,10 +56,42 @@ class Collector:
             self._recorder = Recorder(
                 folder, settings.frames_file_bytes, settings.frames_keep_bytes
             )
+        self._instruments = InstrumentWatch(
+            venue.name, context.paths.data, settings.symbols, context.log
+        )
+        self._client = self._make_client()
+        self._backfill = self._make_backfill()
         wanted = self._wanted()
         venue.recover(self._writer.ring.recent(RECALL_SLOTS), wanted)
         for part in venue.plan(wanted):
             self._open_session(part)
+
+    def _make_client(self) -> RestClient:
+        """REST of the venue; of the simulator where the sockets are."""
+        sections, name = self._context.settings.rest, self._venue.name
+        if self._settings.url == "simulator":
+            sections = _at_simulator(sections, name, self._context.settings.simulator.port)
+        tools = Tools(utc_ns=self._context.clock.now_ns, uniform=random.SystemRandom().random)
+        return make_client(name, sections, rates_folder(sections), tools)
+
+    def _make_backfill(self) -> Backfill | None:
+        """Who fills holes in trades; None if it is switched off, or the venue gives no ids."""
+        settings = self._settings
+        fetch = trades_source(self._venue.name, self._client)
+        if fetch is None or not settings.backfill:
+            return None
+        return Backfill(
+            self._venue.markets,
+            fetch,
+            self._tape,
+            limits=Limits(
+                longest_s=settings.backfill_longest_s,
+                timeout_s=settings.backfill_timeout_s,
+                pages=settings.backfill_pages,
+            ),
+            now_ns=self._context.clock.now_ns,
+            log=self._context.log,
+        )
 
     def _wanted(self) -> list[Subscription]:
         tables = self._context.tables
@@ -98,6 +136,7 @@ class Collector:
             log=self._context.log,
             on_full=self._move,
             on_change=self._tell,
+            on_instruments=self._instruments.take,
             recorder=self._recorder,
         )
         self._sessions.append(session)
@@ -135,7 +174,8 @@ class Collector:
     async def live(self) -> None:
         """Run all sessions until told to stop; a session that fails ends the process."""
         try:
-            await self._live()
+            async with self._client:
+                await self._live()
         finally:
             if self._recorder is not None:
                 self._recorder.close()
@@ -143,6 +183,8 @@ class Collector:
 
     async def _live(self) -> None:
         self._tasks += [asyncio.create_task(session.run()) for session in self._sessions]
+        if self._backfill is not None:
+            self._tasks.append(asyncio.create_task(self._backfill.run()))
         while not self._context.stopping:
             self._context.service()
             self._count()
@@ -178,7 +220,12 @@ class Collector:
             "resyncs": sum(s.resyncs for s in sessions),
             "reconnects": sum(max(s.connections - 1, 0) for s in sessions),
             "ingest_bytes": sum(s.bytes for s in sessions),
+            "instrument_changes": self._instruments.changes,
         }
+        if self._backfill is not None:
+            totals["trades_backfilled"] = self._backfill.trades
+            totals["holes_unfilled"] = self._backfill.unfilled + self._backfill.holes.dropped
+            metrics.set(place("holes_open"), len(self._backfill.holes.waiting))
         if self._recorder is not None:
             totals["frames_recorded"] = self._recorder.recorded
             totals["frames_unrecorded"] = self._recorder.lost
@@ -202,6 +249,14 @@ def _stream_key(stream: Stream) -> tuple[object, ...]:
         stream.channel, stream.precision, stream.frequency, stream.length, stream.timeframe,
         stream.variant,
     )  # fmt: skip
+
+
+def _at_simulator(sections: RestSections, venue: str, port: int) -> RestSections:
+    """The sections with a venue's address at the simulator."""
+    section = msgspec.structs.replace(
+        getattr(sections, venue), url=f"http://127.0.0.1:{port}/{venue}"
+    )
+    return msgspec.structs.replace(sections, **{venue: section})
 
 
 SIMULATOR_PATHS = {"bitfinex": "/ws/2", "kraken": "/kraken/v2", "gmo": "/gmo/ws/public/v1"}

@@ -66,6 +66,7 @@ class Session:
         next_epoch: a number for each connection. now_ns: the session's clock.
         on_full: takes a subscription that the venue wants on another connection.
         on_change: called when something worth telling has changed.
+        on_instruments: takes what the venue says of its pairs and assets.
         recorder: keeps every frame, both ways.
     """
 
@@ -85,6 +86,7 @@ class Session:
         log: Log,
         on_full: Callable[[Subscription], None],
         on_change: Callable[[], None],
+        on_instruments: Callable[[InstrumentsChanged], None] = lambda _: None,
         recorder: Recorder | None = None,
     ) -> None:
         self.desk = Desk(
@@ -118,6 +120,7 @@ class Session:
         self._log = log.bind(connection=number)
         self._on_full = on_full
         self._on_change = on_change
+        self._on_instruments = on_instruments
         self._number = number
         self._recorder = recorder
         self._socket: WebSocket | None = None
@@ -207,7 +210,7 @@ class Session:
             self.codec.mark(Marker.MAINTENANCE_END, MarkerReason.MAINTENANCE)
         self.codec.flush()
         self._log.info("connected", url=self._url, epoch=epoch)
-        for request in self._venue.opening():
+        for request in self._venue.opening(self._number):
             self._send(request)
 
     async def _live(self, socket: WebSocket) -> None:
@@ -335,8 +338,7 @@ class Session:
             case ServerNotice():
                 self._take_announcement(notice)
             case InstrumentsChanged():
-                pairs, assets = len(notice.pairs), len(notice.assets)
-                self._log.info("the venue tells its instruments", pairs=pairs, assets=assets)
+                self._on_instruments(notice)
 
     def _take_refusal(self, notice: Refused) -> None:
         tell = self._log.warning if notice.permanent else self._log.info

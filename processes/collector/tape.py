@@ -1,11 +1,21 @@
 """The tape's writing end: slot blocks into the ring, and what is counted on the way."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from processes.runtime import SignallingWriter
 from schemas.metrics import place
 from shm.counters import CounterPage
 from venues.wire import SlotBlock
+
+
+class Publisher(Protocol):
+    """Where slots go, as who writes them sees it."""
+
+    recv_ns: int
+
+    def publish(self, block: SlotBlock, count: int) -> None:
+        """Commit the first `count` slots of a block."""
 
 
 class Tape:

@@ -19,6 +19,8 @@ open sockets, without `symbol` for whatever comes first.
     maintenance_end  Bitfinex 20061, Kraken status `online`, GMO Coin takes sockets again
     down             all sockets are cut and every request gets 503 for `seconds`, or until `up`
     up               the end of `down`
+    rest_down        REST answers 503 for `seconds`; the sockets go on
+    rest_slow        for `seconds` every answer of REST comes 3 s late
     refuse           the next `count` subscriptions (of `symbol`) are refused
     late_ack         the next `count` acks come `seconds` late; at Bitfinex a heartbeat comes before
                      them; at GMO Coin, which acknowledges nothing, the first data is late
@@ -44,7 +46,7 @@ from schemas.errors import OperatorError
 Kind = Literal[
     "cut", "cut_snapshot", "silence", "heartbeats_only", "gap", "bad_checksum", "restart",
     "maintenance", "maintenance_end", "down", "up", "refuse", "late_ack", "dup", "limit", "slow",
-    "storm", "garbage",
+    "storm", "garbage", "rest_down", "rest_slow",
 ]  # fmt: skip
 DEFAULT_S = 5.0
 FOREVER_NS = 1 << 62

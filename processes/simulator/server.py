@@ -40,6 +40,7 @@ SLOW_NS = 50_000_000
 FRAMES_REMEMBERED = 16
 """Of which garbage is made."""
 HTTP_DOWN = 503
+REST_SLOW_S = 3.0
 
 
 class Client:
@@ -79,6 +80,8 @@ class Exchange:
         self._start_ns = now_ns()
         self._sent_log = sent_log
         self._down_until_ns: dict[str, int] = {}
+        self._rest_down_until_ns: dict[str, int] = {}
+        self._rest_slow_until_ns: dict[str, int] = {}
         self._maintenance_until_ns: dict[str, int] = {}
         self._storm: dict[str, tuple[int, str]] = {}
         self._next_client = 1
@@ -187,6 +190,10 @@ class Exchange:
             self._down_until_ns[venue.name] = fault.until_told_ns(now_ns)
         elif fault.kind == "up":
             self._down_until_ns.pop(venue.name, None)
+        elif fault.kind == "rest_down":
+            self._rest_down_until_ns[venue.name] = fault.until_ns(now_ns)
+        elif fault.kind == "rest_slow":
+            self._rest_slow_until_ns[venue.name] = fault.until_ns(now_ns)
         elif fault.kind == "maintenance":
             self._maintenance_until_ns[venue.name] = fault.until_told_ns(now_ns)
             self._set_maintenance(venue, begins=True)
@@ -336,6 +343,11 @@ class Exchange:
         name = named if named in self.venues else "bitfinex"
         if self._now_ns() < self._down_until_ns.get(name, 0):
             return web.Response(status=HTTP_DOWN)
+        if not any(request.path in venue.sockets for venue in self.venues.values()):
+            if self._now_ns() < self._rest_down_until_ns.get(name, 0):
+                return web.Response(status=HTTP_DOWN)
+            if self._now_ns() < self._rest_slow_until_ns.get(name, 0):
+                await asyncio.sleep(REST_SLOW_S)
         return await handler(request)
 
     def application(self) -> web.Application:

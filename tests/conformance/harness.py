@@ -11,20 +11,32 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
+from processes.collector.backfill import Backfill, Limits
 from processes.collector.backoff import Backoff, ConnectLimit
+from processes.collector.instruments import InstrumentWatch
 from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew
 from processes.simulator.server import Exchange
 from schemas import tape
+from schemas.rest import (
+    BitfinexRates,
+    BitfinexRestSettings,
+    GmoRestSettings,
+    KrakenRates,
+    KrakenRestSettings,
+    RestSections,
+)
 from schemas.settings import SimulatorSettings
 from schemas.tape import Flag, Kind, Marker
 from tests.conformance.clock import Clock
 from tests.conformance.subjects import Subject
 from tests.feeding import Tables
 from tests.helpers import QuietLog
+from venues.access import make_client, trades_source
 from venues.book import ASK, BID, wire_levels
 from venues.pace import Pace
 from venues.registry import open_venue, wanted_streams
+from venues.rest import Tools
 from venues.wire import SlotBlock, Subscription
 
 PAST_S = 20.0
@@ -85,6 +97,7 @@ class World:
         self.sessions: list[Session] = []
         self.tasks: list[asyncio.Task] = []
         self.tables = Tables(subject.name)
+        self.data = Path(tempfile.gettempdir()) / "data"
         self._epoch = 0
         self._stopping = False
         self._limit = ConnectLimit(self.settings.connects_per_minute)
@@ -115,9 +128,56 @@ class World:
     def start_collector(self) -> None:
         """A collector's life: it knows what the tape says, and nothing else."""
         self.venue: Any = self.open_venue()
+        self.watch = InstrumentWatch(self.subject.name, self.data, self.settings.symbols, self.log)
+        self.start_backfill()
         self.venue.recover(self.tape.slots, self.wanted())
         for part in self.venue.plan(self.wanted()):
             self.open_session(part)
+
+    def start_backfill(self) -> None:
+        """Who fills holes in trades, with a client of its own at the simulator's REST."""
+        self.backfill: Backfill | None = None
+        tools = Tools(utc_ns=self.clock.now_ns, uniform=lambda: 1.0)
+        client = make_client(
+            self.subject.name, self.rest(), Path(tempfile.gettempdir()) / "rest", tools
+        )
+        fetch = trades_source(self.subject.name, client)
+        settings = self.settings
+        if fetch is None or not settings.backfill:
+            return
+
+        self.backfill = Backfill(
+            self.venue.markets,
+            fetch,
+            self.tape,
+            limits=Limits(
+                longest_s=settings.backfill_longest_s,
+                timeout_s=settings.backfill_timeout_s,
+                pages=settings.backfill_pages,
+            ),
+            now_ns=self.clock.now_ns,
+            log=self.log,
+        )
+
+        async def live() -> None:
+            async with client:
+                await self.backfill.run()
+
+        self.tasks.append(asyncio.create_task(live()))
+
+    def rest(self) -> RestSections:
+        """The simulator's REST, as often as one likes."""
+        base = self.url.replace("ws://", "http://").removesuffix(self.subject.path)
+        quick = {"retries": 1, "backoff_first_s": 0.1}
+        return RestSections(
+            bitfinex=BitfinexRestSettings(
+                url=f"{base}/bitfinex", rates=BitfinexRates(trades=6000.0), **quick
+            ),
+            kraken=KrakenRestSettings(
+                url=f"{base}/kraken", rates=KrakenRates(public=6000.0), **quick
+            ),
+            gmo=GmoRestSettings(url=f"{base}/gmo", **quick),
+        )
 
     def open_venue(self) -> Any:
         """The venue as a collector opens it."""
@@ -187,6 +247,7 @@ class World:
             log=self.log,
             on_full=self._move,
             on_change=lambda: None,
+            on_instruments=self.watch.take,
             recorder=self.recorder,
         )
         self.sessions.append(session)

@@ -55,7 +55,7 @@ def clean_frames(subject: Subject) -> list[bytes]:
     ):
         instrument, stream = tables.allot(symbol, pair, channel, parameters)
         wanted.append(Subscription(instrument=instrument, stream=stream, primary=primary))
-    requests = [*venue.opening(), *(request.text for request in venue.subscribe(wanted))]
+    requests = [*venue.opening(0), *(request.text for request in venue.subscribe(wanted))]
     for step in range(600):
         now_ns += 20_000_000
         if (requests and step % 60 == 0) or (requests and subject.greets):

@@ -41,8 +41,9 @@ class BitfinexVenue:
         """A decoder for one connection."""
         return BitfinexCodec(self.markets, publish, subscriptions=wanted, connection=connection)
 
-    def opening(self) -> list[str]:
+    def opening(self, connection: int) -> list[str]:
         """The connection's flags; they hold for channels subscribed after them."""
+        del connection
         flags = subscriptions.flags_of(self._settings)
         return [json.dumps({"event": "conf", "flags": flags})]
 

@@ -44,8 +44,9 @@ class GmoVenue:
             settle_s=2 * self.command_interval_s,
         )
 
-    def opening(self) -> list[str]:
+    def opening(self, connection: int) -> list[str]:
         """Nothing: the venue takes data commands alone."""
+        del connection
         return []
 
     def subscribe(self, wanted: list[Subscription]) -> list[Request]:

@@ -42,6 +42,8 @@ STREAMS_PER_CONNECTION: Final = 500
 """Ours: what the table of channels holds."""
 
 _SUBSCRIBE, _UNSUBSCRIBE, PING_ID = 1, 2, 3
+INSTRUMENTS_ID: Final = 7
+"""Of no stream, as a ping's."""
 
 
 def wanted_streams(settings: KrakenSettings) -> Iterable[WantedStream]:
@@ -137,6 +139,11 @@ def unsubscribe_request(
 def ping_request() -> str:
     """What keeps a connection open that has nothing to say."""
     return json.dumps({"method": "ping", "req_id": PING_ID})
+
+
+def instruments_request() -> str:
+    """The channel of all pairs and assets: a snapshot, then what changes. It names no symbol."""
+    return _request("subscribe", {"channel": "instrument", "snapshot": True}, INSTRUMENTS_ID)
 
 
 def _params(

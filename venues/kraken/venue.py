@@ -19,6 +19,8 @@ from venues.wire import Allot, Publish, Request, Subscription
 TokenSource = Callable[[], Awaitable[str]]
 """Fetches a WebSocket token, a new one each time; OSError or TimeoutError where it cannot now."""
 
+LONELY = frozenset({"instruments", "raw_books"})
+"""Channels that open no connection to the public address."""
 LEVEL3_INTERVAL_S = 1.05
 """A level3 request is made as large as the venue takes in a second."""
 
@@ -30,7 +32,7 @@ class KrakenVenue:
         token: for level3.
 
     Raises:
-        ConfigError: level3 is wanted and there is no token.
+        ConfigError: level3 is wanted and there is no token, or instruments and nothing public.
     """
 
     name = "kraken"
@@ -42,6 +44,11 @@ class KrakenVenue:
         wants_level3 = "raw_books" in settings.channels
         if wants_level3 and token is None:
             raise ConfigError("venues.kraken.channels has raw_books, and there is no token for it")
+        if "instruments" in settings.channels and set(settings.channels) <= LONELY:
+            raise ConfigError(
+                "venues.kraken.channels has instruments, and no channel whose connection could "
+                "carry it: add ticker, trades, books or candles"
+            )
         self.command_interval_s = LEVEL3_INTERVAL_S if wants_level3 else 0.0
         self.markets = Markets()
         self._url = url
@@ -72,9 +79,10 @@ class KrakenVenue:
         """A decoder for one connection."""
         return KrakenCodec(self.markets, publish, subscriptions=wanted, connection=connection)
 
-    def opening(self) -> list[str]:
-        """Nothing is sent before the first subscription."""
-        return []
+    def opening(self, connection: int) -> list[str]:
+        """The instrument channel, which is of all symbols, once: on the first public connection."""
+        wanted = "instruments" in self._settings.channels and connection == 0
+        return [subscriptions.instruments_request()] if wanted else []
 
     def subscribe(self, wanted: list[Subscription]) -> list[Request]:
         """One request for all symbols of a stream."""

@@ -244,7 +244,7 @@ def test_commands():
     assert json.loads(venue.unsubscribe(taker[0], 5))["command"] == "unsubscribe"
     assert [request.subscriptions for request in venue.subscribe(taker)] == [[x] for x in taker]
     assert venue.plan(taker) == [taker]
-    assert (venue.ping(), venue.opening()) == ("", [])
+    assert (venue.ping(), venue.opening(0)) == ("", [])
     assert not venue.ends_are_confirmed
     assert venue.command_interval_s > 1.0
 

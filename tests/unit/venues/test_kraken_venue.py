@@ -108,5 +108,20 @@ def test_level3_without_a_token_is_a_wrong_setting():
 def test_ping_and_opening():
     venue = venue_of("books")
     assert json.loads(venue.ping())["method"] == "ping"
-    assert venue.opening() == []
+    assert venue.opening(0) == []
     assert venue.ends_are_confirmed
+
+
+def test_instruments_are_asked_for_once_without_a_symbol():
+    venue = venue_of("books", "instruments")
+    (text,) = venue.opening(0)
+    asked = json.loads(text)
+    assert asked["params"] == {"channel": "instrument", "snapshot": True}
+    assert asked_for(asked["req_id"])[0] == ""  # a refusal is no market stream's
+    assert venue.opening(1) == []
+
+
+@pytest.mark.parametrize("channels", [("instruments",), ("raw_books", "instruments")])
+def test_instruments_alone_open_no_connection_and_are_a_wrong_setting(channels):
+    with pytest.raises(ConfigError, match=r"venues\.kraken\.channels has instruments.*add ticker"):
+        venue_of(*channels)
