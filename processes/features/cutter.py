@@ -134,7 +134,10 @@ class Cutter:
         self._states[:] = kernels.make_states(self._tick_sizes)
 
     def lapse(self, now_ns: int, tape_number: int, position: int) -> np.ndarray:
-        """Slots of a tape were lost, up to `position`: no history is unbroken. The markers of it."""
+        """Slots of a tape were lost, up to `position`: no history is unbroken.
+
+        Returns the rows that mark it.
+        """
         self.turn(early=True)  # what came before the loss is before the marker
         positions = [int(word) for word in self._words[kernels.W_POSITIONS :]]
         begin = self._marker(CutReason.LAPSE_BEGIN, now_ns, positions)
@@ -161,7 +164,8 @@ class Cutter:
         """After all tapes were read: apply what came, make the cuts that are due.
 
         Slots of several tapes wait for the boundary, so that they can be put into one order, or for
-        the trigger; `early` takes them at once. What comes after a boundary waits for the boundary's cut, and the trigger's cut is the last.
+        the trigger; `early` takes them at once. What comes after a boundary waits for the
+        boundary's cut, and the trigger's cut is the last.
         """
         now_ns = self._now_ns()
         tape_number, merged = 0, None

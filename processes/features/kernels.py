@@ -328,7 +328,7 @@ def apply_block(
         slot = slots[index]
         if slot.recv_ns >= until_ns:
             return index
-        which = np.int64(slot.spare) if tape_number == MERGED else tape_number
+        which: Any = np.int64(slot.spare) if tape_number == MERGED else tape_number
         told[W_POSITIONS + which] = slot.sequence
         if slot.kind == _MARKER:
             _apply_marker(states, count, slot, which, words[index, _MARKER_WORD])
