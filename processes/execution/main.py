@@ -46,7 +46,8 @@ class Execution:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._reader = context.reader("predictions", limit=DRAIN)
-        self._journal = InputJournal(context.writer("decisions"), context.clock.now_ns)
+        self._writer = context.writer("decisions")
+        self._journal = InputJournal(self._writer, context.clock.now_ns)
         self._journal.generation = context.generation
         self._inbox = context.inbox([self._reader], ["predictions"])
         self._ledger = Ledger(context.paths.data / "ledger.sqlite", context.session)
@@ -93,7 +94,7 @@ class Execution:
         folder = SessionFolder(self._context.paths.data, self._context.session)
         # What the machine takes up is what was kept, so that a replay takes up the same.
         self._machine.take_up(Beginning.decode(kept))
-        self._reader.seek(max(self._reader.position, self._journal.last_prediction()))
+        self._reader.seek(max(self._reader.position, self._last_prediction()))
         open_ids = [order.intent.command_id for order in self._machine.open_orders()]
         self._journal.message(
             SlotKind.INPUT_START,
@@ -114,6 +115,12 @@ class Execution:
             self._take_event(OrderUnknown(number, now_ns, "after a restart"))
         self._broker.reconcile(open_ids)
         self._context.log.info("restored", open_orders=open_ids, positions=len(book.held()))
+
+    def _last_prediction(self) -> int:
+        """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""
+        recent = self._writer.ring.recent(self._writer.ring.capacity)
+        taken = recent[recent["kind"] == SlotKind.INPUT_PREDICTION]
+        return int(taken["prediction_sequence"].max()) if len(taken) else 0
 
     # ---- the loop
 
@@ -155,17 +162,7 @@ class Execution:
             return
         now_ns = self._context.clock.now_ns()
         journal, count = self._journal, len(slots)
-        first = journal.take(self._reader.block_address, count, now_ns)
-        effects: list[Effect] = []
-        for index in self._screen.others(count, first, now_ns):
-            decision, wanted = self._machine.on_prediction(
-                journal.prediction(index), now_ns, first + index
-            )
-            journal.decide(decision, now_ns, first + index)
-            effects += wanted
-        self._screen.marks(count)
-        journal.commit(count)
-        self._do(effects)
+        self._do(self._screen.decide(self._reader.block_address, count, now_ns))
         self._reader.acknowledge()
         metrics = self._context.metrics
         metrics.add(self._places["decisions"], count)

@@ -204,6 +204,11 @@ class Chain:
             self._stepper = MlxStepper(self._weights, _MLX_NAMES[device])
         self._set_rung(rung, why)
 
+    def mute(self) -> None:
+        """Stay on the rung with no word of the network: what a drain is in which it failed."""
+        self._stepper = None
+        self.cold = True
+
     def _make_mlx(self) -> tuple[Stepper, Device]:
         """On the device the settings name; `auto` measures both where there are two."""
         import mlx.core as mx  # noqa: PLC0415
