@@ -56,6 +56,11 @@ class SignallingWriter:
         self.ring = writer
         self._ringer = ringer
 
+    @property
+    def committed(self) -> int:
+        """Sequence of the last slot."""
+        return self.ring.committed
+
     def append(self, slots: Any, count: int | None = None) -> None:
         """Commit slots and wake who sleeps."""
         armed = self.ring.append(slots, count)

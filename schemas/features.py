@@ -45,7 +45,11 @@ class CutReason(IntEnum):
     SILENCE = 2
     TRIGGER = 3
     WARM = 4
-    """No row: says from which tape positions a restarted builder warmed itself."""
+    """No row: a builder began anew, and warmed itself from after these tape positions."""
+    LAPSE_BEGIN = 5
+    """No row: the ring has lost what comes after these tape positions ..."""
+    LAPSE_END = 6
+    """No row: ... and goes on after these."""
 
 
 class Invalid(IntFlag):

@@ -139,6 +139,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("batch_rows", pa.uint16()),
             ("flags", pa.uint16()),
             ("config_generation", pa.uint32()),
+            ("drain_first", pa.uint32()),
             *[
                 (f"{model}_{output}", pa.float32())
                 for model in (*MODELS, "blend")

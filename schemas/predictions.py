@@ -18,20 +18,24 @@ offset size field              what it holds
     84    2 batch_rows         u16, rows of the batch shape it was computed in
     86    2 flags              u16, `PredictionFlag` bits
     88    4 config_generation  u32
-    92    4 spare
+    92    4 drain_first        u32, low half of the sequence of the first row of its drain
     96  120 outputs            6 models x (up, flat, down, expected move bp, its spread bp), f32
    216   20 blend              the same five of the blend
    236    4 spread_bps         f32, from the row, since execution reads nothing else
    240    4 volatility_bps     f32, volatility_60s_bps of the row
    244    4 regime             f32, reserved for the regime model; NaN without one
    248    8 book_age_s, mean_cross_bps   f32 each, from the row
+
+Of the rows of a drain only the newest of each instrument is published; rows before `drain_first`
+that no prediction is about were taken in silence, after a restart. That is what a replay needs to
+drain as it was drained.
 """
 
 from enum import IntEnum, IntFlag
 
 from schemas.layout import fingerprint, layout
 
-VERSION = 1
+VERSION = 2
 SLOT_BYTES = 256
 MAX_MODELS = 6
 
@@ -82,7 +86,7 @@ SLOT = layout(
         ("batch_rows", "<u2", 84),
         ("flags", "<u2", 86),
         ("config_generation", "<u4", 88),
-        ("spare", "<u4", 92),
+        ("drain_first", "<u4", 92),
         ("outputs", ("<f4", (MAX_MODELS, 5)), 96),
         ("blend", ("<f4", (5,)), 216),
         ("spread_bps", "<f4", 236),

@@ -186,6 +186,14 @@ class OrderUnknown(Struct, frozen=True, tag="unknown"):
     text: str = ""
 
 
+class NotSent(Struct, frozen=True, tag="not_sent"):
+    """An order was not sent, and there is none: its intent could not be put down."""
+
+    command_id: str
+    time_ns: int
+    text: str = ""
+
+
 class CancelNotSent(Struct, frozen=True, tag="cancel_not_sent"):
     """A cancel could not be handed to the broker; it will be asked for again."""
 
@@ -207,6 +215,7 @@ BrokerEvent = (
     | OrderRejected
     | OrderExpired
     | OrderUnknown
+    | NotSent
     | CancelNotSent
     | Reconciled
 )

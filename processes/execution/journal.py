@@ -6,7 +6,7 @@ plain Python numbers.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
@@ -14,7 +14,6 @@ from numba import carray, njit
 
 from processes.execution.machine import Decision
 from processes.execution.policy import Prediction
-from processes.runtime import SignallingWriter
 from schemas import decisions, predictions
 from schemas.decisions import MESSAGE_BYTES, NUMBERS, STRATEGIES, SlotKind
 from schemas.predictions import MODELS
@@ -145,10 +144,24 @@ def write_decision(
     numbers[_AGE] = (time_ns - whole[index, 4]) / 1e6
 
 
+class Destination(Protocol):
+    """Where slots go: the ring, or what a replay compares."""
+
+    @property
+    def committed(self) -> int:
+        """Sequence of the last slot."""
+
+    def append(self, slots: np.ndarray, count: int | None = None) -> None:
+        """Commit slots."""
+
+    def append_at(self, address: int, count: int) -> None:
+        """As `append`, by address."""
+
+
 class InputJournal:
     """The ring's writer as execution uses it."""
 
-    def __init__(self, writer: SignallingWriter, now_ns: Callable[[], int]) -> None:
+    def __init__(self, writer: Destination, now_ns: Callable[[], int]) -> None:
         self.generation = 0
         self.kill_level = KillLevel.NONE
         self._writer = writer
@@ -174,12 +187,6 @@ class InputJournal:
             self.drain, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         )
 
-    def last_prediction(self) -> int:
-        """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""
-        recent = self._writer.ring.recent(self._writer.ring.capacity)
-        taken = recent[recent["kind"] == SlotKind.INPUT_PREDICTION]
-        return int(taken["prediction_sequence"].max()) if len(taken) else 0
-
     def take(self, address: int, count: int, time_ns: int) -> int:
         """Commit prediction slots as inputs, before anything is decided on them.
 
@@ -189,7 +196,7 @@ class InputJournal:
             address, count, time_ns, self._now_ns(), int(self.kill_level), self.generation,
             self.drain,
         )  # fmt: skip
-        first = self._first = self._writer.ring.committed + 1
+        first = self._first = self._writer.committed + 1
         self._writer.append_at(self._inputs_address, count)
         return first
 
@@ -213,7 +220,7 @@ class InputJournal:
         slot["message_length"] = len(raw)
         slot["message"] = np.frombuffer(raw.ljust(MESSAGE_BYTES, b"\0"), np.uint8)
         self._writer.append(self._inputs, 1)
-        return self._writer.ring.committed
+        return self._writer.committed
 
     def event(self, event: BrokerEvent, time_ns: int) -> int:
         """Commit a broker's event."""

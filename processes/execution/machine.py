@@ -10,6 +10,7 @@ from collections import deque
 from decimal import ROUND_DOWN, Decimal
 from typing import Final, NamedTuple
 
+from processes.execution.beginning import Beginning
 from processes.execution.orders import Order
 from processes.execution.policy import Policy, Prediction, Wish
 from processes.execution.positions import ZERO, Book, Position
@@ -21,6 +22,7 @@ from schemas.trading import (
     CancelNotSent,
     Intent,
     KillLevel,
+    NotSent,
     OrderFilled,
     OrderSide,
     OrderState,
@@ -160,6 +162,9 @@ class Machine:
         if isinstance(event, Reconciled):
             self.reconciled = True
             return self._obey_kill(now_ns)
+        if isinstance(event, NotSent):
+            self.orders.pop(event.command_id, None)
+            return []
         order = self.orders.get(event.command_id)
         if order is None:
             return []
@@ -190,17 +195,15 @@ class Machine:
             self._flattened.clear()
         return self._obey_kill(now_ns)
 
-    def restore(self, order: Order) -> None:
-        """An order of an earlier life, as the ledger has it."""
-        self.orders[order.intent.command_id] = order
-        self._last_order_ns[order.intent.instrument] = max(
-            self._last_order_ns.get(order.intent.instrument, 0), order.intent.decided_ns
-        )
-        self._order_times.append(order.intent.decided_ns)
-
-    def not_sent(self, intent: Intent) -> None:
-        """The last look before the send said no: the intent is void."""
-        self.orders.pop(intent.command_id, None)
+    def take_up(self, beginning: Beginning) -> None:
+        """Orders and positions of an earlier life."""
+        for order in beginning.orders:
+            intent = order.intent
+            self.orders[intent.command_id] = order
+            last_ns = self._last_order_ns.get(intent.instrument, 0)
+            self._last_order_ns[intent.instrument] = max(last_ns, intent.decided_ns)
+            self._order_times.append(intent.decided_ns)
+        self.book.take_up(beginning.positions, beginning.day, beginning.realized_today)
 
     # ---- deciding
 

@@ -9,6 +9,7 @@ import queue
 import sys
 from typing import Final
 
+from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
 from processes.execution.brokers.paper import PaperBroker
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
@@ -18,12 +19,20 @@ from processes.execution.orders import Order
 from processes.execution.screen import Screen
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
+from processes.sessions import SessionFolder
 from schemas.control import Word
 from schemas.decisions import SlotKind
 from schemas.messages import KillChanged, OrderChanged, PositionChanged
 from schemas.metrics import place
 from schemas.settings import Settings
-from schemas.trading import BrokerEvent, CancelNotSent, KillLevel, OrderExpired, OrderUnknown
+from schemas.trading import (
+    BrokerEvent,
+    CancelNotSent,
+    KillLevel,
+    NotSent,
+    OrderExpired,
+    OrderUnknown,
+)
 from shm.atomics import read_word
 
 GIL_SWITCH_S: Final = 0.0002
@@ -37,7 +46,8 @@ class Execution:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._reader = context.reader("predictions", limit=DRAIN)
-        self._journal = InputJournal(context.writer("decisions"), context.clock.now_ns)
+        self._writer = context.writer("decisions")
+        self._journal = InputJournal(self._writer, context.clock.now_ns)
         self._journal.generation = context.generation
         self._inbox = context.inbox([self._reader], ["predictions"])
         self._ledger = Ledger(context.paths.data / "ledger.sqlite", context.session)
@@ -80,10 +90,11 @@ class Execution:
         self._screen.compile()
         now_ns = self._context.clock.now_ns()
         orders, book = self._ledger.restore(now_ns - KEPT_NS)
-        for order in orders:
-            self._machine.restore(order)
-        self._machine.book = book
-        self._reader.seek(max(self._reader.position, self._journal.last_prediction()))
+        kept = Beginning.of(orders, book).encode()
+        folder = SessionFolder(self._context.paths.data, self._context.session)
+        # What the machine takes up is what was kept, so that a replay takes up the same.
+        self._machine.take_up(Beginning.decode(kept))
+        self._reader.seek(max(self._reader.position, self._last_prediction()))
         open_ids = [order.intent.command_id for order in self._machine.open_orders()]
         self._journal.message(
             SlotKind.INPUT_START,
@@ -92,6 +103,7 @@ class Execution:
                 "open_orders": len(open_ids),
                 "positions": len(book.held()),
                 "realized_today": str(book.realized_today),
+                "state": folder.keep_state(kept),
             },
         )
         self._look_at_switch()
@@ -103,6 +115,12 @@ class Execution:
             self._take_event(OrderUnknown(number, now_ns, "after a restart"))
         self._broker.reconcile(open_ids)
         self._context.log.info("restored", open_orders=open_ids, positions=len(book.held()))
+
+    def _last_prediction(self) -> int:
+        """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""
+        recent = self._writer.ring.recent(self._writer.ring.capacity)
+        taken = recent[recent["kind"] == SlotKind.INPUT_PREDICTION]
+        return int(taken["prediction_sequence"].max()) if len(taken) else 0
 
     # ---- the loop
 
@@ -144,17 +162,7 @@ class Execution:
             return
         now_ns = self._context.clock.now_ns()
         journal, count = self._journal, len(slots)
-        first = journal.take(self._reader.block_address, count, now_ns)
-        effects: list[Effect] = []
-        for index in self._screen.others(count, first, now_ns):
-            decision, wanted = self._machine.on_prediction(
-                journal.prediction(index), now_ns, first + index
-            )
-            journal.decide(decision, now_ns, first + index)
-            effects += wanted
-        self._screen.marks(count)
-        journal.commit(count)
-        self._do(effects)
+        self._do(self._screen.decide(self._reader.block_address, count, now_ns))
         self._reader.acknowledge()
         metrics = self._context.metrics
         metrics.add(self._places["decisions"], count)
@@ -211,7 +219,7 @@ class Execution:
         now_ns = self._context.clock.now_ns()
         if not self._ledger.record_intent(intent):
             self._context.log.error("command id known already", command_id=intent.command_id)
-            self._machine.not_sent(intent)
+            self._take_event(NotSent(intent.command_id, now_ns, "its id is known already"))
             return
         # The last look, immediately before the send: nothing but the switch's own orders passes.
         level = read_word(self._kill_word)

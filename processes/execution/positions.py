@@ -62,6 +62,11 @@ class Book:
         self.day = ""
         self.realized_today = ZERO
 
+    def take_up(self, positions: dict[int, Position], day: str, realized_today: Decimal) -> None:
+        """Positions and the day's result of an earlier life."""
+        self.positions = positions
+        self.day, self.realized_today = day, realized_today
+
     def position(self, instrument: int) -> Position:
         """An instrument's position, an empty one if there was none."""
         return self.positions.setdefault(instrument, Position())

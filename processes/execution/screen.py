@@ -13,7 +13,7 @@ import numpy as np
 from numba import carray, njit
 
 from processes.execution.journal import DRAIN, FLOATS, InputJournal, write_decision
-from processes.execution.machine import Machine
+from processes.execution.machine import Effect, Machine
 from processes.execution.policy import RULES, weigh
 from schemas.trading import Action
 from shm.atomics import memory
@@ -87,6 +87,21 @@ class Screen:
         """Run the compiled parts once, so that the first real prediction is not late."""
         self.others(0, 0, 0)
         self.marks(0)
+
+    def decide(self, address: int, count: int, time_ns: int) -> list[Effect]:
+        """Commit a drain of prediction slots as inputs, then a decision about each; the effects."""
+        journal = self._journal
+        first = journal.take(address, count, time_ns)
+        effects: list[Effect] = []
+        for index in self.others(count, first, time_ns):
+            decision, wanted = self._machine.on_prediction(
+                journal.prediction(index), time_ns, first + index
+            )
+            journal.decide(decision, time_ns, first + index)
+            effects += wanted
+        self.marks(count)
+        journal.commit(count)
+        return effects
 
     def others(self, count: int, first: int, time_ns: int) -> list[int]:
         """Decide what comes to nothing; the places of what is left for the machine, in order."""

@@ -249,7 +249,7 @@ def cut(
 @njit(cache=True, nogil=True)
 def turn(
     words_address: int, slots_address: int, first: int, slots_count: int, now_ns: int,
-    numbered: bool,
+    tape_number: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Take slots up to the next boundary; without one in the way, make the trigger's cut.
 
@@ -258,7 +258,7 @@ def turn(
     """
     told = carray(memory(words_address), (CUTTER_WORDS,), np.int64)
     boundary_ns = told[W_BOUNDARY]
-    done = apply_block(words_address, slots_address, first, slots_count, boundary_ns, numbered)
+    done = apply_block(words_address, slots_address, first, slots_count, boundary_ns, tape_number)
     told[W_EVENTS] += done - first
     if done < slots_count or now_ns >= boundary_ns + told[W_GRACE]:
         return done, 0

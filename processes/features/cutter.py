@@ -48,6 +48,7 @@ class Cutter:
         assert 0 < tapes <= MAX_TAPES
         self.late_cuts = 0
         self._tapes = tapes
+        self._tick_sizes = tick_sizes
         self._states = kernels.make_states(tick_sizes)
         self._rows = np.zeros(len(self._states), features.SLOT)
         self._words = np.zeros(kernels.CUTTER_WORDS, np.int64)
@@ -114,8 +115,8 @@ class Cutter:
         nothing = np.zeros(1, tape.SLOT)
         before = self._words.copy()
         self._words[kernels.W_COUNT] = 0
-        cuts.turn(self._address, nothing.ctypes.data, 0, 0, 0, False)
-        kernels.apply_block(self._address, nothing.ctypes.data, 0, 0, 0, False)
+        cuts.turn(self._address, nothing.ctypes.data, 0, 0, 0, 0)
+        kernels.apply_block(self._address, nothing.ctypes.data, 0, 0, 0, 0)
         cuts.cut(self._address, 0, True, 0, 0)
         kernels.lapse(self._address, 0)
         self._words[:] = before
@@ -124,13 +125,26 @@ class Cutter:
         """Say how far a tape was taken, where no slot says it."""
         self._words[kernels.W_POSITIONS + tape_number] = position
 
-    def warm(self, slots: np.ndarray, address: int) -> None:
+    def warm(self, tape_number: int, slots: np.ndarray, address: int) -> None:
         """Take slots of one tape without cutting."""
-        kernels.apply_block(self._address, address, 0, len(slots), FOREVER, False)
+        kernels.apply_block(self._address, address, 0, len(slots), FOREVER, tape_number)
 
-    def lapse(self, now_ns: int) -> None:
-        """Slots were lost: no history is unbroken."""
+    def forget(self) -> None:
+        """Begin anew, as if no slot had ever come."""
+        self._states[:] = kernels.make_states(self._tick_sizes)
+
+    def lapse(self, now_ns: int, tape_number: int, position: int) -> np.ndarray:
+        """Slots of a tape were lost, up to `position`: no history is unbroken.
+
+        Returns the rows that mark it.
+        """
+        self.turn(early=True)  # what came before the loss is before the marker
+        positions = [int(word) for word in self._words[kernels.W_POSITIONS :]]
+        begin = self._marker(CutReason.LAPSE_BEGIN, now_ns, positions)
         kernels.lapse(self._address, now_ns)
+        self.place(tape_number, position)
+        positions[tape_number] = position
+        return join([begin, self._marker(CutReason.LAPSE_END, now_ns, positions)], features.SLOT)
 
     def wait_ns(self, now_ns: int) -> int:
         """How long nothing needs to be done if nothing comes."""
@@ -146,21 +160,24 @@ class Cutter:
             numbered["spare"] = tape_number
             self._pending.append(numbered)
 
-    def turn(self) -> None:
+    def turn(self, *, early: bool = False) -> None:
         """After all tapes were read: apply what came, make the cuts that are due.
 
-        What comes after a boundary waits for the boundary's cut, and the trigger's cut is the last.
+        Slots of several tapes wait for the boundary, so that they can be put into one order, or for
+        the trigger; `early` takes them at once. What comes after a boundary waits for the
+        boundary's cut, and the trigger's cut is the last.
         """
         now_ns = self._now_ns()
-        merged = None
-        if self._pending and (self._trigger or now_ns >= self._boundary_ns + SILENCE_GRACE_NS):
-            merged = self._merge()
+        tape_number, merged = 0, None
+        due = early or self._trigger or now_ns >= self._boundary_ns + SILENCE_GRACE_NS
+        if self._pending and due:
+            tape_number, merged = kernels.MERGED, self._merge()
             self._block = (int(merged.ctypes.data), len(merged))
         address, count = self._block
         self._block = (0, 0)
         done = 0
         while True:
-            done, made = cuts.turn(self._address, address, done, count, now_ns, merged is not None)
+            done, made = cuts.turn(self._address, address, done, count, now_ns, tape_number)
             if made:
                 self._emit(self._rows_address, made, int(self._words[kernels.W_NEWEST]) + 1)
             if done < count:
@@ -196,12 +213,15 @@ class Cutter:
             self._emit(self._rows_address, made, boundary_ns)
 
     def warm_marker(self, positions: list[int]) -> np.ndarray:
-        """The slot that says from which positions a restarted builder warmed itself."""
+        """The slot that says after which positions a builder that began anew warmed itself."""
+        return self._marker(CutReason.WARM, self._now_ns(), positions)
+
+    def _marker(self, reason: CutReason, now_ns: int, positions: list[int]) -> np.ndarray:
         row = np.zeros(1, features.SLOT)
-        row["reason"] = CutReason.WARM
+        row["reason"] = reason
         row["instrument"] = tape.WHOLE_CONNECTION
         row["cut"] = self.cut_number
-        row["cut_ns"] = row["made_ns"] = self._now_ns()
+        row["cut_ns"] = row["made_ns"] = now_ns
         row["config_generation"] = self._words[kernels.W_GENERATION]
         for number, position in enumerate(positions):
             row[f"tape_position_{number}"] = position

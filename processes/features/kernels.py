@@ -29,6 +29,8 @@ RESUM_EVERY: Final = 64
 SPREADS: Final = 1024
 SPREAD_BINS: Final = 2048
 LEVELS: Final = tape.LEVELS
+MERGED: Final = -1
+"""In place of a tape's number: slots of several tapes."""
 
 # Sums of a bucket.
 (
@@ -43,6 +45,7 @@ STATE = np.dtype(
         ("has_book", "i8"),
         ("gapped", "i8"),
         ("touched", "i8"),
+        ("tape", "i8"),  # which brought the book, and the connection there
         ("epoch", "i8"),
         ("since_ns", "i8"),  # unbroken history begins here
         ("book_ns", "i8"),
@@ -202,7 +205,7 @@ def _read_levels(state: Any, slot: Any, ticks: Any, sizes: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _apply_book(state: Any, slot: Any, ticks: Any, sizes: Any) -> None:
+def _apply_book(state: Any, slot: Any, which: int, ticks: Any, sizes: Any) -> None:
     if slot.reference_price <= 0.0:
         return
     if state.tick_size <= 0.0:
@@ -245,19 +248,22 @@ def _apply_book(state: Any, slot: Any, ticks: Any, sizes: Any) -> None:
         _note_spread(state, ticks[1, 0] - ticks[0, 0])
     state.has_book = 1 if both else 0
     state.book_ns = slot.recv_ns
+    state.tape = which
     state.epoch = slot.epoch
 
 
 @njit(cache=True, nogil=True)
-def _apply_marker(states: Any, count: int, slot: Any, marker: int) -> None:
+def _apply_marker(states: Any, count: int, slot: Any, which: int, marker: int) -> None:
     broken = False
     for index in range(len(_BREAKS)):
         broken |= marker == _BREAKS[index]
     if slot.instrument == WHOLE_CONNECTION:
         for index in range(count):
-            if broken and states[index].epoch == slot.epoch:
-                states[index].gapped = 1
-                states[index].touched = 1
+            state = states[index]
+            # Each venue numbers its connections by itself.
+            if broken and state.tape == which and state.epoch == slot.epoch:
+                state.gapped = 1
+                state.touched = 1
         return
     if slot.instrument >= count:
         return
@@ -305,11 +311,11 @@ def lapse(words_address: int, now_ns: int) -> None:
 @njit(cache=True, nogil=True)
 def apply_block(
     words_address: int, slots_address: int, first: int, slots_count: int, until_ns: int,
-    numbered: bool,
+    tape_number: int,
 ) -> int:  # fmt: skip
     """Take slots `first` to `slots_count` that were received before `until_ns`; the next one.
 
-    `numbered` slots carry the number of their tape in `spare`; others are all of tape 0.
+    They are of the tape of that number; with MERGED each has its tape's number in `spare`.
     """
     told = carray(memory(words_address), (CUTTER_WORDS,), np.int64)
     count = told[W_COUNT]
@@ -322,10 +328,10 @@ def apply_block(
         slot = slots[index]
         if slot.recv_ns >= until_ns:
             return index
-        which = np.int64(slot.spare) if numbered else 0
+        which: Any = np.int64(slot.spare) if tape_number == MERGED else tape_number
         told[W_POSITIONS + which] = slot.sequence
         if slot.kind == _MARKER:
-            _apply_marker(states, count, slot, words[index, _MARKER_WORD])
+            _apply_marker(states, count, slot, which, words[index, _MARKER_WORD])
             continue
         if slot.instrument >= count:
             continue
@@ -336,7 +342,10 @@ def apply_block(
         if slot.kind == _BOOK_LEVEL:
             if slot.flags & _FRAME_END and slot.flags & _PRIMARY:
                 rotate(state, slot.recv_ns // BUCKET_NS)
-                _apply_book(state, slot, ticks, sizes)
+                _apply_book(state, slot, which, ticks, sizes)
+                if state.since_ns == 0 and state.has_book != 0:
+                    # A builder that begins in the middle of a tape may never see a snapshot.
+                    state.since_ns = slot.recv_ns
         elif slot.kind == _TRADE and slot.flags & (_SNAPSHOT | _BACKFILLED) == 0:
             rotate(state, slot.recv_ns // BUCKET_NS)
             _add(state, BOUGHT if slot.side == 1 else SOLD, slot.size)

@@ -43,18 +43,26 @@ class Builder:
         self._cutter.compile()
         last = self._writer.ring.recent(1)
         self._cutter.number_from(int(last["cut"][-1]) if len(last) else 0)
-        starts = []
+        starts = [reader.oldest for reader in self._readers]
+        while (lapped := self._warm_from(starts)) is not None:
+            # Overtaken by the writer: what is kept must be whole, so that it can be done again.
+            self._cutter.forget()
+            starts[lapped] = self._readers[lapped].oldest
+        self._cutter.begin(self._context.clock.now_ns())
+        self._writer.append(self._cutter.warm_marker(starts))
+
+    def _warm_from(self, starts: list[int]) -> int | None:
+        """Warm from after these positions; the tape that had lost slots by then, if one had."""
         for number, reader in enumerate(self._readers):
-            reader.seek(reader.oldest)
-            starts.append(reader.position)
+            reader.seek(starts[number])
             while len(slots := reader.read()):
-                self._cutter.warm(slots, reader.block_address)
+                if reader.lost_before:
+                    return number
+                self._cutter.warm(number, slots, reader.block_address)
                 self._context.service()
             self._cutter.place(number, reader.position)
             reader.acknowledge()
-        now_ns = self._context.clock.now_ns()
-        self._cutter.begin(now_ns)
-        self._writer.append(self._cutter.warm_marker(starts))
+        return None
 
     def live(self) -> None:
         """Read, cut, sleep, until told to stop."""
@@ -69,7 +77,8 @@ class Builder:
                 slots = reader.read()
                 if len(slots):
                     if reader.lost_before:
-                        cutter.lapse(now_ns())
+                        resumed = int(slots["sequence"][0]) - 1
+                        self._writer.append(cutter.lapse(now_ns(), number, resumed))
                         context.log.warning("tape slots lost", slots=reader.lost_before)
                     cutter.take(number, slots, reader.block_address)
             cutter.turn()

@@ -33,6 +33,7 @@ from schemas.predictions import Device, PredictionFlag, Rung
 from schemas.settings import InferenceSettings
 
 TRIAL_ROUNDS: Final = 200
+_MLX_NAMES: Final = {Device.MLX_CPU: "cpu", Device.MLX_GPU: "gpu"}
 _LATE: Final = int(PredictionFlag.LATE)
 # Kernels are given plain integers: an IntEnum costs numba 30 µs to recognise.
 
@@ -127,6 +128,10 @@ class Chain:
         on_rung: Callable[[Rung, str], None],
     ) -> None:
         self.rung = Rung.POSITIONS_ONLY
+        self.cold = True
+        """The memory is not what this rung would have made of the rows before: `forget`, and `warm`
+        it with them. Then a prediction depends on the newest rows and its rung alone, whatever was
+        restarted or fell before it."""
         self.manifest: Manifest | None = None
         self.generation = 0
         self.published = 0
@@ -159,14 +164,18 @@ class Chain:
             self._set_rung(Rung.POSITIONS_ONLY, "inference.enabled is false")
             return
         try:
-            self.manifest = load_manifest(self._folder, features.FINGERPRINT)
-            self._weights = load_weights(self._folder)
+            manifest = load_manifest(self._folder, features.FINGERPRINT)
+            self.open(manifest, load_weights(self._folder))
         except ModelError as error:
             self._set_rung(Rung.POSITIONS_ONLY, str(error))
             return
-        self._version = self.manifest.fingerprint
-        self._memory = Memory(self._instruments, self._weights)
         self._climb()
+
+    def open(self, manifest: Manifest, weights: dict[str, np.ndarray]) -> None:
+        """Take a network, on no rung yet."""
+        self.manifest, self._weights = manifest, weights
+        self._version = manifest.fingerprint
+        self._memory = Memory(self._instruments, weights)
 
     def _climb(self) -> None:
         """Try the rungs from the best down; each by a real forward pass."""
@@ -179,8 +188,26 @@ class Chain:
             else:
                 self._set_rung(Rung.MLX, "")
                 return
-        self._stepper, self._device = NumpyStepper(self._weights), Device.NUMPY
-        self._set_rung(Rung.CPU, "" if self._settings.device == "numpy" else "MLX cannot be used")
+        why = "" if self._settings.device == "numpy" else "MLX cannot be used"
+        self.use(Rung.CPU, Device.NUMPY, why)
+
+    def use(self, rung: Rung, device: Device, why: str = "") -> None:
+        """Take this rung on this device.
+
+        Raises:
+            Exception: whatever MLX raises where it has no such device.
+        """
+        self._device = device
+        if device == Device.NUMPY:
+            self._stepper = NumpyStepper(self._weights)
+        elif device != Device.NONE:
+            self._stepper = MlxStepper(self._weights, _MLX_NAMES[device])
+        self._set_rung(rung, why)
+
+    def mute(self) -> None:
+        """Stay on the rung with no word of the network: what a drain is in which it failed."""
+        self._stepper = None
+        self.cold = True
 
     def _make_mlx(self) -> tuple[Stepper, Device]:
         """On the device the settings name; `auto` measures both where there are two."""
@@ -195,7 +222,7 @@ class Chain:
             on_gpu = self._measure(gpu) < self._measure(cpu)
             self._log.info("device measured", chosen="gpu" if on_gpu else "cpu")
             wanted = "gpu" if on_gpu else "cpu"
-        device = Device.MLX_GPU if wanted == "gpu" else Device.MLX_CPU
+        device = Device.MLX_GPU if wanted == _MLX_NAMES[Device.MLX_GPU] else Device.MLX_CPU
         return MlxStepper(self._weights, wanted), device
 
     def _measure(self, stepper: Stepper) -> float:
@@ -211,6 +238,7 @@ class Chain:
         if rung != Rung.MLX:
             self._retry_s = monotonic_s() + self._settings.retry_s
         self.rung = rung
+        self.cold = True
         if rung == Rung.POSITIONS_ONLY:
             self._stepper, self._device = None, Device.NONE
         self._missed_in_a_row = 0
@@ -219,8 +247,7 @@ class Chain:
     def fall(self, why: str) -> None:
         """Go down one rung."""
         if self.rung == Rung.MLX:
-            self._stepper, self._device = NumpyStepper(self._weights), Device.NUMPY
-            self._set_rung(Rung.CPU, why)
+            self.use(Rung.CPU, Device.NUMPY, why)
         elif self.rung == Rung.CPU:
             self._set_rung(Rung.POSITIONS_ONLY, why)
 
@@ -246,6 +273,11 @@ class Chain:
         self.published = self.steps = self.superseded = self.misses = 0
         self._missed_in_a_row = 0
         self._memory.forget()
+
+    def forget(self) -> None:
+        """Begin the memory anew."""
+        self._memory.forget()
+        self.cold = False
 
     def warm(self, rows: np.ndarray, address: int) -> None:
         """Step rows that were predicted already, or are too old to be."""
@@ -293,8 +325,6 @@ class Chain:
         except Exception as error:  # noqa: BLE001  (a rung that raises is a rung that falls)
             self._log.exception("the network failed")
             self.fall(repr(error))
-            # The next rung must not go on from half a step: its memory begins anew.
-            self._memory.forget()
             return False
         self._batch_rows = batch.rows
         self.steps += listed

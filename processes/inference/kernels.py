@@ -250,6 +250,7 @@ def write_predictions(
         slot.batch_rows = batch_rows
         slot.flags = flags
         slot.config_generation = generation
+        slot.drain_first = rows[0].sequence & 0xFFFFFFFF
         outputs, blend = slot.outputs, slot.blend
         for model in range(predictions.MAX_MODELS):
             for column in range(OUTPUTS):

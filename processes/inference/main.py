@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from config.loader import ROOT
 from processes.inference.chain import Chain
 from processes.inference.kernels import MOST_ROWS
@@ -10,10 +12,6 @@ from schemas.control import Word
 from schemas.messages import RungChanged
 from schemas.metrics import place
 from schemas.predictions import Rung
-
-WARM_ROWS = 1024
-"""Rows before the last predicted one that rebuild the network's memory, many times what it
-needs."""
 
 
 class Predictor:
@@ -55,12 +53,22 @@ class Predictor:
         """Load the chain; step what went before, silently."""
         self._chain.load()
         self._chain.compile()
-        reader = self._reader
-        reader.seek(max(reader.oldest, reader.committed - WARM_ROWS))
-        while len(rows := reader.read()):
-            self._chain.warm(rows, reader.block_address)
+        self._take_up(self._reader.committed)
+        self._reader.acknowledge()
+
+    def _take_up(self, position: int) -> None:
+        """Make the network's memory of what the ring still has up to a position; go on after it.
+
+        An instrument may have a row a second among thousands of others', so all of it is taken.
+        """
+        reader, chain = self._reader, self._chain
+        chain.forget()
+        reader.seek(reader.oldest)
+        while reader.position < position and len(rows := reader.read()):
+            before = int(np.searchsorted(rows["sequence"], np.uint64(position), side="right"))
+            chain.warm(rows[:before], reader.block_address)
             self._context.service()
-        reader.acknowledge()
+        reader.seek(position)
 
     def live(self) -> None:
         """Read, predict, sleep, until told to stop."""
@@ -70,8 +78,14 @@ class Predictor:
         spent = place("prediction_latency")
         while not context.stopping:
             self._inbox.wait(timeout_ms)
+            if chain.cold:
+                self._take_up(reader.position)
             rows = reader.read()
-            if len(rows):
+            if reader.lost_before:
+                # What comes next is old, and the memory has a hole: on from the newest row.
+                context.log.warning("feature rows lost", rows=reader.lost_before)
+                self._take_up(reader.committed)
+            elif len(rows):
                 began_ns = now_ns()
                 chain.take(rows, reader.block_address)
                 metrics.observe(spent, now_ns() - began_ns)

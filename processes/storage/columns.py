@@ -282,7 +282,7 @@ def prediction_batch(slots: np.ndarray) -> pa.RecordBatch:
         _plain(slots["learner_state"]),
         _RUNGS.labels(slots["rung"]),
         _DEVICES.labels(slots["device"]),
-        *[_plain(slots[name]) for name in ("batch_rows", "flags", "config_generation")],
+        *[_plain(slots[n]) for n in ("batch_rows", "flags", "config_generation", "drain_first")],
         *[_plain(values) for values in outputs.values()],
         *[_plain(slots[name]) for name in tail],
     ]

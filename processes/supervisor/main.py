@@ -6,7 +6,6 @@ launchd and systemd run it in the foreground.
 """
 
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -24,12 +23,13 @@ from processes.latch import read_latch
 from processes.logs import open_log
 from processes.places import CONFIG, SOCKET_SUFFIXES, Paths, Resolved, lock, resolve
 from processes.rings import enabled_venues
+from processes.sessions import SessionFolder
 from processes.supervisor.child import Child, ChildSpec, State
 from processes.supervisor.http import Endpoint
 from processes.supervisor.memory import open_memory
 from processes.supervisor.shutdown import Shutdown
 from processes.supervisor.status import Observer
-from processes.supervisor.tables import Allotment, tables_path
+from processes.supervisor.tables import Allotment
 from schemas.control import Mode, Word
 from schemas.errors import ConfigError, OperatorError
 from schemas.messages import ConfigChanged, ProcessChanged
@@ -38,7 +38,6 @@ from schemas.trading import KillLevel
 
 NAME: Final = "supervisor"
 TURN_MS: Final = 20
-SESSIONS_KEPT: Final = 200
 KILL_LEVELS: Final = {level.name.lower(): level for level in KillLevel if level}
 
 
@@ -71,16 +70,17 @@ class Supervisor:
         self._settings = settings
         self._paths = paths
         self._file = profile_file
-        self._generation = 1
         self._stopping = False
         self._reload_asked = False
         self._stop_reason = ""
         self._log = open_log(paths.logs, NAME, settings.log, Clock(measure_offset_ns()).now_ns)
         self._endpoint = Endpoint(settings.http.port)
         specs = child_specs(settings)
-        self._put_in_force(settings)
         names = [NAME, *(spec.name for spec in specs)]
         self._memory = open_memory(settings, paths.run, paths.data, names, self._log)
+        self._session = SessionFolder(paths.data, self._memory.registry.session)
+        self._generation = self._session.generation_for(settings)
+        self._put_in_force(settings)
         self._clock = Clock(self._memory.registry.clock_offset_ns)
         self._set_words()
         self._children = [
@@ -102,14 +102,13 @@ class Supervisor:
         self._endpoint.begin(self._observer, self._children)
         self._observer.endpoints["http"] = self._endpoint.url
         self._shutdown = Shutdown(2 * settings.execution.timer_s + 0.5)
-        self._keep_session()
         for name in ("status", "stop", "restart", "reload", "kill", "ping"):
             self._bus.on_command(name, getattr(self, f"_on_{name}"))
 
     # ---- before the children
 
     def _put_in_force(self, settings: Settings) -> None:
-        """Write the settings where all children read them."""
+        """Write settings and tables where all children read them, and where a replay will."""
         resolved = Resolved(
             generation=self._generation,
             folders={
@@ -122,6 +121,7 @@ class Supervisor:
         allotment = Allotment.load(self._paths.data)
         allotment.place_all(settings, self._paths.data)
         allotment.save(self._paths.data)
+        self._session.keep(resolved, allotment.tables)
 
     def _set_words(self) -> None:
         control = self._memory.control
@@ -136,16 +136,6 @@ class Supervisor:
         if latch.level:
             level = KillLevel(latch.level).name.lower()
             self._log.warning("the kill switch is on", level=level, by=latch.by)
-
-    def _keep_session(self) -> None:
-        """Copy what a recording needs to be read later: tables and settings."""
-        sessions = self._paths.data / "sessions"
-        folder = sessions / str(self._memory.registry.session)
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(tables_path(self._paths.data), folder / "instruments.json")
-        shutil.copyfile(self._paths.run / CONFIG, folder / f"config-{self._generation}.json")
-        for old in sorted(sessions.iterdir())[:-SESSIONS_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
 
     # ---- the loop
 
@@ -280,7 +270,6 @@ class Supervisor:
             self._generation += 1
             self._settings = fresh
             self._put_in_force(fresh)
-            self._keep_session()
             self._memory.control.set(Word.CONFIG_GENERATION, self._generation)
             for child in self._children:
                 child.obey(fresh.supervisor)

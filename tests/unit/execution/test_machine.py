@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from config.loader import load
+from processes.execution.beginning import Beginning
 from processes.execution.machine import Cancel, Machine, Send, command_id
 from processes.execution.policy import Prediction
 from processes.execution.positions import Book, Position
@@ -16,6 +17,7 @@ from schemas.trading import (
     REASON_TEXT,
     Action,
     KillLevel,
+    NotSent,
     OrderAccepted,
     OrderCanceled,
     OrderFilled,
@@ -304,3 +306,29 @@ def test_settings_are_taken_while_running():
     made.on_config(tighter)
     decision, effects = made.on_prediction(prediction(2, spread_bps=10.0, instrument=1), T0, 2)
     assert decision.reason == Reason.SPREAD
+
+
+def test_an_order_that_was_not_sent_is_an_input_like_any_other():
+    made = machine()
+    _, intent = enter(made)
+    assert made.on_event(NotSent(intent.command_id, T0, "known"), T0) == []
+    assert made.open_orders() == []
+    assert made.changed_orders == []
+
+
+def test_a_life_goes_on_from_what_was_kept_of_the_one_before():
+    one = machine()
+    _, intent = enter(one)
+    one.on_event(fill(intent, quantity="0.4"), T0)
+    kept = Beginning.of(list(one.orders.values()), one.book).encode()
+    other = machine()
+    other.take_up(Beginning.decode(kept))
+    assert [order.state for order in other.open_orders()] == [one.open_orders()[0].state]
+    assert other.book.position(0) == one.book.position(0)
+    later = T0 + SECOND
+    for made in (one, other):
+        made.on_event(fill(intent, 2, "101", "0.6", later), later)
+    assert other.book.position(0) == one.book.position(0)
+    assert other.book.realized_today == one.book.realized_today
+    wanted = one.on_prediction(prediction(2, now_ns=later), later, 2)
+    assert other.on_prediction(prediction(2, now_ns=later), later, 2) == wanted

@@ -230,3 +230,70 @@ def test_slots_that_lie_beyond_the_tables_are_left_alone(slots):
 def test_the_catalogue_has_what_was_asked():
     assert len(CATALOGUE) >= 32
     assert all(feature.formula and feature.unit for feature in CATALOGUE)
+
+
+def test_a_builder_that_begins_in_the_middle_of_a_tape_is_warm_after_a_while(slots):
+    """The snapshot is long out of the ring: the book stands in every slot all the same."""
+    cuts = Cuts()
+    cuts.take(slots[2000:])
+    first_ns = int(slots["recv_ns"][2000])
+    for row in cuts.made:
+        warming = bool(row["invalid"] & int(Invalid.WARMING))
+        assert warming == (row["cut_ns"] < first_ns + 15 * SECOND + SECOND // 10), row["cut_ns"]
+    assert not cuts.made["invalid"][-1]
+
+
+def of_tape(slots: np.ndarray, instrument: int, epoch: int) -> np.ndarray:
+    mine = slots.copy()
+    mine["instrument"] = np.where(mine["instrument"] == 0, instrument, mine["instrument"])
+    mine["epoch"] = epoch
+    return mine
+
+
+def disconnected(epoch: int, recv_ns: int, sequence: int) -> np.ndarray:
+    marker = np.zeros(1, tape.MARKER)
+    marker["kind"], marker["marker"] = Kind.MARKER, Marker.DISCONNECTED
+    marker["instrument"] = marker["stream"] = tape.WHOLE_CONNECTION
+    marker["epoch"], marker["recv_ns"], marker["sequence"] = epoch, recv_ns, sequence
+    return marker.view(tape.SLOT)
+
+
+def test_a_connection_of_one_venue_that_ends_is_no_gap_of_another_venue(slots):
+    """Venues number their connections by themselves: both of these are on their seventh."""
+    cuts = Cuts(tapes=2, trigger=True)
+    cuts.take(of_tape(slots[:3000], 0, 7), tape_number=0)
+    cuts.take(of_tape(slots[:3000], 1, 7), tape_number=1)
+    cuts.take(disconnected(7, int(slots["recv_ns"][2999]) + 1, 3001), tape_number=1)
+    cuts.now_ns += 2 * SECOND
+    cuts.cutter.turn()
+    last = {int(row["instrument"]): int(row["invalid"]) for row in cuts.made}
+    assert not last[0] & int(Invalid.GAPPED)
+    assert last[1] & int(Invalid.GAPPED)
+
+
+def test_warming_on_several_tapes_leaves_each_its_position_and_its_connection(slots):
+    cuts = Cuts(tapes=2)
+    for number, end in ((0, 2000), (1, 900)):
+        block = of_tape(slots[:end], number, 7)
+        cuts.cutter.warm(number, block, int(block.ctypes.data))
+    cuts.now_ns = int(slots["recv_ns"][2000])
+    cuts.cutter.begin(cuts.now_ns)
+    cuts.take(disconnected(7, cuts.now_ns + 1, 901), tape_number=1)
+    cuts.now_ns += 5 * SECOND
+    cuts.cutter.turn()
+    rows = cuts.made
+    assert set(rows["tape_position_0"]) == {2000}
+    assert rows["tape_position_1"][-1] == 901
+    assert not np.any(rows["invalid"][rows["instrument"] == 0] & int(Invalid.GAPPED))
+    assert np.all(rows["invalid"][rows["instrument"] == 1] & int(Invalid.GAPPED))
+
+
+def test_lost_slots_are_marked_between_what_came_before_and_what_comes_after(slots):
+    cuts = Cuts(tapes=2)
+    cuts.take(of_tape(slots[:500], 0, 7), tape_number=0)
+    cuts.take(of_tape(slots[:400], 1, 7), tape_number=1)
+    markers = cuts.cutter.lapse(cuts.now_ns, 1, 700)
+    begin, end = markers
+    assert (begin["reason"], end["reason"]) == (CutReason.LAPSE_BEGIN, CutReason.LAPSE_END)
+    assert (begin["tape_position_0"], begin["tape_position_1"]) == (500, 400)
+    assert (end["tape_position_0"], end["tape_position_1"]) == (500, 700)

@@ -210,6 +210,33 @@ def test_a_network_that_raises_falls_to_its_twin_and_climbs_back():
     assert made.chain.rung == Rung.MLX
 
 
+def test_after_a_fall_the_memory_is_made_again_and_is_the_rungs_own():
+    """Else a prediction would depend on when its rung was taken, and a replay could not tell."""
+    stream = rows(12)
+    fallen, always = Made(), Made(device="numpy")
+    for row in stream[:9]:
+        fallen.take(np.array([row], features.SLOT))
+        always.take(np.array([row], features.SLOT))
+    fallen.chain.fall("for a test")
+    assert fallen.chain.cold
+    fallen.chain.forget()
+    before = np.ascontiguousarray(stream[:9])
+    fallen.chain.warm(before, int(before.ctypes.data))
+    assert not fallen.chain.cold
+    for row in stream[9:]:
+        fallen.take(np.array([row], features.SLOT))
+        always.take(np.array([row], features.SLOT))
+    assert fallen.told["outputs"][9:].tobytes() == always.told["outputs"][9:].tobytes()
+
+
+def test_a_prediction_says_where_its_drain_began():
+    made = Made()
+    stream = rows(7)
+    made.take(stream[:3])
+    made.take(stream[3:])
+    assert made.told["drain_first"].tolist() == [1, 4]
+
+
 def test_missed_deadlines_in_a_row_fall_and_single_ones_do_not():
     made = Made(misses_to_fall=3, deadline_ms=1.0)
     slow = made.chain._stepper

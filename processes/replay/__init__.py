@@ -1,0 +1,1 @@
+"""Replay: a recorded session through the code that made it, and what came out compared by bits."""

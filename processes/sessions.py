@@ -1,0 +1,158 @@
+"""What is kept of each session beside the lake, so that it can be read and replayed years later.
+
+    data/sessions/<session>/config-<generation>.json        settings, one file a generation
+                            instruments-<generation>.json   the tables behind the tape's indices
+                            machine.json                    what computed it
+                            execution-<fingerprint>.json    what execution began a life with
+
+A session is a generation of the rings; it outlives a supervisor that is killed, so generations of
+settings go on from the last one that is kept here. Files are written whole; the oldest sessions go.
+"""
+
+import hashlib
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+from processes.files import write_whole
+from processes.places import Resolved
+from schemas.errors import OperatorError
+from schemas.instruments import Tables
+from schemas.settings import Settings
+
+Form = TypeVar("Form")
+KEPT: Final = 200
+PACKAGES: Final = ("numpy", "numba", "llvmlite", "mlx", "msgspec", "pyarrow")
+"""Whose versions may change a bit of a result."""
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session was computed by."""
+
+    system: str
+    processor: str
+    python: str
+    packages: dict[str, str]
+
+    def differences(self, other: "Made") -> list[str]:
+        """How another one differs from this, in words."""
+        said = [
+            f"{name} {here} was {there}"
+            for name in ("system", "processor", "python")
+            if (here := getattr(other, name)) != (there := getattr(self, name))
+        ]
+        names = sorted(self.packages.keys() | other.packages.keys())
+        return said + [
+            f"{name} {other.packages.get(name, 'none')} was {self.packages.get(name, 'none')}"
+            for name in names
+            if other.packages.get(name) != self.packages.get(name)
+        ]
+
+
+def this_machine() -> Made:
+    """What computes here."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return Made(
+        system=platform.system(),
+        processor=platform.machine(),
+        python=platform.python_version(),
+        packages=packages,
+    )
+
+
+class SessionFolder:
+    """One session's folder.
+
+    Raises:
+        OperatorError: from all that reads, if a file is not there or cannot be read.
+    """
+
+    def __init__(self, data: Path, session: int) -> None:
+        self.session = session
+        self._sessions = data / "sessions"
+        self.path = self._sessions / str(session)
+
+    # ---- for who makes it
+
+    def generation_for(self, settings: Settings) -> int:
+        """The number of these settings: the last one kept if they are the same, else the next."""
+        last = max(self.generations(), default=0)
+        try:
+            return last if last and self.settings(last) == settings else last + 1
+        except OperatorError:
+            return last + 1  # kept by another version of the program
+
+    def keep(self, resolved: Resolved, tables: Tables) -> None:
+        """Keep settings and tables in force, and what computes here."""
+        number = resolved.generation
+        for name, content in (
+            (f"config-{number}.json", resolved),
+            (f"instruments-{number}.json", tables),
+            ("machine.json", this_machine()),
+        ):
+            write_whole(self.path / name, msgspec.json.format(msgspec.json.encode(content)))
+        for old in sorted(self._sessions.iterdir())[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def keep_state(self, content: bytes) -> str:
+        """Keep what execution begins with; its fingerprint."""
+        mark = hashlib.blake2b(content, digest_size=16).hexdigest()
+        path = self._state(mark)
+        if not path.exists():
+            write_whole(path, content)
+        return mark
+
+    # ---- for who reads it
+
+    def generations(self) -> list[int]:
+        """Numbers of the settings that were in force, in order."""
+        found = self.path.glob("config-*.json")
+        return sorted(int(path.stem.rpartition("-")[2]) for path in found)
+
+    def settings(self, generation: int) -> Settings:
+        """The settings of a generation."""
+        return self._read(f"config-{generation}.json", Resolved).settings
+
+    def tables(self, generation: int) -> Tables:
+        """The tables as they were then."""
+        return self._read(f"instruments-{generation}.json", Tables)
+
+    def made(self) -> Made:
+        """What computed the session."""
+        return self._read("machine.json", Made)
+
+    def state(self, mark: str) -> bytes:
+        """What execution began a life with."""
+        try:
+            return self._state(mark).read_bytes()
+        except OSError as error:
+            raise OperatorError(f"session {self.session} cannot be read: {error}") from None
+
+    def _state(self, mark: str) -> Path:
+        return self.path / f"execution-{mark}.json"
+
+    def _read(self, name: str, form: type[Form]) -> Form:
+        path = self.path / name
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=form)
+        except OSError as error:
+            raise OperatorError(f"session {self.session} cannot be read: {error}") from None
+        except msgspec.DecodeError as error:
+            raise OperatorError(f"{path} cannot be read: {error}") from None
+
+
+def sessions_of(data: Path) -> list[int]:
+    """Sessions that are kept, in order."""
+    folder = data / "sessions"
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
