@@ -13,8 +13,10 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from processes.replay.main import replay
+from processes.sessions import sessions_of
 from schemas.trading import Intent
-from tests.helpers import wait_until
+from tests.helpers import QuietLog, wait_until
 from tests.live.evidence import Lake, SimulatorLog, check_nothing_unaccounted
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
@@ -114,8 +116,21 @@ def check_evidence(project) -> dict[str, int]:
     found = check_nothing_unaccounted(SimulatorLog(project.data / "simulator"), lake)
     assert found["frames"] > 1000
     found |= check_ledger(project)
+    found |= check_replay(project)
     print("rows", rows, found)
     return found
+
+
+def check_replay(project) -> dict[str, int]:
+    """All that was computed comes out of the lake again, to the bit, over every life of
+    everybody."""
+    (session,) = sessions_of(project.data)
+    verdict = replay(project.data, session, QuietLog())
+    assert verdict.first_difference is None
+    assert verdict.excluded == []
+    assert verdict.identical
+    assert min(verdict.rows, verdict.predictions, verdict.decisions) > 20
+    return {"replayed events": verdict.events, "replayed decisions": verdict.decisions}
 
 
 def check_ledger(project) -> dict[str, int]:
