@@ -196,7 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
         status, told, headers = self.decide(query, content)
         shim.requests.append((status, query["bucket"], content.count(b"\n") + 1))
         if shim.broken:
-            self.wfile.write(b"HTTP/1.1 204 No Con")
+            self.wfile.write(b"HTTP/1.")
             self.close_connection = True
         elif status == 0:
             self.close_connection = True  # as when the server dies under a request
