@@ -39,6 +39,7 @@ from processes.influx.spool import Spool, hold, spool_folder
 from processes.runtime import Context, run
 from schemas.messages import decode_fact
 from schemas.metrics import place
+from schemas.tape import WHOLE_CONNECTION
 from shm.readers import RingReader
 
 READ_SLOTS: Final = 8192
@@ -70,6 +71,10 @@ class Maker:
     def lines(self, ring: str, slots: np.ndarray) -> list[Lines]:
         """All that one block of a ring comes to."""
         found: list[Lines | None] = []
+        if ring in self.tables:  # a restart of features says where it warmed itself: no row
+            slots = slots[slots["instrument"] != WHOLE_CONNECTION]
+        if not len(slots):
+            return []
         if ring == "features":
             self._aggregate(ring, slots, feature_values(slots))
             found = [feature_lines(slots, self._tags), self.tables[ring].close(self._tags)]

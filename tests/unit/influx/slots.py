@@ -7,10 +7,10 @@ import numpy as np
 
 from schemas import decisions, features, predictions, tape
 from schemas.decisions import SlotKind
-from schemas.features import CATALOGUE
+from schemas.features import CATALOGUE, CutReason
 from schemas.instruments import Instrument, Stream, Tables
 from schemas.predictions import MODELS
-from schemas.tape import Kind, Marker, MarkerReason
+from schemas.tape import WHOLE_CONNECTION, Kind, Marker, MarkerReason
 from schemas.trading import Action, Reason
 
 TABLES = Tables(
@@ -41,6 +41,14 @@ def feature_slots(count: int, start_ns: int, first: int = 1, gaps: bool = True) 
         values[draw.random(values.shape) < 0.01] = np.inf
         values[::17] = np.nan
     slots["values"][:, : len(CATALOGUE)] = values
+    return slots
+
+
+def warm_slot(sequence: int, start_ns: int) -> np.ndarray:
+    """What a restarted features writes before its rows: of no instrument."""
+    slots = feature_slots(1, start_ns, sequence)
+    slots["instrument"] = WHOLE_CONNECTION
+    slots["reason"] = CutReason.WARM
     return slots
 
 

@@ -20,6 +20,7 @@ from processes.influx.lines import (
     switch_lines,
     unique_ns,
 )
+from processes.influx.main import Maker
 from schemas.decisions import NUMBERS
 from schemas.messages import ConfigChanged, KillChanged, ProcessChanged, RungChanged
 from schemas.trading import KillLevel
@@ -31,6 +32,7 @@ from tests.unit.influx.slots import (
     marker_slots,
     parse,
     prediction_slots,
+    warm_slot,
 )
 
 NOW = 1_790_000_000_000_000_000
@@ -61,6 +63,16 @@ def test_a_feature_row_comes_back_to_the_last_bit_of_its_float32(tags):
         assert (fields["reason"], fields["invalid"]) == (1, slot["invalid"])
         assert fields["latency_us"] == 700
         assert time_ns == int(slot["cut_ns"]) + int(slot["sequence"]) % 1000
+
+
+def test_a_slot_that_is_no_row_makes_no_line_and_no_window(tags):
+    maker = Maker(tags)
+    assert maker.lines("features", warm_slot(1, NOW)) == []
+    rows = feature_slots(3, NOW, 2)
+    both = np.concatenate([warm_slot(1, NOW).view(np.uint8), rows.view(np.uint8)])
+    (made,) = maker.lines("features", both.view(rows.dtype))
+    assert made == feature_lines(rows, tags)
+    assert {one.instrument for one in maker.tables["features"].keep().windows} == {0, 1}
 
 
 def test_predictions_come_back_without_the_models_that_did_not_run(tags):
