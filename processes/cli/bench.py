@@ -47,6 +47,12 @@ def _venues(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _influx(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.influx import measure
+
+    return measure(quick=quick)
+
+
 def _latency(quick: bool) -> "dict[str, Figure]":
     from benchmarks.figures import figure
     from benchmarks.latency import measure
@@ -99,6 +105,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "transport": _transport,
     "stages": _stages,
     "venues": _venues,
+    "influx": _influx,
 }
 
 
