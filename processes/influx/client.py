@@ -115,8 +115,14 @@ def answer_of(status: int, body: str | None, headers: Mapping[str, str] | None) 
 
 
 def _reason(error: Exception) -> str:
-    """The words of a connection's error without the objects in them."""
-    cause = getattr(error, "reason", None) or error
+    """The words of a connection's innermost error, without the objects in them."""
+    cause: BaseException = error
+    while True:
+        inside = [getattr(cause, "reason", None), *cause.args]
+        deeper = next((one for one in inside if isinstance(one, BaseException)), None)
+        if deeper is None or deeper is cause:
+            break
+        cause = deeper
     return f"{type(cause).__name__}: {str(cause).rsplit(': ', maxsplit=1)[-1]}"[:200]
 
 
