@@ -52,13 +52,18 @@ def make_buckets(profile: str, config: Path | None, *, as_json: bool) -> None:
 
 
 def _describe(settings: InfluxSettings, paths: Paths, *, running: bool) -> dict[str, Any]:
-    """What waits; from the process that sends if there is one."""
+    """What waits; from the process that sends if there is one that answers."""
+    state = "not running"
     if running:
-        told: dict[str, Any] = request(paths.run, PROCESS, "spool")
-        return told
+        try:
+            told: dict[str, Any] = request(paths.run, PROCESS, "spool")
+        except OperatorError:
+            state = "does not answer"  # it is just starting, or cannot: dcctl logs influx
+        else:
+            return told
     pending = look(spool_folder(settings, paths.data))
     return {
-        "state": "not running", "reason": "", "bytes": pending.bytes,
+        "state": state, "reason": "", "bytes": pending.bytes,
         "backlog_bytes": pending.backlog_bytes, "segments": pending.segments,
         "oldest_ns": pending.oldest_ns, "counters": {},
     }  # fmt: skip

@@ -4,12 +4,16 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from processes.cli.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE
+from config.loader import load
+from processes.cli.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_NOT_RUNNING, EXIT_USAGE
+from processes.files import write_whole
 from processes.influx.accumulator import Batch
 from processes.influx.lines import Bucket
 from processes.influx.spool import Spool, hold, look
+from processes.places import CONFIG, ROOT, Resolved, lock, resolve
 from tests.influx_shim import BUCKETS, TOKEN, Shim, influx_shim
 from tests.servers import free_port
 
@@ -111,6 +115,23 @@ def test_status_shows_what_waits_without_an_instance(dcctl, shim, monkeypatch):
     monkeypatch.setenv("DC__influx__url", f"http://127.0.0.1:{free_port()}")
     assert dcctl("influx", "status", "--json") == 0
     assert not json.loads(dcctl.out)["reachable"]
+
+
+def test_a_process_that_is_gone_while_the_instance_runs_hides_nothing(dcctl, shim):
+    assert dcctl("config", "--json") == 0  # makes the folders
+    settings = load("demo")
+    paths = resolve(settings, ROOT)
+    fill(paths.data / "influx")
+    folders = {name: str(getattr(paths, name)) for name in ("run", "data", "logs")}
+    resolved = Resolved(generation=1, folders=folders, settings=settings)
+    with lock(paths.run):
+        write_whole(paths.run / CONFIG, msgspec.json.encode(resolved))
+        assert dcctl("influx", "status", "--json") == 0
+        told = json.loads(dcctl.out)
+        assert told["sender"] == "does not answer"
+        assert told["spool"]["bytes"] > 0
+        assert dcctl("influx", "drain") == EXIT_NOT_RUNNING
+        assert "influx is not running" in dcctl.err
 
 
 def test_drain_sends_what_waits_and_is_the_only_sender(dcctl, shim):
