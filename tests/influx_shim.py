@@ -10,6 +10,7 @@ import contextlib
 import gzip
 import json
 import re
+import sys
 import threading
 import urllib.error
 import urllib.parse
@@ -40,6 +41,15 @@ def malformed(body: bytes) -> list[str]:
     return [line for line in lines if line.strip() and LINE.fullmatch(line) is None]
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error of the server."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class Shim:
     """The server; `fault` and the limits may be changed while it runs."""
 
@@ -65,8 +75,7 @@ class Shim:
         class Handler(_Handler):
             server_shim = shim
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
