@@ -19,7 +19,7 @@ import msgspec
 import yaml
 
 from schemas.errors import ConfigError
-from schemas.settings import REFUSED, RESTARTS, FeedSettings, Settings
+from schemas.settings import REFUSED, RESTARTS, FeedSettings, InfluxSettings, Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PROFILE = "demo"
@@ -233,6 +233,23 @@ def _check_whole(settings: Settings) -> None:
         raise ConfigError(
             f"storage.journal_segment_bytes = {settings.storage.journal_segment_bytes}: larger "
             f"than journal_max_bytes = {settings.storage.journal_max_bytes}"
+        )
+    _check_influx(settings.influx)
+
+
+def _check_influx(influx: InfluxSettings) -> None:
+    if influx.enabled and bool(influx.token) == bool(influx.token_file):
+        raise ConfigError(
+            f"influx.token = {influx.token!r}: name the variable that holds the token, like "
+            "${INFLUX_TOKEN}, or a file of mode 0600 by influx.token_file, and not both"
+        )
+    names = [influx.buckets.fast.name, influx.buckets.aggregates.name, influx.buckets.logs.name]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"influx.buckets = {names}: each needs a name of its own")
+    if 2 * influx.segment_bytes > influx.spool_bytes:
+        raise ConfigError(
+            f"influx.segment_bytes = {influx.segment_bytes}: at most half of spool_bytes = "
+            f"{influx.spool_bytes}, since whole segments are dropped"
         )
 
 

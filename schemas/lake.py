@@ -179,8 +179,3 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
     ),
 }
 """Tables by channel, and by ring for those behind the tape."""
-
-
-def outputs_of(name: str) -> list[str]:
-    """Columns of a model's five outputs."""
-    return [f"{name}_{output}" for output in ("up", "flat", "down", "move_bps", "spread_bps")]

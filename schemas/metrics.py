@@ -113,6 +113,21 @@ TABLE: tuple[Metric, ...] = (
     Metric("lake_files_sealed", "counter", "files", "lake files sealed"),
     Metric("disk_free_bytes", "gauge", "bytes", "free space where the data folder lives"),
     Metric("storage_flush", "histogram", "ns", "time of one pass over all rings"),
+    # influx
+    Metric("influx_lines", "counter", "lines", "lines made for InfluxDB"),
+    Metric("influx_lines_sent", "counter", "lines", "lines that the server has acknowledged"),
+    Metric("influx_lines_dropped", "counter", "lines", "lines dropped because a bound was reached"),
+    Metric("influx_lines_expired", "counter", "lines", "lines older than their bucket keeps"),
+    Metric("influx_lines_refused", "counter", "lines", "lines put aside: the server refused them"),
+    Metric("influx_records_damaged", "counter", "records", "batches on disk that were not whole"),
+    Metric("influx_rows_late", "counter", "rows", "rows too late for their 30 s, not in the mean"),
+    Metric("influx_requests_failed", "counter", "requests", "writes that the server did not take"),
+    Metric(
+        "influx_spool_errors", "counter", "errors", "batches that the disk did not take at once"
+    ),
+    Metric("influx_spool_bytes", "gauge", "bytes", "size on disk of what is not sent yet"),
+    Metric("influx_sender_state", "gauge", "state", "0 ok, 1 backing off, 2 probing, 3 held"),
+    Metric("influx_write", "histogram", "ns", "one write request to its answer"),
     # simulator
     Metric("simulator_frames", "counter", "frames", "frames sent to clients"),
     Metric("simulator_clients", "gauge", "clients", "sockets open at the simulator"),

@@ -68,6 +68,12 @@ MODELS: tuple[str, ...] = ("tcn", "moving_average_cross")
 """Names behind the rows of `outputs`; a model that did not run has NaN there."""
 assert len(MODELS) <= MAX_MODELS
 
+
+def outputs_of(name: str) -> list[str]:
+    """Columns of a model's five outputs."""
+    return [f"{name}_{output}" for output in ("up", "flat", "down", "move_bps", "spread_bps")]
+
+
 SLOT = layout(
     [
         ("sequence", "<u8", 0),

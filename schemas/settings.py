@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from schemas.instruments import Channel
-from schemas.rest import RestSections
+from schemas.rest import RestSections, Url
 
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
@@ -313,6 +313,66 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     journal_segment_bytes: Annotated[int, Meta(ge=65_536)] = 128_000_000
 
 
+class BucketSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One bucket of InfluxDB."""
+
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    days: Annotated[int, Meta(ge=1, le=3650)]
+    """How long the server keeps its points; `dcctl influx init` says so to the server, and what
+    waits on disk for longer than this is not sent any more."""
+
+
+class InfluxBuckets(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What goes where."""
+
+    fast: BucketSettings = BucketSettings(name="rt-fast", days=7)
+    """Features, predictions and decisions, each of them."""
+    aggregates: BucketSettings = BucketSettings(name="agg-30s", days=30)
+    """Mean, last, least, greatest and count of features and predictions over 30 s."""
+    logs: BucketSettings = BucketSettings(name="logs", days=90)
+    """Orders and denials, the kill switch, gaps, restarts, falls of the model chain."""
+
+
+class InfluxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Features, summaries and the audit log to an InfluxDB 2 server, by a process of its own."""
+
+    enabled: bool = False
+    url: Url = "http://127.0.0.1:8086"
+    org: str = "dc"
+    token: Annotated[str, Meta(pattern=r"^(\$\{[A-Za-z_][A-Za-z0-9_]*\})?$")] = ""
+    """`${NAME}`: the environment variable that holds the token. The token itself may not stand
+    in a file of settings."""
+    token_file: str = ""
+    """Or the file that holds it, which only its owner may read; relative paths are below the
+    project's folder."""
+    buckets: InfluxBuckets = InfluxBuckets()
+    poll_ms: Annotated[int, Meta(ge=1, le=1000)] = 50
+    flush_lines: Annotated[int, Meta(ge=1, le=100_000)] = 5000
+    flush_bytes: Annotated[int, Meta(ge=1024, le=50_000_000)] = 2_000_000
+    """Of one bucket; whichever comes first, lines, bytes or `flush_ms`, makes a batch."""
+    flush_ms: Annotated[int, Meta(ge=10, le=60_000)] = 1000
+    pending_bytes: Annotated[int, Meta(ge=1_000_000)] = 32_000_000
+    """In memory while the spool cannot be written; beyond it the oldest go, counted."""
+    spool: str = ""
+    """Folder of what is not sent yet; empty = `influx` in the data folder."""
+    spool_bytes: Annotated[int, Meta(ge=100_000)] = 1_000_000_000
+    """On disk, compressed, all together; beyond it the oldest segment goes, counted."""
+    segment_bytes: Annotated[int, Meta(ge=4096)] = 16_000_000
+    connect_timeout_s: Annotated[float, Meta(gt=0, le=30)] = 2.0
+    timeout_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    """Longest wait for an answer to a batch."""
+    backoff_first_s: Seconds = 0.5
+    backoff_longest_s: Seconds = 30.0
+    hold_s: Seconds = 30.0
+    """How often a server that refuses the token or does not know a bucket is asked again."""
+    replay_lines_per_s: Annotated[int, Meta(ge=100)] = 20_000
+    """What waited on disk is sent no faster than this beside what is new."""
+    extra_requests: Annotated[int, Meta(ge=2, le=100_000)] = 256
+    """Most requests that a refused batch is taken apart with; what is left then is put aside."""
+    dead_letters_bytes: Annotated[int, Meta(ge=10_000)] = 20_000_000
+    """Refused lines are kept in a file beside the spool; a full one replaces the one before."""
+
+
 class SupervisorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How children are watched and started again."""
 
@@ -390,11 +450,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     execution: ExecutionSettings = ExecutionSettings()
     risk: RiskSettings = RiskSettings()
     storage: StorageSettings = StorageSettings()
+    influx: InfluxSettings = InfluxSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
     simulator: SimulatorSettings = SimulatorSettings()
 
 
-REFUSED: tuple[str, ...] = ("profile", "paths", "http", "rings", "simulator.port", "signal")
+REFUSED: tuple[str, ...] = (
+    "profile", "paths", "http", "rings", "simulator.port", "signal", "influx.enabled",
+)  # fmt: skip
 """Keys (and all below them) that only a stop and start can change."""
 
 RESTARTS: dict[str, tuple[str, ...]] = {
@@ -404,6 +467,7 @@ RESTARTS: dict[str, tuple[str, ...]] = {
     "features": ("features",),
     "inference": ("inference",),
     "storage": ("storage",),
+    "influx": ("influx",),
     "simulator": ("simulator",),
     "execution.broker": ("execution",),
     "execution.paper": ("execution",),

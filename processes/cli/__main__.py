@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from processes.cli.history import app as history_app
+from processes.cli.influx import app as influx_app
 from processes.cli.instruments import app as instruments_app
 from processes.cli.screen import complain
 from schemas.errors import ConfigError, DataControllerError, NotRunningError, UsageError
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 
 app.add_typer(history_app, name="history")
+app.add_typer(influx_app, name="influx")
 app.add_typer(instruments_app, name="instruments")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

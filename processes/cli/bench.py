@@ -53,6 +53,12 @@ def _venues(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _influx(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.influx import measure
+
+    return measure(quick=quick)
+
+
 def _latency(quick: bool) -> "dict[str, Figure]":
     from benchmarks.figures import figure
     from benchmarks.latency import measure
@@ -106,6 +112,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "stages": _stages,
     "venues": _venues,
     "replay": _replay,
+    "influx": _influx,
 }
 
 

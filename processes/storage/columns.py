@@ -16,8 +16,8 @@ from schemas import decisions, features, predictions, tape
 from schemas.features import CATALOGUE, MAX_TAPES, CutReason
 from schemas.ids import text_ids
 from schemas.instruments import Stream
-from schemas.lake import SCHEMAS, TICKER_COLUMNS, outputs_of
-from schemas.predictions import MODELS, Device, Rung
+from schemas.lake import SCHEMAS, TICKER_COLUMNS
+from schemas.predictions import MODELS, Device, Rung, outputs_of
 from schemas.tape import Flag, Kind, Marker, MarkerReason
 from schemas.trading import Action, KillLevel, Reason
 

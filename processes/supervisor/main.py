@@ -49,6 +49,7 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
         return ChildSpec(name=name, module=path, stage=stage, stop_order=stop_order)
 
     specs = [spec("simulator", 0, 4)] if settings.simulator.enabled else []
+    specs += [spec("influx", 0, 4)] if settings.influx.enabled else []
     specs += [
         spec("storage", 0, 5),
         spec("execution", 1, 0),

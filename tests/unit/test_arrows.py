@@ -30,6 +30,9 @@ ARROWS: dict[str, set[str]] = {
     "processes/inference": {"numba", "mlx", "models"},
     "processes/execution": {"numba"},
     "processes/storage": {"pyarrow"},
+    # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
+    # at a time
+    "processes/influx": {"influxdb_client", "urllib3", "orjson"},
     # venues: past rows come over the venues' REST calls
     "processes/history": {"venues", "pyarrow"},
     # speaks the venues' protocols by itself, so that a misunderstanding cannot confirm itself
@@ -59,6 +62,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "replay": "replay and backtest are commands",
         "training": "train is a command",
         "history": "history downloads, shows, cancels and resumes",
+        "influx": "influx makes buckets, shows the spool and sends it",
     },
     "processes/replay": dict.fromkeys(
         ("features", "inference", "execution", "storage", "supervisor"),
