@@ -63,6 +63,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "history": "history downloads, shows, cancels and resumes",
     },
     "processes/execution": {"databases": "no process: the floor below ledger and history"},
+    "processes/storage": {"databases": "no process: the floor below ledger and history"},
     "processes/replay": dict.fromkeys(
         ("features", "inference", "execution", "storage", "supervisor"),
         "feeds a recording through the code that made it",

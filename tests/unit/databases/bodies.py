@@ -1,7 +1,5 @@
 """Both database bodies for one suite: a room to open again and again, and to look into."""
 
-import itertools
-import os
 import sqlite3
 from pathlib import Path
 
@@ -11,8 +9,6 @@ import pytest
 from processes.execution.ledger import FILE, ROOM, Ledger, open_ledger
 from schemas.settings import LedgerSettings
 from tests.servers import PostgresServer
-
-_numbers = itertools.count(1)
 
 
 class Body:
@@ -24,7 +20,7 @@ class Body:
         self.server = server
         self.url = ""
         if server is not None:
-            self.url = server.create(f"t{os.getpid()}_{next(_numbers)}")
+            self.url = _emptied(server)
         self.settings = LedgerSettings(url=self.url, timeout_s=2.0)
 
     @property
@@ -57,6 +53,23 @@ class Body:
         db = sqlite3.connect(self.folder / f"{room}.sqlite")
         db.executescript(text)
         db.close()
+
+
+def _emptied(server: PostgresServer) -> str:
+    """One database for all tests, since to make one takes long; nobody is in it, nor anything."""
+    url = server.url("ledgers")
+    try:
+        session = psycopg.connect(url, autocommit=True)
+    except psycopg.OperationalError:
+        session = psycopg.connect(server.create("ledgers"), autocommit=True)
+    with session:
+        session.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        for room in ("ledger", "history", "room"):
+            session.execute(f"DROP SCHEMA IF EXISTS {room} CASCADE")
+    return url
 
 
 def made(request: pytest.FixtureRequest, folder: Path) -> Body:
