@@ -47,6 +47,12 @@ def _venues(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _ledger(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.ledger import measure
+
+    return measure(quick=quick)
+
+
 def _latency(quick: bool) -> "dict[str, Figure]":
     from benchmarks.figures import figure
     from benchmarks.latency import measure
@@ -98,6 +104,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "saturated": _saturated,
     "transport": _transport,
     "stages": _stages,
+    "ledger": _ledger,
     "venues": _venues,
 }
 

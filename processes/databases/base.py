@@ -33,7 +33,8 @@ class Database(Protocol):
         """Run statements as one transaction; rows that each has changed.
 
         Args:
-            durable: return only when it would outlive a loss of power at the database.
+            durable: return only when it, and all that was written before it, would outlive a loss
+                of power at the database; also of no statements at all.
 
         Raises:
             DatabaseUnavailableError: whether it was done is not known. DatabaseError: it was not.

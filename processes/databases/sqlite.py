@@ -137,6 +137,10 @@ class SqliteDatabase:
     ) -> list[int]:
         """Run statements as one transaction; rows that each has changed."""
         try:
+            if durable and not statements:
+                # An empty commit syncs nothing; a checkpoint syncs the log before it begins.
+                self._db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                return []
             if durable:
                 self._db.execute("PRAGMA synchronous=FULL")
             try:

@@ -339,6 +339,21 @@ def test_an_intent_is_synced_before_it_counts_as_written(path):
     ledger.close()
 
 
+def test_what_is_tended_is_synced(path):
+    """An empty commit would not do that: the log is synced by a checkpoint."""
+    ledger = opened(path)
+    db = ledger._database._db
+    ledger.record_intent(intent())
+    ledger.record_event(fill(), OrderState.PARTIALLY_FILLED)
+    seen = []
+    db.set_trace_callback(seen.append)
+    assert ledger.tend()
+    assert ledger.tend()
+    assert seen == ["PRAGMA wal_checkpoint(PASSIVE)"]
+    db.set_trace_callback(None)
+    ledger.close()
+
+
 def test_a_torn_log_loses_its_end_and_no_more(tmp_path, path, seed):
     """Power fails while pages are being written: the write-ahead log ends in the middle."""
     ledger = opened(path)

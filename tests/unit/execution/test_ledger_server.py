@@ -107,6 +107,24 @@ def test_what_a_crash_of_the_server_forgets_is_written_again(hurt, server):
     ledger.close()
 
 
+def test_what_is_tended_is_on_the_servers_disk(hurt, server):
+    """Events do not wait for it; after `tend` all of them are there, with nothing kept."""
+    with psycopg.connect(hurt.url, autocommit=True) as session:
+        session.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        session.execute("SELECT pg_reload_conf()")
+    ledger = hurt.open()
+    assert ledger.record_intent(intent(1, quantity="100"))
+    for number in range(1, 30):
+        ledger.record_event(fill(number), OrderState.PARTIALLY_FILLED)
+    assert len(ledger._kept) == 29
+    assert ledger.waiting == 0
+    (written,) = hurt.ask("SELECT pg_current_wal_insert_lsn()")[0]
+    assert ledger.tend()
+    assert len(ledger._kept) == 0
+    assert hurt.ask(f"SELECT pg_current_wal_flush_lsn() >= '{written}'::pg_lsn") == [(True,)]
+    ledger.close()
+
+
 def test_a_frozen_server_denies_in_time_and_its_late_commit_is_found(hurt, server):
     ledger = hurt.open(timeout_s=0.3)
     assert ledger.record_intent(intent(1))

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from processes.storage import history_sources
-from processes.storage.history import Writer
+from processes.storage.history_writer import Writer
 from processes.storage.journal import read_slots
 from schemas.instruments import Tables
 from schemas.settings import HistorySettings, Settings

@@ -13,8 +13,9 @@ import pytest
 from processes.clock import monotonic_s
 from processes.rings import ring_layout
 from processes.runtime import Context
-from processes.storage.history import FILE, ROOM, History, Writer
+from processes.storage.history import History
 from processes.storage.history_rows import NOT_WANTED
+from processes.storage.history_writer import FILE, ROOM, Writer
 from processes.storage.journal import Journal
 from processes.storage.timescale import AVAILABLE, EXTENSION, hypertable, make_hypertables
 from schemas import decisions, tape
