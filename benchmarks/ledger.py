@@ -7,6 +7,7 @@ each is the same database with every commit synced, which is what a ledger does 
 an intent from the rest. Beside them history: rows a second of its writer, a batch a transaction.
 """
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -154,7 +155,7 @@ def _forget(writer: Writer, url: str) -> None:
 
 def measure(*, quick: bool = False) -> dict[str, Figure]:
     """Durable decisions a second by body; history's by body."""
-    rounds, orders, rows = (1, 20, 2_000) if quick else (5, 1_000, 200_000)
+    rounds, orders, rows = (1, 20, 2_000) if quick else (5, 200, 200_000)
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dc-ledger-")))
         root.chmod(0o755)

@@ -291,7 +291,7 @@ class LedgerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Where the trading ledger is kept."""
 
     url: str = ""
-    """Empty = `ledger.sqlite` in the data folder; or `postgresql://USER:${NAME}@HOST/DATABASE`. A
+    """Empty = a SQLite file in the data folder; or `postgresql://USER:${NAME}@HOST/DATABASE`. A
     password is named, never written: `${NAME}` is taken from the environment."""
     timeout_s: Annotated[float, Meta(ge=0.05, le=5)] = 0.5
     """An order whose intent is not safe within this time is not sent."""
@@ -302,8 +302,8 @@ class HistorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     enabled: bool = True
     url: str = ""
-    """Empty = where the ledger is: `history.sqlite` in the data folder, or the schema `history` of
-    its database; else as `ledger.url`."""
+    """Empty = where the ledger is: a SQLite file beside it, or the schema `history` of its
+    database; else as `ledger.url`."""
     interval_s: Seconds = 1.0
     """How often what has come is written."""
     timeout_s: Annotated[float, Meta(ge=0.05, le=60)] = 5.0
