@@ -8,6 +8,7 @@ id, an event's number and a fill's id are there once. Money is decimal text. Nev
 and never lets go of an event because the database is away.
 """
 
+import secrets
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from processes.databases.base import Database, Statement
 from processes.databases.places import look, open_database
 from processes.execution.orders import Order
 from processes.execution.positions import ZERO, Book, Position
+from processes.files import write_whole
 from schemas.errors import DatabaseError, DatabaseUnavailableError, DataControllerError
 from schemas.settings import LedgerSettings
 from schemas.trading import BrokerEvent, Intent, OrderFilled, OrderSide, OrderState, Reconciled
@@ -29,6 +31,7 @@ from schemas.trading import BrokerEvent, Intent, OrderFilled, OrderSide, OrderSt
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 ROOM: Final = "ledger"
 FILE: Final = "ledger.sqlite"
+ID_FILE: Final = "ledger-id"
 KEPT_MAX: Final = 20_000
 """So many rows may wait for a database that is away. Then execution ends rather than forget."""
 DURABLE_EVERY: Final = 256
@@ -92,12 +95,16 @@ class Ledger:
 
     Args:
         database: with the ledger's form. timeout_s: bounds every call that writes.
+        folder: stands for the data folder whose instruments the rows speak of; empty where the
+            database lies in that folder itself.
 
     Raises:
         LedgerError: it cannot be read.
     """
 
-    def __init__(self, database: Database, session: int, timeout_s: float) -> None:
+    def __init__(
+        self, database: Database, session: int, timeout_s: float, folder: str = ""
+    ) -> None:
         self._database = database
         self._session = session
         self._timeout_s = timeout_s
@@ -113,7 +120,7 @@ class Ledger:
         with _told():
             self._connection = database.ensure(monotonic_s() + timeout_s)
             self._number = self._last("order_events")
-            self._become_writer()
+            self._become_writer(folder)
             self._book_unbooked()
             self._load_positions()
 
@@ -123,9 +130,15 @@ class Ledger:
 
     # ---- start
 
-    def _become_writer(self) -> None:
+    def _become_writer(self, folder: str) -> None:
+        before = self._database.read("SELECT folder FROM writers ORDER BY number DESC LIMIT 1")
+        if before and before[0][0] != folder:
+            raise DatabaseError(
+                f"{self._database.where} was written from another data folder, where instruments "
+                f"have other numbers: name another database, or bring data/state back ({ID_FILE})"
+            )
         self._writer = self._last("writers") + 1
-        row = (self._writer, self._session, self._database.where)
+        row = (self._writer, self._session, folder)
         self._write([("INSERT INTO writers VALUES (?,?,?)", row)], durable=True)
 
     def _write(self, statements: Sequence[Statement], *, durable: bool) -> list[int]:
@@ -411,10 +424,19 @@ def open_ledger(settings: LedgerSettings, data: Path, session: int) -> Ledger:
             "ledger.url", settings.url, data / FILE, ROOM, MIGRATIONS, settings.timeout_s
         )
     try:
-        return Ledger(database, session, settings.timeout_s)
+        folder = _folder_id(data) if settings.url else ""
+        return Ledger(database, session, settings.timeout_s, folder)
     except BaseException:
         database.close()
         raise
+
+
+def _folder_id(data: Path) -> str:
+    """What stands for this data folder, made when it is asked for first."""
+    path = data / "state" / ID_FILE
+    if not path.exists():
+        write_whole(path, secrets.token_hex(8).encode())
+    return path.read_text(encoding="ascii")
 
 
 def positions_of(settings: LedgerSettings, data: Path) -> dict[str, tuple[Decimal, Decimal]]:

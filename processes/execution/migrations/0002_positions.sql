@@ -41,9 +41,9 @@ CREATE VIEW realized_profit AS
     WHERE p.number = (
         SELECT max(q.number) FROM position_changes q
         WHERE q.instrument = p.instrument AND q.day = p.day);
--- Who has written here, one row a life.
+-- Who has written here, one row a life: the session, and the data folder that it was of.
 CREATE TABLE writers (
     number INTEGER PRIMARY KEY,
     session INTEGER NOT NULL,
-    name TEXT NOT NULL
+    folder TEXT NOT NULL
 ) STRICT;

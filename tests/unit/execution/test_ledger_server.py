@@ -180,6 +180,18 @@ def test_a_writer_that_came_in_between_is_noticed(hurt, server):
     assert counts(hurt)["intents"] == 2
 
 
+def test_a_server_that_belongs_to_another_data_folder_is_refused(hurt, tmp_path):
+    """There, the same number is another instrument."""
+    ledger = hurt.open()
+    ledger.record_intent(intent(1))
+    ledger.close()
+    hurt.open().close()
+    hurt.folder = tmp_path / "other"
+    with pytest.raises(LedgerError, match="another data folder"):
+        hurt.open()
+    assert counts(hurt)["intents"] == 1
+
+
 def test_hurt_at_any_moment_nothing_is_lost_or_doubled(hurt, server, seed):
     draw = random.Random(seed)
     ledger = hurt.open(timeout_s=0.5)
