@@ -41,8 +41,16 @@ class Database(Protocol):
         """
         ...
 
-    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def read(
+        self,
+        statement: str,
+        parameters: Sequence[Any] = (),
+        deadline_s: float = 0.0,
+    ) -> list[tuple[Any, ...]]:
         """All rows of a query.
+
+        Args:
+            deadline_s: by `monotonic_s`; 0 = as the database was opened with.
 
         Raises:
             DatabaseUnavailableError, DatabaseError: they cannot be read.

@@ -29,6 +29,7 @@ from schemas.errors import DatabaseError, DatabaseUnavailableError
 LOCK_CLASS: Final = 0x4443
 BACKOFF_FIRST_S: Final = 0.25
 BACKOFF_LONGEST_S: Final = 8.0
+LOCK_GRACE_S: Final = 0.5
 OPEN_S: Final = 10.0
 """For the first connection, with its migrations and the wait for an earlier life's end."""
 _POLL_S: Final = 0.02
@@ -168,7 +169,12 @@ class PostgresDatabase:
             raise DatabaseUnavailableError(f"{self.where} has failed: {_brief(error)}") from None
 
     def _take_lock(self, session: _Session, deadline_s: float) -> None:
-        """Be the one writer; what is left of an earlier life of ours is ended first."""
+        """Be the one writer; what is left of an earlier life of ours is ended first.
+
+        A session that was just closed is still at its end for a moment, so nobody is refused at
+        the first look.
+        """
+        refused_s = min(monotonic_s() + LOCK_GRACE_S, deadline_s - _POLL_S)
         while True:
             taken = session.execute("SELECT pg_try_advisory_lock(%s, %s)", self._lock).fetchone()
             if taken == (True,):
@@ -176,12 +182,13 @@ class PostgresDatabase:
             holder = session.execute(_HOLDER, self._lock).fetchone()
             if holder is not None:
                 number, name, machine = holder
-                if not self._is_dead(name):
+                if self._is_dead(name):
+                    session.execute("SELECT pg_terminate_backend(%s)", (number,))
+                elif monotonic_s() > refused_s:
                     raise DatabaseError(
                         f"{self.where} is being written by {name!r} from {machine}: a room has one "
                         f"writer. If that one is gone: SELECT pg_terminate_backend({number})"
                     )
-                session.execute("SELECT pg_terminate_backend(%s)", (number,))
             if monotonic_s() > deadline_s:
                 raise DatabaseUnavailableError(f"{self.where}: an earlier session has not ended")
             nap(_POLL_S)
@@ -242,9 +249,14 @@ class PostgresDatabase:
                     cursors.append(session.execute(_placed(text), parameters))
             return [cursor.rowcount for cursor in cursors]
 
-    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def read(
+        self,
+        statement: str,
+        parameters: Sequence[Any] = (),
+        deadline_s: float = 0.0,
+    ) -> list[tuple[Any, ...]]:
         """All rows of a query."""
-        deadline_s = monotonic_s() + self._timeout_s
+        deadline_s = deadline_s or monotonic_s() + self._timeout_s
         self.ensure(deadline_s)
         assert self._session is not None
         with self._bounded(deadline_s, self._session) as session:

@@ -153,7 +153,12 @@ class SqliteDatabase:
         except sqlite3.Error as error:
             raise DatabaseError(f"{self.where} refused what was written: {error}") from None
 
-    def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def read(
+        self,
+        statement: str,
+        parameters: Sequence[Any] = (),
+        deadline_s: float = 0.0,  # noqa: ARG002 (a disk cannot be hurried)
+    ) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         try:
             return self._db.execute(statement, tuple(parameters)).fetchall()

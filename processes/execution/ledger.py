@@ -124,9 +124,9 @@ class Ledger:
             self._book_unbooked()
             self._load_positions()
 
-    def _last(self, table: str) -> int:
+    def _last(self, table: str, deadline_s: float = 0.0) -> int:
         query = f"SELECT coalesce(max(number), 0) FROM {table}"  # noqa: S608 (our own words)
-        return int(self._database.read(query)[0][0])
+        return int(self._database.read(query, (), deadline_s)[0][0])
 
     # ---- start
 
@@ -272,7 +272,8 @@ class Ledger:
             if self._flush(deadline_s, durable=True) == 1:
                 return True
         _, row = newest
-        found = self._database.read("SELECT body FROM intents WHERE command_id = ?", (row[0],))
+        query = "SELECT body FROM intents WHERE command_id = ?"
+        found = self._database.read(query, (row[0],), deadline_s)
         return bool(found) and bytes(found[0][0]) == row[-1]
 
     def record_event(self, event: BrokerEvent, state: OrderState) -> None:
@@ -338,7 +339,7 @@ class Ledger:
             return 0
         connection = self._database.ensure(deadline_s)
         if connection != self._connection:
-            self._check_writer()
+            self._check_writer(deadline_s)
             # What was committed unsynced may have gone with the server: all of it once more.
             self._connection, self._written = connection, 0
         counts = [0]
@@ -355,9 +356,9 @@ class Ledger:
                 self._written = 0
         return counts[-1] if counts else 0
 
-    def _check_writer(self) -> None:
+    def _check_writer(self, deadline_s: float) -> None:
         """Between two connections another process may have been the writer."""
-        newest = self._last("writers")
+        newest = self._last("writers", deadline_s)
         if newest != self._writer:
             raise DatabaseError(
                 f"{self._database.where} was written by another process in the meantime: "
