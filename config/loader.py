@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import msgspec
 import yaml
 
+from schemas.databases import check_url
 from schemas.errors import ConfigError
 from schemas.settings import REFUSED, RESTARTS, FeedSettings, InfluxSettings, Settings
 
@@ -210,6 +211,8 @@ def _check_whole(settings: Settings) -> None:
     for name, slots in msgspec.to_builtins(settings.rings).items():
         if slots & (slots - 1):
             raise ConfigError(f"rings.{name} = {slots}: must be a power of two, like {1 << 16}")
+    check_url("ledger.url", settings.ledger.url)
+    check_url("history.url", settings.history.url)
     if not settings.venues.enabled():
         raise ConfigError("venues: no venue is enabled; set venues.bitfinex.enabled to true")
     for name, section in settings.venues.enabled().items():

@@ -5,6 +5,8 @@
     ├── OperatorError          a command cannot be done now: one sentence and what to type (exit 1)
     │   ├── UsageError         a word on the command line means nothing here (exit 2)
     │   └── NotRunningError    it needs a running instance and there is none (exit 3)
+    ├── DatabaseError          a database cannot be used; the text says what to do
+    │   └── DatabaseUnavailableError  it does not answer, not in time, or is full: it may later
     ├── FeedError              market data could not be used
     │   ├── DecodeError        a frame is not what the venue's protocol says
     │   └── SubscriptionError  the venue refused a subscription
@@ -39,6 +41,17 @@ class UsageError(OperatorError):
 
 class NotRunningError(OperatorError):
     """A command needs a running instance, and there is none."""
+
+
+class DatabaseError(DataControllerError):
+    """A database cannot be opened, read or written; the text says which and what to do."""
+
+
+class DatabaseUnavailableError(DatabaseError):
+    """The database does not answer in time, or is full; the same may succeed later.
+
+    Whether what was being written is there is not known.
+    """
 
 
 class FeedError(DataControllerError):

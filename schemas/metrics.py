@@ -113,6 +113,9 @@ TABLE: tuple[Metric, ...] = (
     Metric("lake_files_sealed", "counter", "files", "lake files sealed"),
     Metric("disk_free_bytes", "gauge", "bytes", "free space where the data folder lives"),
     Metric("storage_flush", "histogram", "ns", "time of one pass over all rings"),
+    Metric("history_rows", "counter", "rows", "rows written to the history tables"),
+    Metric("history_holes", "counter", "holes", "stretches gone before history could read them"),
+    Metric("history_away", "gauge", "databases", "1 while the history's database takes nothing"),
     # influx
     Metric("influx_lines", "counter", "lines", "lines made for InfluxDB"),
     Metric("influx_lines_sent", "counter", "lines", "lines that the server has acknowledged"),

@@ -300,6 +300,28 @@ class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     allow_short: bool = False
 
 
+class LedgerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the trading ledger is kept."""
+
+    url: str = ""
+    """Empty = a SQLite file in the data folder; or `postgresql://USER:${NAME}@HOST/DATABASE`. A
+    password is named, never written: `${NAME}` is taken from the environment."""
+    timeout_s: Annotated[float, Meta(ge=0.05, le=5)] = 0.5
+    """An order whose intent is not safe within this time is not sent."""
+
+
+class HistorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """History tables: bars, signals, profit and loss, audit log."""
+
+    enabled: bool = True
+    url: str = ""
+    """Empty = where the ledger is: a SQLite file beside it, or the schema `history` of its
+    database; else as `ledger.url`."""
+    interval_s: Seconds = 1.0
+    """How often what has come is written."""
+    timeout_s: Annotated[float, Meta(ge=0.05, le=60)] = 5.0
+
+
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Journals and the lake."""
 
@@ -449,6 +471,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     strategy: StrategySettings = StrategySettings()
     execution: ExecutionSettings = ExecutionSettings()
     risk: RiskSettings = RiskSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    history: HistorySettings = HistorySettings()
     storage: StorageSettings = StorageSettings()
     influx: InfluxSettings = InfluxSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
@@ -456,7 +480,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 REFUSED: tuple[str, ...] = (
-    "profile", "paths", "http", "rings", "simulator.port", "signal", "influx.enabled",
+    "profile", "paths", "http", "rings", "simulator.port", "signal", "ledger", "influx.enabled",
 )  # fmt: skip
 """Keys (and all below them) that only a stop and start can change."""
 
@@ -467,6 +491,7 @@ RESTARTS: dict[str, tuple[str, ...]] = {
     "features": ("features",),
     "inference": ("inference",),
     "storage": ("storage",),
+    "history": ("storage",),
     "influx": ("influx",),
     "simulator": ("simulator",),
     "execution.broker": ("execution",),

@@ -59,6 +59,12 @@ def _influx(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _ledger(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.ledger import measure
+
+    return measure(quick=quick)
+
+
 def _latency(quick: bool) -> "dict[str, Figure]":
     from benchmarks.figures import figure
     from benchmarks.latency import measure
@@ -110,6 +116,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "saturated": _saturated,
     "transport": _transport,
     "stages": _stages,
+    "ledger": _ledger,
     "venues": _venues,
     "replay": _replay,
     "influx": _influx,

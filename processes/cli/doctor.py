@@ -14,6 +14,8 @@ from config.loader import ROOT, load, profiles
 from processes.cli.instance import find_paths
 from processes.cli.screen import colour, say, say_json
 from processes.clock import Clock, measure_offset_ns
+from processes.databases.places import described
+from processes.execution.ledger import FILE, LedgerError, positions_of
 from processes.logs import open_log
 from processes.places import REGISTRY, SOCKET_SUFFIXES, Paths, is_locked, lock
 from processes.rings import ring_specs
@@ -140,6 +142,19 @@ def _network(_: Paths) -> Finding:
     return Finding("kernels", writable, text, f"make {cache} writable")
 
 
+def _ledger(paths: Paths) -> Finding:
+    """The ledger as the default profile means it; of a server, whether it answers."""
+    try:
+        settings = load()
+        if settings.ledger.url:
+            positions_of(settings.ledger, paths.data)
+    except (ConfigError, LedgerError) as error:
+        hint = "start the server, or mend ledger.url in config/config.yml"
+        return Finding("ledger", False, str(error), hint)
+    return Finding("ledger", True, described(settings.ledger.url, paths.data / FILE))
+
+
 CHECKS: tuple[Callable[[Paths], Finding], ...] = (
     _python, _settings, _memory, _disk, _files, _folder, _port, _leftovers, _network,
+    _ledger,
 )  # fmt: skip

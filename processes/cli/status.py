@@ -6,7 +6,10 @@ from processes.cli.instance import running_paths
 from processes.cli.instance import status as read_status
 from processes.cli.screen import colour, micros, say, say_json, size, span, table
 from processes.clock import nap
-from processes.execution.ledger import LedgerError, positions_of
+from processes.databases.places import described
+from processes.execution.ledger import FILE, LedgerError, positions_of
+from processes.places import read_settings
+from schemas.errors import ConfigError
 from schemas.messages import Status
 
 STATE_COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "draining": "yellow"}
@@ -103,16 +106,19 @@ def _latency_table(status: Status) -> str:
 
 
 def _position_lines() -> list[str]:
-    """What is held, from the ledger."""
-    ledger = running_paths().data / "ledger.sqlite"
-    if not ledger.exists():
-        return []
+    """What is held, from the ledger, and where that is."""
+    settings, paths, _ = read_settings(running_paths().run)
+    url, path = settings.ledger.url, paths.data / FILE
+    where = f"ledger: {described(url, path)}"
+    if not url and not path.exists():
+        return [where]
     try:
-        positions = positions_of(ledger)
-    except LedgerError as error:
+        positions = positions_of(settings.ledger, paths.data)
+    except (LedgerError, ConfigError) as error:
         return [colour(str(error), "red")]  # what runs is worth seeing all the more
     rows = [
         [symbol, f"{quantity:f}", f"{realized:.4f}"]
         for symbol, (quantity, realized) in sorted(positions.items())
     ]
-    return [table(["position", "quantity", "realized"], rows, right=(1, 2))] if rows else []
+    head = ["position", "quantity", "realized"]
+    return [*([table(head, rows, right=(1, 2))] if rows else []), where]

@@ -13,7 +13,7 @@ from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
 from processes.execution.brokers.paper import PaperBroker
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
-from processes.execution.ledger import Ledger
+from processes.execution.ledger import open_ledger
 from processes.execution.machine import Cancel, Effect, Machine, Send
 from processes.execution.orders import Order
 from processes.execution.screen import Screen
@@ -50,7 +50,7 @@ class Execution:
         self._journal = InputJournal(self._writer, context.clock.now_ns)
         self._journal.generation = context.generation
         self._inbox = context.inbox([self._reader], ["predictions"])
-        self._ledger = Ledger(context.paths.data / "ledger.sqlite", context.session)
+        self._ledger = open_ledger(context.settings.ledger, context.paths.data, context.session)
         self._events: Events = queue.Queue(QUEUE_EVENTS)
         instruments = context.tables.instruments
         symbols = {item.index: item.symbol for item in instruments}

@@ -15,8 +15,7 @@ from processes.replay.rows import Part
 from schemas import decisions, features, predictions, tape
 from schemas.features import CATALOGUE, MAX_TAPES, CutReason
 from schemas.instruments import Stream, Tables
-from schemas.lake import outputs_of
-from schemas.predictions import MODELS, Device, Rung
+from schemas.predictions import MODELS, Device, Rung, outputs_of
 from schemas.tape import WHOLE_CONNECTION, Flag, Kind, Marker, Side
 from schemas.trading import Action, KillLevel, Reason
 

@@ -9,6 +9,7 @@ import shutil
 
 from processes.clock import monotonic_s, nap
 from processes.runtime import Context, run
+from processes.storage.history import History
 from processes.storage.lake import salvage
 from processes.storage.memory import give_back, use_system_memory
 from processes.storage.store import Store, TableView
@@ -25,6 +26,9 @@ class Storage:
     def __init__(self, context: Context) -> None:
         self._context = context
         settings = context.settings.storage
+        self._history = History(context) if context.settings.history.enabled else None
+        if self._history is not None:
+            self._history.begin()  # before the stores finish with journals of earlier sessions
         lake = context.paths.data / "lake"
         lake.mkdir(parents=True, exist_ok=True)
         for path in salvage(lake, context.service):
@@ -57,9 +61,15 @@ class Storage:
                 if store.flush_due():
                     context.service()
             self._count()
+            if self._history is not None:
+                self._history.tend()
             context.metrics.observe(place("storage_flush"), int((monotonic_s() - began_s) * 1e9))
             context.service()
             nap(self._settings.poll_ms / 1e3)
+        if self._history is not None:
+            for store in self._stores:
+                store.take()
+            self._history.finish()  # after it the journals go
         for store in self._stores:
             store.finish()
             context.service()

@@ -31,6 +31,7 @@ from processes.supervisor.shutdown import Shutdown
 from processes.supervisor.status import Observer
 from processes.supervisor.tables import Allotment
 from schemas.control import Mode, Word
+from schemas.databases import with_secrets
 from schemas.errors import ConfigError, OperatorError
 from schemas.messages import ConfigChanged, ProcessChanged
 from schemas.settings import Settings
@@ -334,6 +335,8 @@ def supervise(profile: str, file: Path | None) -> None:
         ConfigError: nothing was started. OperatorError: it cannot run here and now.
     """
     settings = with_ports(load(profile, file=file))
+    for key, url in (("ledger.url", settings.ledger.url), ("history.url", settings.history.url)):
+        with_secrets(key, url, os.environ)
     paths = resolve(settings, ROOT)
     refuse_shut_down(paths.data)
     held = lock(paths.run)

@@ -10,10 +10,11 @@ import urllib.request
 import msgspec
 import pytest
 
-from processes.execution.ledger import Ledger
+from processes.execution.ledger import positions_of
 from processes.places import is_locked
 from schemas.features import COLUMN
 from schemas.messages import Status
+from schemas.settings import LedgerSettings
 from tests.helpers import ROOT, wait_until
 from tests.live.conftest import Project
 
@@ -223,13 +224,10 @@ def test_the_switch_at_shutdown_closes_everything_and_ends_the_instance(project)
 
 def held(project: Project) -> bool:
     """Whether the ledger's fills leave a position."""
-    path = project.data / "ledger.sqlite"
-    if not path.exists():
+    if not (project.data / "ledger.sqlite").exists():
         return False
-    ledger = Ledger(path, 0)
-    _, book = ledger.restore(0)
-    ledger.close()
-    return bool(book.held())
+    held = positions_of(LedgerSettings(), project.data)
+    return any(quantity for quantity, _ in held.values())
 
 
 def test_foreground_logs_to_standard_output_and_ends_on_a_signal(project):

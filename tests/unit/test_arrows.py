@@ -25,6 +25,7 @@ ARROWS: dict[str, set[str]] = {
     "config": {"schemas", "msgspec", "yaml"},
     # what every process shares: the files directly below processes/
     "processes": {"config", "schemas", "shm", "msgspec", "numpy", "zmq", "structlog"},
+    "processes/databases": {"psycopg"},
     "processes/collector": {"numba", "uvloop", "venues"},
     "processes/features": {"numba"},
     "processes/inference": {"numba", "mlx", "models"},
@@ -57,6 +58,7 @@ ROOTS: dict[str, dict[str, str]] = {
     "processes/cli": {
         "supervisor": "start is the supervisor; stop and doctor clear away what it left",
         "storage": "ingest writes a lake as storage does",
+        "databases": "doctor and status show which ledger is used",
         "execution": "status shows the positions that the ledger holds",
         "inference": "doctor proves that kernels can be compiled here",
         "replay": "replay and backtest are commands",
@@ -64,6 +66,8 @@ ROOTS: dict[str, dict[str, str]] = {
         "history": "history downloads, shows, cancels and resumes",
         "influx": "influx makes buckets, shows the spool and sends it",
     },
+    "processes/execution": {"databases": "no process: the floor below ledger and history"},
+    "processes/storage": {"databases": "no process: the floor below ledger and history"},
     "processes/replay": dict.fromkeys(
         ("features", "inference", "execution", "storage", "supervisor"),
         "feeds a recording through the code that made it",

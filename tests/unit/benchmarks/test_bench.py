@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decoding, peering, recordings, stages, transport
+from benchmarks import decoding, ledger, peering, recordings, stages, transport
 from benchmarks.figures import figure
 from processes.cli.bench import BENCHMARKS, run_benchmarks
 from schemas.errors import OperatorError
@@ -117,6 +117,15 @@ def test_the_command_prints_one_object(monkeypatch, capsys):
     assert told["figures"] == {"x": {"value": 1.0, "unit": "u", "low": 1.0, "high": 1.0, "runs": 1}}
     run_benchmarks(["stages"], quick=False, as_json=False)
     assert "x" in capsys.readouterr().out
+
+
+def test_the_ledger_is_measured_on_every_body_that_is_there():
+    found = ledger.measure(quick=True)
+    assert {"ledger_sqlite", "history_sqlite"} <= set(found)
+    assert all(one.value > 0 for one in found.values())
+    assert ("ledger_postgres" in found) == ("history_postgres" in found)
+    if "ledger_postgres" not in found:
+        assert found["ledger_sqlite"].peers["PostgreSQL"] is None
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names():

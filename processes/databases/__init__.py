@@ -1,0 +1,1 @@
+"""The floor below the ledger and the history tables: two database bodies behind one interface."""
