@@ -5,6 +5,7 @@
     ├── OperatorError          a command cannot be done now: one sentence and what to type (exit 1)
     │   ├── UsageError         a word on the command line means nothing here (exit 2)
     │   └── NotRunningError    it needs a running instance and there is none (exit 3)
+    ├── LakeError              a file of the lake cannot be read, or is not what it says
     ├── FeedError              market data could not be used
     │   ├── DecodeError        a frame is not what the venue's protocol says
     │   └── SubscriptionError  the venue refused a subscription
@@ -39,6 +40,10 @@ class UsageError(OperatorError):
 
 class NotRunningError(OperatorError):
     """A command needs a running instance, and there is none."""
+
+
+class LakeError(DataControllerError):
+    """A file of the lake cannot be read, or is not what it says; the text names it."""
 
 
 class FeedError(DataControllerError):

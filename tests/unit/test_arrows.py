@@ -38,6 +38,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
     # venues: ingest decodes recordings as the collector does; benchmarks: bench runs them
     "processes/cli": {"venues", "typer", "psutil", "benchmarks"},
+    # what is done with sealed files: looking, proving, packing, asking
+    "processes/lake": {"pyarrow", "duckdb"},
     "processes/replay": {"venues", "pyarrow"},
     # venues: simulated frames take the real decoder's way to become rows to learn from
     "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},
@@ -47,6 +49,7 @@ NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"pr
 
 FILES: dict[str, dict[str, str]] = {
     "processes/zstd.py": {"pyarrow": "its zstd, for who records frames and who reads them back"},
+    "processes/lake_files.py": {"pyarrow": "which file counts, for who writes, packs and replays"},
 }
 """Single files that may import more than their room, and why."""
 
@@ -59,6 +62,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "replay": "replay and backtest are commands",
         "training": "train is a command",
         "history": "history downloads, shows, cancels and resumes",
+        "lake": "lake lists, shows, verifies, compacts and asks",
     },
     "processes/replay": dict.fromkeys(
         ("features", "inference", "execution", "storage", "supervisor"),

@@ -9,11 +9,13 @@ import pyarrow as pa
 import pytest
 
 from processes.clock import day_of
+from processes.journal_files import HEAD, read_segment
+from processes.lake_files import PART, read_stream, sequence_column, tape_folder
 from processes.rings import ring_layout
 from processes.storage import lake as lake_module
 from processes.storage.columns import decision_batch, feature_batch, prediction_batch, tape_batch
-from processes.storage.journal import HEAD, Journal, read_segment
-from processes.storage.lake import PART, read_stream, salvage, tape_folder
+from processes.storage.journal import Journal
+from processes.storage.lake import salvage
 from processes.storage.memory import give_back, use_system_memory
 from processes.storage.store import Split, Store, TableView
 from schemas import decisions, features, predictions, tape
@@ -86,6 +88,7 @@ class Ring:
             session,
             self.settings,
         )
+        self.store.recover()
         return self.store
 
     def send(self, count):
@@ -406,7 +409,7 @@ def test_rings_behind_the_tape_have_tables_too(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_every_table_is_numbered(name):
-    assert lake_module.sequence_column(SCHEMAS[name]) in SCHEMAS[name].names
+    assert sequence_column(SCHEMAS[name]) in SCHEMAS[name].names
 
 
 def test_sealing_joins_batches_and_shows_signs_of_life(ring, tmp_path, monkeypatch):
