@@ -337,8 +337,9 @@ def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBa
             yield from read_stream(file.path, columns)[1]
         else:
             with pa.memory_map(str(file.path)) as source:
-                schema = pa.ipc.open_file(source).schema
-                reader = pa.ipc.open_file(source, options=_only(schema, columns))
+                reader = pa.ipc.open_file(source)
+                if columns:
+                    reader = pa.ipc.open_file(source, options=_only(reader.schema, columns))
                 for index in range(reader.num_record_batches):
                     yield reader.get_batch(index)
     except FileNotFoundError:

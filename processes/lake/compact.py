@@ -40,6 +40,11 @@ from schemas.errors import LakeError
 GROUP_ROWS: Final = 131_072
 """Rows of a row group: 10 MB of books, 60 MB of features in memory while it is written."""
 ZSTD_LEVEL: Final = 3
+RISING: Final = (
+    "tape_seq", "venue_seq", "event_ns", "recv_ns", "seq", "cut_ns", "made_ns", "time_ns",
+    "newest_recv_ns",
+)  # fmt: skip
+"""Columns that mostly rise: their steps take a third of what they take themselves."""
 Pulse = Callable[[str], object]
 
 
@@ -153,11 +158,14 @@ def _pack(lake: Path, final: Path, files: Sequence[LakeFile]) -> Packed:
 def _write(path: Path, schema: pa.Schema, rows: Iterator[pa.RecordBatch]) -> None:
     names = schema.names
     order = [names.index("session"), names.index(sequence_column(schema))]
+    steps = [name for name in RISING if name in names]
     with pq.ParquetWriter(
         path,
         schema,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
+        use_dictionary=[name for name in names if name not in steps],
+        column_encoding=dict.fromkeys(steps, "DELTA_BINARY_PACKED"),
         sorting_columns=[pq.SortingColumn(index) for index in order],
     ) as writer:
         for group in _groups(rows):

@@ -1,14 +1,12 @@
 """The lake's lock: one compaction at a time, and none while somebody verifies."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 from schemas.errors import OperatorError
-
-NAME: Final = ".lock"
 
 
 @contextmanager
@@ -18,11 +16,14 @@ def hold(lake: Path, *, alone: bool) -> Iterator[None]:
     Raises:
         OperatorError: somebody holds it who does not go together with that.
     """
-    with (lake / NAME).open("a") as file:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        except OSError:
-            raise OperatorError(
-                f"another dcctl lake verify or compact is at work in {lake}; wait for its end"
-            ) from None
+    # The folder itself: a full disk or one that cannot be written to is no reason not to look.
+    folder = os.open(lake, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         yield
+    except BlockingIOError:
+        raise OperatorError(
+            f"another dcctl lake verify or compact is at work in {lake}; wait for its end"
+        ) from None
+    finally:
+        os.close(folder)

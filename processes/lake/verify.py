@@ -1,9 +1,9 @@
 """Proving a lake: every file whole, every row there once, every hole explained.
 
 It may be called while the instance runs, and after any crash. What storage writes meanwhile is
-judged as far as the journals reached when verifying began; a row that is in a journal and not yet
-in the lake is no hole, since storage brings it in. What stands in `processes/lake_holes.py` is a
-hole with a reason; any other is a fault.
+judged as far as the journals reached when verifying began; a row of storage's last pass that is in
+a journal and not yet in the lake is no fault, since storage brings it in. What stands in
+`processes/lake_holes.py` is a hole with a reason; any other is a fault.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,6 +37,8 @@ from schemas.lake import SCHEMAS
 INTERVALS_SHOWN: Final = 100
 """So many holes of one ring and session are listed; all are counted."""
 JOURNALLED: Final = "in the journal"
+PASS_SLOTS: Final = 65_536 + 8_192
+"""Storage writes so many slots to the lake in a pass at most; only its last may be half done."""
 Pulse = Callable[[LakeFile], object]
 
 
@@ -240,8 +242,13 @@ class Verification:
             for reason in dict.fromkeys(hole.reason for hole in noted):
                 mine = [(hole.first, hole.last) for hole in noted if hole.reason == reason]
                 self._note(key, without(missing, without(missing, mine)), reason)
-            self._note(key, without(unexplained, without(unexplained, waiting)), JOURNALLED)
-            self._note(key, without(unexplained, waiting), "")
+            elsewhere = without(unexplained, waiting)
+            late = [(1, seen.last - PASS_SLOTS)] if waiting else []
+            coming = without(without(unexplained, elsewhere), late)
+            self._note(key, coming, JOURNALLED)
+            self._note(
+                key, without(unexplained, coming), "", do=JOURNAL_HAS if waiting else MISSING
+            )
             self._report.rings.append(
                 RingReport(
                     ring=ring,
@@ -253,7 +260,9 @@ class Verification:
                 )
             )
 
-    def _note(self, key: tuple[str, int], intervals: list[Interval], reason: str) -> None:
+    def _note(
+        self, key: tuple[str, int], intervals: list[Interval], reason: str, do: str = ""
+    ) -> None:
         ring, session = key
         for first, last in intervals[:INTERVALS_SHOWN]:
             self._report.holes.append(
@@ -263,7 +272,7 @@ class Verification:
             spans = ", ".join(f"{first} to {last}" for first, last in intervals[:3])
             more = f" and {len(intervals) - 3} more" if len(intervals) > 3 else ""
             what = f"{length(intervals)} rows are in no file: {spans}{more}"
-            self._fault(f"ring {ring}, session {session}", what, MISSING)
+            self._fault(f"ring {ring}, session {session}", what, do)
 
     def _fault(self, where: Path | str, what: str, do: str) -> None:
         if isinstance(where, Path):
@@ -277,8 +286,10 @@ UNREADABLE: Final = (
 )
 MADE_ANEW: Final = "it was not written by this version, or was changed; restore it from a copy"
 DOUBLED: Final = "move one of the two files out of the lake (dcctl lake ls --json has the spans)"
-MISSING: Final = (
-    "files were removed or have lost rows: restore them from a copy; they are not elsewhere"
+MISSING: Final = "files were removed or have lost rows: restore them from a copy"
+JOURNAL_HAS: Final = (
+    "after a loss of power dcctl start brings them in from the journal; if verify says so still, "
+    "files were removed or have lost rows: restore them from a copy"
 )
 
 
