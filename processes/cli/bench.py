@@ -41,6 +41,12 @@ def _stages(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _lake(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.lake import measure
+
+    return measure(quick=quick)
+
+
 def _venues(quick: bool) -> "dict[str, Figure]":
     from benchmarks.venues import measure
 
@@ -98,6 +104,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "saturated": _saturated,
     "transport": _transport,
     "stages": _stages,
+    "lake": _lake,
     "venues": _venues,
 }
 

@@ -17,6 +17,7 @@ from processes.storage.lake import Series, SeriesKey
 from schemas import decisions, features, predictions
 from schemas.errors import LakeError, UsageError
 from schemas.lake import SCHEMAS
+from tests.helpers import ROOT
 from tests.lakes import NOW, Ring
 
 NEWEST = "SELECT symbol, count(*), min(tape_seq), max(tape_seq) FROM {} GROUP BY ALL ORDER BY 1"
@@ -242,3 +243,21 @@ def test_a_record_view_begins_anywhere(ring, form):
         assert [row["tape_seq"] for row in by_time] == wanted
     assert records(file, limit=3, first_seq=numbers[-1] + 1) == []
     assert metadata(file)["rows"] == len(numbers)
+
+
+def test_the_recipes_of_the_page_are_right(ring):
+    """Those lines of docs/lake.md whose programs are installed here, on a lake in all forms."""
+    import duckdb
+    from pyarrow import feather
+
+    record_in_all_forms(ring)
+    page = (ROOT / "docs" / "lake.md").read_text(encoding="utf-8")
+    [line] = [line for line in page.splitlines() if line.startswith("duckdb.sql(")]
+    sql = line.removeprefix('duckdb.sql("').removesuffix('")')
+    found = duckdb.sql(sql.replace("data/lake", str(ring.folder / "lake"))).fetchall()
+    assert [(str(day), symbol) for day, symbol, _ in sorted(found)] == [
+        ("2025-10-09", "tBTCUSD"), ("2025-10-09", "tDOGE:USD"),
+    ]  # fmt: skip
+    assert "pyarrow.feather.read_table(path)" in page
+    path = next((ring.folder / "lake").rglob("trades-*.arrow"))
+    assert feather.read_table(path).num_rows == describe(path).rows
