@@ -271,23 +271,27 @@ def counting(folder: Path) -> list[LakeFile]:
     return files
 
 
-def look(folder: Path) -> tuple[list[LakeFile], list[LakeError]]:
-    """As `counting`; files that cannot be read as errors beside it."""
+def look(folder: Path, *, open_too: bool = True) -> tuple[list[LakeFile], list[LakeError]]:
+    """As `counting`; files that cannot be read as errors beside it.
+
+    Args:
+        open_too: open files as well, of which each must be read to be described.
+    """
     while True:
         try:
-            return _look(folder)
+            return _look(folder, (ARROW + PART,) if open_too else ())
         except FileNotFoundError:
             if not folder.exists():
                 return [], []
 
 
-def _look(folder: Path) -> tuple[list[LakeFile], list[LakeError]]:
+def _look(folder: Path, hidden: tuple[str, ...]) -> tuple[list[LakeFile], list[LakeError]]:
     names = sorted(path.name for path in folder.iterdir())
     files: list[LakeFile] = []
     faults: list[LakeError] = []
     # Daily files first: one that comes into being later replaces only files that this list has.
     for name in sorted(names, key=lambda one: not one.endswith(DAILY)):
-        ends = (DAILY, ARROW) if not name.startswith(".") else (ARROW + PART,)
+        ends = (DAILY, ARROW) if not name.startswith(".") else hidden
         if not name.endswith(ends):
             continue
         if name.endswith(PART) and name.removeprefix(".").removesuffix(PART) in names:

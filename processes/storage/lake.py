@@ -103,6 +103,11 @@ class Series:
         return self._first if self.is_open else 0
 
     @property
+    def waits(self) -> bool:
+        """Whether a closed file could not be sealed yet."""
+        return bool(self._closed)
+
+    @property
     def age_s(self) -> float:
         """How long the open file has been open."""
         return monotonic_s() - self._opened_s if self.is_open else 0.0
@@ -294,9 +299,9 @@ def last_sequence(root: Path, key: SeriesKey, constants: dict[str, str]) -> int:
     for day in sorted(folder.glob("dt=*"), reverse=True):
         found = [
             piece.last_seq
-            for file in look(day)[0]
+            for file in look(day, open_too=False)[0]
             for piece in file.pieces
-            if file.form != "open" and mine <= piece.constants.items()
+            if mine <= piece.constants.items()
         ]
         if found:
             return max(found)
@@ -314,7 +319,7 @@ def last_of_ring(root: Path, ring: str, session: int) -> int:
     found = [
         piece.last_seq
         for folder in folders_of(top)
-        for file in look(folder)[0]
+        for file in look(folder, open_too=False)[0]
         for piece in file.pieces
         if wanted <= piece.constants.items()
     ]

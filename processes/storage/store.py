@@ -132,7 +132,12 @@ class Split:
 
 
 class Lake:
-    """All series of one ring and session."""
+    """All series of one ring and session.
+
+    Args:
+        fresh: no file can hold rows of this session, so none need be looked at: after months there
+            are many, and a new session finds nothing in any of them.
+    """
 
     def __init__(
         self,
@@ -141,12 +146,15 @@ class Lake:
         session: int,
         settings: StorageSettings,
         pulse: Pulse = lambda: None,
+        *,
+        fresh: bool = False,
     ) -> None:
         self.rows = 0
         self.sealed = 0
         self._root = root
         self._split = split
         self._pulse = pulse
+        self._fresh = fresh
         self._session = session
         self._settings = settings
         self._series: dict[tuple[int, int], Series] = {}
@@ -165,7 +173,7 @@ class Lake:
     def _make(self, group: tuple[int, int]) -> Series:
         key, constants = self._split.key(group)
         constants |= {"session": str(self._session), "ring": self._split.ring}
-        last = last_sequence(self._root, key, constants)
+        last = 0 if self._fresh else last_sequence(self._root, key, constants)
         series = Series(self._root, key, constants, last, self._pulse)
         self._series[group] = series
         return series
@@ -174,7 +182,7 @@ class Lake:
         """Seal files that are large or old enough."""
         for series in self._series.values():
             large = series.bytes >= self._settings.seal_bytes
-            if large or series.age_s >= self._settings.seal_s:
+            if large or series.waits or series.age_s >= self._settings.seal_s:
                 self._seal(series)
 
     def seal_all(self) -> None:
@@ -239,9 +247,10 @@ class Store:
         )
         self._pulse = pulse
         self._split = Split(ring, tables)
-        self.lake = Lake(lake, self._split, session, settings, pulse)
+        fresh = not reader.known and not self.journal.segments
+        self.lake = Lake(lake, self._split, session, settings, pulse, fresh=fresh)
         self._earlier: dict[Path, Lake] = {}
-        if not self.journal.segments and reader.committed:
+        if not fresh and not self.journal.segments:
             # It went when all was sealed, or nothing was ever written.
             self.journal.position = last_of_ring(lake, ring, session)
         self._lake_position = self.journal.position

@@ -168,6 +168,17 @@ def test_a_seal_without_room_is_done_later(ring, monkeypatch, name):
     assert counted_sequences(ring.folder / "lake") == list(range(1, 601))
 
 
+def test_a_quiet_series_is_sealed_as_soon_as_there_is_room(ring, monkeypatch):
+    """Nothing comes for it any more: it does not wait for its next row."""
+    ring.send(300)
+    ring.store.take()
+    Failing(monkeypatch, lake_module, "_write_sealed", lambda call: call == 1)
+    assert not attempt(ring.store.seal)
+    ring.store.lake.seal_due()
+    assert len(list((ring.folder / "lake").rglob("*.arrow"))) == 1
+    assert ring.store.lake.sealed == 1
+
+
 def test_a_ring_that_goes_round_while_there_is_no_room_is_a_noted_hole(ring, monkeypatch):
     ring.send(100)
     ring.store.take()

@@ -13,6 +13,7 @@ from processes.journal_files import HEAD, read_segment
 from processes.lake_files import PART, read_stream, sequence_column, tape_folder
 from processes.rings import ring_layout
 from processes.storage import lake as lake_module
+from processes.storage import store as store_module
 from processes.storage.columns import decision_batch, feature_batch, prediction_batch, tape_batch
 from processes.storage.journal import Journal
 from processes.storage.lake import salvage
@@ -135,6 +136,25 @@ def test_slots_lost_to_a_lap_begin_a_new_segment(ring, tmp_path):
     assert len(ring.store.journal.segments) == 2
     ring.store.finish()
     assert all_sequences(tmp_path) == [*range(1, 101), *range(12_100 - 4096 + 1, 12_101)]
+
+
+def test_a_new_session_does_not_look_into_old_files(ring, tmp_path, monkeypatch):
+    """After months there are very many; only storage's later lives have to know what they hold."""
+    looked = []
+    real = store_module.last_sequence
+
+    def look(*arguments):
+        looked.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(store_module, "last_sequence", look)
+    ring.send(300)
+    ring.store.take()
+    ring.store.flush()
+    assert looked == []
+    ring.open().finish()
+    assert len(looked) == 4
+    assert all_sequences(tmp_path) == list(range(1, 301))
 
 
 def test_segments_rotate_and_go_when_their_rows_are_sealed(tmp_path, instance):
