@@ -11,7 +11,7 @@ The next compaction removes either. A day that got more files is packed again, w
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +45,6 @@ RISING: Final = (
     "newest_recv_ns",
 )  # fmt: skip
 """Columns that mostly rise: their steps take a third of what they take themselves."""
-Pulse = Callable[[str], object]
 
 
 class Packed(Struct, frozen=True, kw_only=True):
@@ -61,9 +60,7 @@ class Packed(Struct, frozen=True, kw_only=True):
     bytes_after: int
 
 
-def compact(
-    lake: Path, *, before: str, wanted: Wanted | None = None, pulse: Pulse = lambda _: None
-) -> list[Packed]:
+def compact(lake: Path, *, before: str, wanted: Wanted | None = None) -> list[Packed]:
     """Pack all days before one (2026-11-21), of those series that are wanted.
 
     Open files are left as they are.
@@ -80,7 +77,6 @@ def compact(
             if folder.name.removeprefix("dt=") >= before:
                 continue
             for name, files in _series(folder, wanted or Wanted()).items():
-                pulse(str((folder / name).relative_to(lake)))
                 _tidy(folder, name)
                 if any(file.form == "sealed" for file in files):
                     done.append(_pack(lake, folder / name, files))

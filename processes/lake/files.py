@@ -21,10 +21,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
     start_ns: int = 0
     end_ns: int = 0
     """First time that is not wanted any more."""
-    session: int = 0
 
     def takes(self, file: LakeFile) -> bool:
-        """Whether a file is one of them; one without a row is of no time and session."""
+        """Whether a file is one of them; one without a row is of no time."""
         pieces = file.pieces
         return (
             self.venue in {"", file.constant("venue")}
@@ -32,7 +31,6 @@ class Wanted(Struct, frozen=True, kw_only=True):
             and self.symbol in {"", file.constant("symbol"), file.constant("pair")}
             and (not self.start_ns or any(one.last_ns >= self.start_ns for one in pieces))
             and (not self.end_ns or any(one.first_ns < self.end_ns for one in pieces))
-            and (not self.session or self.session in file.sessions)
         )
 
 

@@ -6,7 +6,7 @@ a journal and not yet in the lake is no fault, since storage brings it in. What 
 `processes/lake_holes.py` is a hole with a reason; any other is a fault.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +39,6 @@ INTERVALS_SHOWN: Final = 100
 JOURNALLED: Final = "in the journal"
 PASS_SLOTS: Final = 65_536 + 8_192
 """Storage writes so many slots to the lake in a pass at most; only its last may be half done."""
-Pulse = Callable[[LakeFile], object]
 
 
 class Fault(Struct, frozen=True, kw_only=True):
@@ -98,7 +97,6 @@ class Verification:
     Args:
         lake, journals: their folders. session: only this one's rows; 0 = all.
         running: an instance is writing. fix: remove leftovers that count for nothing.
-        pulse: called before each file.
     """
 
     def __init__(
@@ -109,14 +107,12 @@ class Verification:
         session: int = 0,
         running: bool = False,
         fix: bool = False,
-        pulse: Pulse = lambda _: None,
     ) -> None:
         self._lake = lake
         self._journals = journals
         self._session = session
         self._running = running
         self._fix = fix
-        self._pulse = pulse
         self._seen: dict[tuple[str, int], SequenceSet] = {}
         self._doubled: dict[tuple[str, int], int] = {}
         self._report = Report()
@@ -161,7 +157,6 @@ class Verification:
         if marks & done:
             return
         if not self._session or self._session in file.sessions:
-            self._pulse(file)
             self._check(file)
         done |= marks
 

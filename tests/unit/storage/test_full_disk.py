@@ -18,6 +18,7 @@ from processes.rings import ring_layout
 from processes.storage import journal as journal_module
 from processes.storage import lake as lake_module
 from processes.storage.pause import NO_ROOM
+from schemas.control import ProcessState
 from shm.control import ControlBlock
 from shm.ring import RingWriter
 from shm.segment import Segment
@@ -227,48 +228,83 @@ def test_a_restart_in_order_goes_on_where_the_lake_ends(ring):
     assert len(counted_sequences(ring.folder / "lake")) == 4096 + 500
 
 
-def test_status_says_why_storage_waits_and_it_goes_on_by_itself(small_disk):
-    """The real process, its data on a disk that fills."""
-    with bare_instance(
-        paths__data=str(small_disk), storage__flush_s=0.05, rings__tape=8192
-    ) as instance:
+class Beside:
+    """The real storage process of a bare instance whose data are on a disk that fills."""
+
+    def __init__(self, instance) -> None:
         instance.put_in_force()
         instance.open()
-        registry = read_registry(instance.paths.run)
-
-        def segment(kind, ring=""):
-            return Segment.attach(registry.find(kind, ring).name)
-
-        control = ControlBlock(segment("control"))
-
-        def detail() -> str:
-            return control.row(control.find("storage")).text
-
+        self._instance = instance
+        self._registry = read_registry(instance.paths.run)
+        self._control = ControlBlock(self._segment("control"))
         dtype, layout = ring_layout("tape.bitfinex")
-        writer = RingWriter(
-            segment("ring", "tape.bitfinex"), segment("readers", "tape.bitfinex"), dtype, layout
-        )
-        child = python(
-            "-m", "processes.storage.main", "--run", str(instance.paths.run), "--name", "storage"
-        )
+        ring = [self._segment(kind, "tape.bitfinex") for kind in ("ring", "readers")]
+        self._writer = RingWriter(*ring, dtype, layout)
+
+    def _segment(self, kind, ring=""):
+        return Segment.attach(self._registry.find(kind, ring).name)
+
+    @property
+    def row(self):
+        return self._control.row(self._control.find("storage"))
+
+    def send(self, count):
+        slots = tape_slots(count)
+        slots["instrument"] = slots["stream"] = 0
+        self._writer.append(slots)
+
+    @contextlib.contextmanager
+    def life(self):
+        """A life of the process, ended in order."""
+        run = str(self._instance.paths.run)
+        child = python("-m", "processes.storage.main", "--run", run, "--name", "storage")
         try:
-            wait_until(lambda: (small_disk / "lake").exists() and control.row(
-                control.find("storage")).state == 2, what="storage is ready")  # fmt: skip
-            fill(small_disk)
-            slots = tape_slots(3000)
-            slots["instrument"] = slots["stream"] = 0
-            writer.append(slots)
-            wait_until(lambda: detail().startswith("paused: no room"), what="it says so")
-            assert child.poll() is None
-            (small_disk / "filler").unlink()
-            wait_until(lambda: detail() == "", what="it goes on")
+            wait_until(lambda: self.row.state == ProcessState.READY)
+            yield child
         finally:
             child.terminate()
             _, err = child.communicate(timeout=30)
         assert child.returncode == 0, err
-        report = Verification(small_disk / "lake", small_disk / "journal").run()
-        assert report.faults == []
-        assert [(one.rows, one.missing) for one in report.rings] == [(3000, 0)]
-        log = (instance.paths.logs / "storage.jsonl").read_text()
-        assert log.count('"event": "paused: no room"') == 1
-        assert "room again" in log
+
+    def log(self) -> str:
+        return (self._instance.paths.logs / "storage.jsonl").read_text()
+
+    def fill_until_it_says_so(self, disk):
+        fill(disk)
+        self.send(3000)
+        wait_until(lambda: self.row.text.startswith("paused: no room"))
+
+
+@pytest.fixture
+def beside(small_disk):
+    settings = {"paths__data": str(small_disk), "storage__flush_s": 0.05, "rings__tape": 8192}
+    with bare_instance(**settings) as instance:
+        yield Beside(instance)
+
+
+def check_3000(disk):
+    report = Verification(disk / "lake", disk / "journal").run()
+    assert report.faults == []
+    assert report.leftovers == []
+    assert [(one.rows, one.missing) for one in report.rings] == [(3000, 0)]
+
+
+def test_status_says_why_storage_waits_and_it_goes_on_by_itself(beside, small_disk):
+    with beside.life() as child:
+        beside.fill_until_it_says_so(small_disk)
+        assert child.poll() is None
+        (small_disk / "filler").unlink()
+        wait_until(lambda: beside.row.text == "" and beside.row.state == ProcessState.READY)
+    check_3000(small_disk)
+    assert beside.log().count('"event": "paused: no room"') == 1
+    assert "room again" in beside.log()
+
+
+def test_a_stop_without_room_costs_nothing_that_the_ring_still_has(beside, small_disk):
+    with beside.life():
+        beside.fill_until_it_says_so(small_disk)
+    assert "not all is in the lake" in beside.log()
+    (small_disk / "filler").unlink()
+    with beside.life():
+        pass
+    check_3000(small_disk)
