@@ -4,8 +4,9 @@ The slots are real ones: frames of `benchmarks/load.py` for 16 symbols through t
 Features: the production cutter on blocks of 64 slots as a busy reader brings them, at 10,000 events
 a second of receive time, with the one-second cuts that fall due. Lake: the production lake writer
 on 65,536 slots at a time, from slots to open Arrow files (and `lake_sealed`: to their final form);
-the peer is `csv.writer` with the same columns of the same rows, which it is given as tuples, made
-before its time begins. All times are processor times of all threads.
+the peers are `csv.writer` and JSON lines by `orjson` with the same columns of the same rows, which
+they are given as tuples and dicts, made before their time begins. All times are processor times of
+all threads.
 """
 
 import csv
@@ -17,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import orjson
 
 from benchmarks.figures import Figure, figure, interleave
 from benchmarks.recordings import SYMBOLS, generated
@@ -116,6 +118,7 @@ class LakeRows:
         self.sealed: list[float] = []
         self.bytes_a_row = 0.0
         self.csv_bytes_a_row = 0.0
+        self.json_bytes_a_row = 0.0
         self._rows: list[tuple[object, ...]] = []
 
     def lake(self) -> float:
@@ -149,6 +152,21 @@ class LakeRows:
             self.csv_bytes_a_row = path.stat().st_size / len(rows)
         return len(rows) / seconds
 
+    def json_lines(self) -> float:
+        """Rows a second by `orjson`, a line each."""
+        names = SCHEMAS["books"].names
+        rows = [dict(zip(names, row, strict=True)) for row in self._rows or self._make_rows()]
+        with tempfile.TemporaryDirectory(prefix="dc-bench-") as folder:
+            path = Path(folder) / "rows.jsonl"
+            gc.collect()
+            began = time.process_time()
+            with path.open("wb") as file:
+                for row in rows:
+                    file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
+            seconds = time.process_time() - began
+            self.json_bytes_a_row = path.stat().st_size / len(rows)
+        return len(rows) / seconds
+
     def _make_rows(self) -> list[tuple[object, ...]]:
         """All rows as the lake has them, but for the order of the series."""
         split = Split("tape.bitfinex", TableView(self._tables))
@@ -167,10 +185,11 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
     features.run()
     cases: dict[str, Callable[[], float]] = {
         "features": features.run, "lake": rows.lake, "csv": rows.csv,
+        "json": rows.json_lines,
     }  # fmt: skip
     runs = interleave(cases, rounds)
     what = f"{len(slots):,} book slots of {len(tables.instruments)} symbols"
-    peers = {"csv.writer": runs["csv"]}
+    peers = {"csv.writer": runs["csv"], "orjson lines": runs["json"]}
     return {
         "features": figure(
             runs["features"],
@@ -184,7 +203,7 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
         "lake_bytes": figure(
             [rows.bytes_a_row],
             "bytes/row",
-            {"csv.writer": [rows.csv_bytes_a_row]},
+            {"csv.writer": [rows.csv_bytes_a_row], "orjson lines": [rows.json_bytes_a_row]},
             note="sealed files",
             less_is_better=True,
         ),

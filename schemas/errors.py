@@ -7,6 +7,7 @@
     │   └── NotRunningError    it needs a running instance and there is none (exit 3)
     ├── DatabaseError          a database cannot be used; the text says what to do
     │   └── DatabaseUnavailableError  it does not answer, not in time, or is full: it may later
+    ├── LakeError              a file of the lake cannot be read, or is not what it says
     ├── FeedError              market data could not be used
     │   ├── DecodeError        a frame is not what the venue's protocol says
     │   └── SubscriptionError  the venue refused a subscription
@@ -52,6 +53,10 @@ class DatabaseUnavailableError(DatabaseError):
 
     Whether what was being written is there is not known.
     """
+
+
+class LakeError(DataControllerError):
+    """A file of the lake cannot be read, or is not what it says; the text names it."""
 
 
 class FeedError(DataControllerError):

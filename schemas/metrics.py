@@ -111,6 +111,8 @@ TABLE: tuple[Metric, ...] = (
     Metric("journal_bytes", "gauge", "bytes", "size of the journals on disk"),
     Metric("lake_rows", "counter", "rows", "rows written to the lake"),
     Metric("lake_files_sealed", "counter", "files", "lake files sealed"),
+    Metric("storage_lost", "counter", "slots", "slots a ring lost before they were journalled"),
+    Metric("storage_paused", "gauge", "flag", "1 while storage waits for room on the disk"),
     Metric("disk_free_bytes", "gauge", "bytes", "free space where the data folder lives"),
     Metric("storage_flush", "histogram", "ns", "time of one pass over all rings"),
     Metric("history_rows", "counter", "rows", "rows written to the history tables"),

@@ -215,6 +215,8 @@ class RingReader:
         self._ring = ring
         self._page = ReadersPage(readers)
         self.row, known = self._page.claim(name, tap=tap)
+        self.known = known
+        """Whether a reader of this name has been here before."""
         self._bit = 1 << self.row
         self._page_address = self._page.address
         self._row_address = self._page.row_address(self.row)

@@ -9,6 +9,7 @@ import typer
 from processes.cli.history import app as history_app
 from processes.cli.influx import app as influx_app
 from processes.cli.instruments import app as instruments_app
+from processes.cli.lake import app as lake_app
 from processes.cli.screen import complain
 from schemas.errors import ConfigError, DataControllerError, NotRunningError, UsageError
 from shm.errors import SharedMemoryError
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(history_app, name="history")
 app.add_typer(influx_app, name="influx")
 app.add_typer(instruments_app, name="instruments")
+app.add_typer(lake_app, name="lake")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Profile = Annotated[

@@ -47,6 +47,12 @@ def _replay(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _lake(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.lake import measure
+
+    return measure(quick=quick)
+
+
 def _venues(quick: bool) -> "dict[str, Figure]":
     from benchmarks.venues import measure
 
@@ -116,6 +122,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "saturated": _saturated,
     "transport": _transport,
     "stages": _stages,
+    "lake": _lake,
     "ledger": _ledger,
     "venues": _venues,
     "replay": _replay,

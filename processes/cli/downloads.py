@@ -4,7 +4,6 @@ import asyncio
 import random
 import re
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, get_args
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from processes.cli.jobs import MS_NS, show
 from processes.cli.listings import listings_of
 from processes.cli.progress import Bars
 from processes.cli.screen import complain
+from processes.cli.times import parse_time
 from processes.clock import Clock, file_stamp, measure_offset_ns, utc_text
 from processes.history.downloader import Download
 from processes.history.jobs import JobStore, new_id
@@ -67,24 +67,6 @@ class _Desk:
     def now_ms(self) -> int:
         """Milliseconds UTC."""
         return self.tools.utc_ns() // MS_NS
-
-
-def parse_time(text: str, option: str) -> int:
-    """Milliseconds UTC of what was typed.
-
-    Raises:
-        OperatorError: it is no time.
-    """
-    if re.fullmatch(r"\d{10,14}", text):
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise OperatorError(
-            f"{option} {text}: no time; type 2026-11-21, 2026-11-21T10:00, or milliseconds UTC"
-        ) from None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1000)
 
 
 def download_all(wanted: Wanted, *, as_json: bool) -> None:

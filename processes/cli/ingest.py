@@ -110,6 +110,7 @@ class Ingestion:
             1,
             StorageSettings(),
         )
+        self._store.recover()
 
     def _allot(
         self, symbol: str, pair: str, channel: Channel, parameters: dict[str, Any]

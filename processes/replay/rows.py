@@ -1,7 +1,7 @@
 """Rows of one ring out of the lake, from all its series, in the order of the ring.
 
-A series is a folder's files of one session, sealed ones and the open one that a crash or a running
-instance has left. One batch of each series is in memory at a time.
+Files are what `processes/lake_files.py` says that counts: open, sealed and daily ones. One batch of
+each series is in memory at a time.
 """
 
 from collections.abc import Iterator
@@ -12,24 +12,11 @@ import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
-from processes.storage.lake import PART, read_stream, sequence_column
+from processes.lake_files import LakeFile, batches, counting, folders_of, sequence_column
 from schemas.errors import OperatorError
 
 MOST_ROWS: Final = 131_072
 """Rows in a part of the ring, about."""
-
-
-class SeriesFile(Struct, frozen=True, kw_only=True):
-    """One file of a series."""
-
-    path: Path
-    metadata: dict[str, str]
-    sealed: bool
-
-    @property
-    def order(self) -> tuple[bool, int]:
-        """Sealed files by their first row, the open one behind them."""
-        return not self.sealed, int(self.metadata.get("first_seq", 0))
 
 
 class Part(Struct, frozen=True):
@@ -41,61 +28,54 @@ class Part(Struct, frozen=True):
     """(rows) uint64."""
 
 
-def files_of(root: Path, folder: str, session: int) -> dict[tuple[str, str], list[SeriesFile]]:
-    """Files of a session below a folder of the lake, by series."""
-    found: dict[tuple[str, str], list[SeriesFile]] = {}
+def series_of(root: Path, folder: str, session: int) -> list[list[LakeFile]]:
+    """Files of a session below a folder of the lake, series by series, in order."""
     top = root / folder
-    if not top.is_dir():
-        return found
-    for path in sorted(top.rglob("*.arrow*")):
-        sealed = path.suffix == ".arrow"
-        if not sealed and not path.name.endswith(f".arrow{PART}"):
-            continue
-        metadata = _metadata(path, sealed=sealed)
-        if metadata.get("session") != str(session):
-            continue
-        key = (str(path.parent.parent), metadata.get("suffix", ""))
-        file = SeriesFile(path=path, metadata=metadata, sealed=sealed)
-        found.setdefault(key, []).append(file)
-    return found
+    found: dict[tuple[str, str], list[LakeFile]] = {}
+    for day in folders_of(top) if top.is_dir() else []:
+        for file in counting(day):
+            if session in file.sessions:
+                constants = file.pieces[0].constants
+                told = repr(sorted((k, v) for k, v in constants.items() if k != "session"))
+                found.setdefault((str(day.parent), told), []).append(file)
+    return [sorted(files, key=lambda one: _first(one, session)) for files in found.values()]
 
 
-def _metadata(path: Path, *, sealed: bool) -> dict[str, str]:
-    if sealed:
-        try:
-            with pa.memory_map(str(path)) as source:
-                schema = pa.ipc.open_file(source).schema
-        except (pa.ArrowInvalid, OSError) as error:
-            raise OperatorError(
-                f"{path} cannot be read: {error}; type: dcctl lake verify"
-            ) from None
-    else:
-        schema = read_stream(path)[0]
-    told = (schema.metadata or {}) if schema is not None else {}
-    return {name.decode(): value.decode() for name, value in told.items()}
+def _first(file: LakeFile, session: int) -> int:
+    return min(piece.first_seq for piece in file.pieces if piece.session == session)
+
+
+def _rows_of(file: LakeFile, session: int) -> Iterator[pa.RecordBatch]:
+    """A file's rows of one session; a daily file has its sessions one after another."""
+    skip = sum(piece.rows for piece in file.pieces if piece.session < session)
+    left = sum(piece.rows for piece in file.pieces if piece.session == session)
+    if file.form == "open":
+        left = 1 << 62  # it may have grown since
+    for batch in batches(file):
+        if skip >= len(batch):
+            skip -= len(batch)
+            continue
+        mine = batch.slice(skip, left)
+        skip = 0
+        left -= len(mine)
+        if len(mine):
+            yield mine
+        if not left:
+            return
 
 
 class _Cursor:
     """Where the reading of a series stands."""
 
-    def __init__(self, files: list[SeriesFile]) -> None:
-        self.metadata = files[0].metadata
-        self._batches = self._all(sorted(files, key=lambda file: file.order))
+    def __init__(self, files: list[LakeFile], session: int) -> None:
+        file = files[0]
+        piece = next(piece for piece in file.pieces if piece.session == session)
+        self._metadata = {**piece.constants, "table": file.table}
+        self._batches = (batch for file in files for batch in _rows_of(file, session))
         self._batch: pa.RecordBatch | None = None
         self._sequences = np.zeros(0, np.uint64)
         self._at = 0
         self.advance()
-
-    @staticmethod
-    def _all(files: list[SeriesFile]) -> Iterator[pa.RecordBatch]:
-        for file in files:
-            if file.sealed:
-                with pa.memory_map(str(file.path)) as source:
-                    reader = pa.ipc.open_file(source)
-                    for index in range(reader.num_record_batches):
-                        yield reader.get_batch(index)
-            else:
-                yield from read_stream(file.path)[1]
 
     def advance(self) -> None:
         """To the next batch if this one is done."""
@@ -129,7 +109,7 @@ class _Cursor:
             return None
         begin, self._at = self._at, end
         part = Part(
-            self.metadata, self._batch.slice(begin, end - begin), self._sequences[begin:end]
+            self._metadata, self._batch.slice(begin, end - begin), self._sequences[begin:end]
         )
         self.advance()
         return part
@@ -142,9 +122,18 @@ def read_ring(root: Path, folder: str, session: int) -> Iterator[list[Part]]:
         root: of the lake. folder: the ring's, as `bitfinex/websocket` or `features`.
 
     Raises:
-        OperatorError: a file cannot be read.
+        LakeError: a file cannot be read. OperatorError: one was sealed or packed meanwhile.
     """
-    cursors = [_Cursor(files) for files in files_of(root, folder, session).values()]
+    try:
+        yield from _read_ring(root, folder, session)
+    except FileNotFoundError as error:
+        raise OperatorError(
+            f"{error.filename or error} was sealed or packed meanwhile; type the same again"
+        ) from None
+
+
+def _read_ring(root: Path, folder: str, session: int) -> Iterator[list[Part]]:
+    cursors = [_Cursor(files, session) for files in series_of(root, folder, session)]
     cursors = [cursor for cursor in cursors if not cursor.done]
     while cursors:
         first = min(cursor.first for cursor in cursors)

@@ -12,8 +12,9 @@ from typing import Any, Final
 import numpy as np
 from msgspec import Struct
 
+from processes.journal_files import Segment, read_segment
 from processes.rings import ring_layout
-from processes.storage.journal import Segment, read_segment, read_slots
+from processes.storage.journal import read_slots
 
 LOG_BYTES: Final = 1 << 20
 """So much of a log file is read in a pass."""

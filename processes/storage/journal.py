@@ -2,66 +2,21 @@
 
 A segment is a file of a 64-byte head and slots of one session without a hole; a hole (slots that
 were lost before they could be read) begins a new one. Written means handed to the operating system,
-safe from this process's death; `sync` makes it safe from a loss of power.
-
-    offset size field
-    ------ ---- --------------------------
-         0    8 magic "DCJRNL1"
-         8    8 layout of the slots
-        16    8 slot bytes
-        24    8 session
-        32    8 sequence of the first slot
-        64      slots
+safe from this process's death; `sync` makes it safe from a loss of power. A write that fails (a
+full disk) leaves nothing behind: the same slots can be appended again once there is room. The
+layout of a segment is in `processes/journal_files.py`.
 """
 
 import os
-import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from msgspec import Struct
 
-MAGIC: Final = b"DCJRNL1\0"
-HEAD: Final = struct.Struct("<8sqqqq24x")
+from processes.journal_files import HEAD, MAGIC, SUFFIX, Segment, read_segment
+
 READ_SLOTS: Final = 65_536
-
-
-class Segment(Struct, frozen=True, kw_only=True):
-    """One file and the sequences it holds."""
-
-    path: Path
-    layout: int
-    slot_bytes: int
-    session: int
-    first: int
-    slots: int
-
-    @property
-    def last(self) -> int:
-        """Sequence of the last slot."""
-        return self.first + self.slots - 1
-
-
-def read_segment(path: Path) -> Segment | None:
-    """What a file holds; None if it has no whole head. A torn last slot does not count."""
-    with path.open("rb") as file:
-        head = file.read(HEAD.size)
-    if len(head) < HEAD.size:
-        return None
-    magic, layout, slot_bytes, session, first = HEAD.unpack(head)
-    if magic != MAGIC or slot_bytes <= 0:
-        return None
-    slots = (path.stat().st_size - HEAD.size) // slot_bytes
-    return Segment(
-        path=path,
-        layout=layout,
-        slot_bytes=slot_bytes,
-        session=session,
-        first=first,
-        slots=slots,
-    )
 
 
 class Journal:
@@ -86,7 +41,7 @@ class Journal:
         self.segments: list[Segment] = []
         self.foreign: list[Segment] = []
         """Segments of other sessions or layouts that an earlier life could not finish with."""
-        for path in sorted(folder.glob("*.slots")):
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
             segment = read_segment(path)
             if segment is None or segment.slots == 0:
                 path.unlink()
@@ -109,14 +64,23 @@ class Journal:
         os.lseek(self._file, self._size, os.SEEK_SET)
 
     def append(self, slots: np.ndarray) -> None:
-        """Write slots whose sequences follow each other; they need not follow the position."""
+        """Write slots whose sequences follow each other; they need not follow the position.
+
+        Raises:
+            OSError: they could not be written; the journal is as it was before.
+        """
         first = int(slots["sequence"][0])
+        assert first > self.position
         if self._file < 0 or first != self.position + 1 or self._size >= self._segment_bytes:
             self._begin(first)
         raw = np.ascontiguousarray(slots).view(np.uint8).data
-        written = 0
-        while written < len(raw):
-            written += os.write(self._file, raw[written:])
+        try:
+            _write_all(self._file, raw)
+        except OSError:
+            # Half a slot in the middle would shift all that follow it.
+            os.ftruncate(self._file, self._size)
+            os.lseek(self._file, self._size, os.SEEK_SET)
+            raise
         self._size += len(raw)
         self.position = first + len(slots) - 1
         last = self.segments[-1]
@@ -131,10 +95,20 @@ class Journal:
 
     def _begin(self, first: int) -> None:
         self.close()
-        path = self._folder / f"{self._session}-{first:020d}.slots"
+        if self.segments and not self.segments[-1].slots:
+            # Its first slots could not be written, and by now others come first.
+            self.segments.pop().path.unlink()
+        path = self._folder / f"{self._session}-{first:020d}{SUFFIX}"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         slot_bytes = self._dtype.itemsize
-        os.write(self._file, HEAD.pack(MAGIC, self._layout, slot_bytes, self._session, first))
+        head = HEAD.pack(MAGIC, self._layout, slot_bytes, self._session, first)
+        try:
+            _write_all(self._file, memoryview(head))
+        except OSError:
+            os.close(self._file)
+            self._file = -1
+            path.unlink()
+            raise
         self._size = HEAD.size
         self.segments.append(
             Segment(
@@ -185,6 +159,13 @@ class Journal:
             os.fsync(self._file)
             os.close(self._file)
             self._file = -1
+
+
+def _write_all(file: int, content: memoryview) -> None:
+    """Write all of it: one call may take less than it was given."""
+    written = 0
+    while written < len(content):
+        written += os.write(file, content[written:])
 
 
 def read_slots(segment: Segment, dtype: np.dtype[Any], skip: int = 0) -> Iterator[np.ndarray]:

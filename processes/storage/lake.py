@@ -1,19 +1,19 @@
-"""The lake: Arrow files, a stream while they are open, sealed into the file format, renamed whole.
+"""Writing the lake: Arrow files, a stream while they are open, then sealed and renamed.
 
-    <lake>/<venue>/websocket/<channel>/<symbol>/dt=2026-11-21/<channel>-20261121T100000Z.arrow
-    <lake>/features/<venue>/<symbol>/dt=.../features-<time>.arrow         predictions likewise
-    <lake>/decisions/dt=.../decisions-<time>.arrow
+Where they stand is in `processes/lake_files.py`. While a file is open it is `.<name>.part` beside
+its later place: an Arrow IPC stream, of which a crash costs the last batch at most. No partial file
+ever has a final name. A row is written once: each series knows the last sequence it holds, and
+skips what it is given again after a restart.
 
-While a file is open it is `.<name>.part` beside its later place: an Arrow IPC stream, of which a
-crash costs the last batch at most. No partial file ever has a final name. A row is written once:
-each series knows the last sequence it holds, and skips what it is given again after a restart.
+Whatever is written here may fail for want of room (OSError). Then nothing is half written and the
+same call can be made again: what was cut off is written anew, what was not sealed is sealed.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,17 @@ from msgspec import Struct
 
 from processes.clock import day_of, file_stamp, monotonic_s
 from processes.files import sync_folder
+from processes.lake_files import (
+    ARROW,
+    PART,
+    SEALING,
+    Ends,
+    folders_of,
+    look,
+    read_stream,
+    sequence_column,
+    time_column,
+)
 from schemas.lake import SCHEMAS
 
 OPEN: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
@@ -30,7 +41,6 @@ SEALED: Final = pa.ipc.IpcWriteOptions(
 """Open files are written while the market runs, in half the time that zstd takes; sealing writes
 every row once more anyway. One thread each: the other cores belong to the pipeline."""
 SEALED_ROWS: Final = 65_536
-PART: Final = ".part"
 Pulse = Callable[[], object]
 """Called again and again in what may take long: the time to show a sign of life."""
 
@@ -44,9 +54,12 @@ class SeriesKey(Struct, frozen=True, kw_only=True):
     suffix: str = ""
 
 
-def tape_folder(venue: str, channel: str, symbol: str) -> str:
-    """Folder of one symbol's channel; `/` and `:` of the symbol percent-encoded."""
-    return f"{venue}/websocket/{channel}/{quote(symbol, safe='')}"
+class _Closed(Struct, frozen=True, kw_only=True):
+    """A file that takes no rows any more and is not sealed yet."""
+
+    part: Path
+    final: Path
+    first: int
 
 
 class Series:
@@ -63,8 +76,9 @@ class Series:
         self.key = key
         self.last = last
         """Sequence of the last row held, open or sealed."""
-        self.first_open = 0
-        """Sequence of the first row of the open file, 0 without one."""
+        self._first = 0
+        self._whole_bytes = 0
+        self._closed: list[_Closed] = []
         self._root = root
         self._pulse = pulse
         self._constants = constants
@@ -82,6 +96,18 @@ class Series:
         return self._writer is not None
 
     @property
+    def first_unsealed(self) -> int:
+        """Sequence of the first row that is in no sealed file, 0 if all are."""
+        if self._closed:
+            return self._closed[0].first
+        return self._first if self.is_open else 0
+
+    @property
+    def waits(self) -> bool:
+        """Whether a closed file could not be sealed yet."""
+        return bool(self._closed)
+
+    @property
     def age_s(self) -> float:
         """How long the open file has been open."""
         return monotonic_s() - self._opened_s if self.is_open else 0.0
@@ -92,33 +118,57 @@ class Series:
         return int(self._sink.tell()) if self.is_open else 0
 
     def write(self, batch: pa.RecordBatch, sequences: np.ndarray, time_ns: int) -> int:
-        """Append the rows that are not held yet; how many. A new day begins a new file."""
+        """Append the rows that are not held yet; how many. A new day begins a new file.
+
+        Raises:
+            OSError: they could not be written; none of them is held.
+        """
         new = int(np.searchsorted(sequences, self.last, side="right"))
         if new == len(sequences):
             return 0
         if new:
             batch = batch.slice(new)
         day = day_of(time_ns)
-        if self.is_open and day != self._day:
+        if self._closed or (self.is_open and day != self._day):
             self.seal()
-        if not self.is_open:
-            self._open(time_ns, day)
-            self.first_open = int(sequences[new])
-        self._writer.write_batch(batch)
+        try:
+            if not self.is_open:
+                self._open(time_ns, day)
+                self._first = int(sequences[new])
+            self._writer.write_batch(batch)
+        except OSError:
+            self._cut()
+            raise
+        self._whole_bytes = int(self._sink.tell())
         self.last = int(sequences[-1])
         return len(sequences) - new
 
+    def _cut(self) -> None:
+        """Close the open file without what was half written: nothing behind it could be read."""
+        writer, sink = self._writer, self._sink
+        self._writer = self._sink = None
+        for one in (writer, sink):
+            if one is not None:
+                with contextlib.suppress(OSError):
+                    one.close()
+        if self._whole_bytes:
+            os.truncate(self._part, self._whole_bytes)
+            self._closed.append(_Closed(part=self._part, final=self._final, first=self._first))
+        else:
+            self._part.unlink(missing_ok=True)
+
     def _open(self, time_ns: int, day: str) -> None:
+        self._whole_bytes = 0
         folder = self._root / self.key.folder / f"dt={day}"
         folder.mkdir(parents=True, exist_ok=True)
         stem = f"{self.key.prefix}-{file_stamp(time_ns)}"
         stem += f"-{self.key.suffix}" if self.key.suffix else ""
         name, number = stem, 1
-        while (folder / f"{name}.arrow").exists() or (folder / f".{name}.arrow{PART}").exists():
+        while any((folder / one).exists() for one in (f"{name}{ARROW}", f".{name}{ARROW}{PART}")):
             number += 1
             name = f"{stem}-{number}"
-        self._final = folder / f"{name}.arrow"
-        self._part = folder / f".{name}.arrow{PART}"
+        self._final = folder / f"{name}{ARROW}"
+        self._part = folder / f".{name}{ARROW}{PART}"
         metadata = {**self._constants, "table": self.key.table}
         self._sink = pa.OSFile(str(self._part), "wb")
         schema = self._schema.with_metadata(metadata)
@@ -126,15 +176,32 @@ class Series:
         self._opened_s = monotonic_s()
         self._day = day
 
-    def seal(self) -> Path | None:
-        """Close the open file and give it its final form and name; its path."""
-        if not self.is_open:
-            return None
-        self._writer.close()
-        self._sink.close()
+    def seal(self) -> list[Path]:
+        """Close the open file and give what is closed its final form and name; their paths.
+
+        Raises:
+            OSError: there was no room; what is not sealed is so with the next call.
+        """
+        if self.is_open:
+            self._end()
+        made = []
+        while self._closed:
+            one = self._closed[0]
+            path = seal_part(one.part, one.final, self._pulse)
+            del self._closed[0]
+            made += [path] if path is not None else []
+        return made
+
+    def _end(self) -> None:
+        """Close the open file whole; a stream that cannot get its end mark is readable without."""
+        try:
+            self._writer.close()
+            self._sink.close()
+        except OSError:
+            self._cut()
+            return
         self._writer = self._sink = None
-        self.first_open = 0
-        return seal_part(self._part, self._final, self._pulse)
+        self._closed.append(_Closed(part=self._part, final=self._final, first=self._first))
 
     def sync(self) -> None:
         """Make the open file's content safe from a loss of power."""
@@ -142,28 +209,6 @@ class Series:
             descriptor = os.open(self._part, os.O_RDONLY)
             os.fsync(descriptor)
             os.close(descriptor)
-
-
-def sequence_column(schema: pa.Schema) -> str:
-    """The column by which a table's rows are numbered."""
-    return "tape_seq" if "tape_seq" in schema.names else "seq"
-
-
-def read_stream(path: Path) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
-    """A stream file: its schema, None if that is missing, and its batches up to a broken one."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        try:
-            with pa.memory_map(str(path)) as source:
-                yield from pa.ipc.open_stream(source)
-        except (pa.ArrowInvalid, OSError):
-            return
-
-    try:
-        with pa.memory_map(str(path)) as source:
-            return pa.ipc.open_stream(source).schema, batches()
-    except (pa.ArrowInvalid, OSError):
-        return None, iter(())
 
 
 def _large(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -185,27 +230,34 @@ def seal_part(part: Path, final: Path, pulse: Pulse = lambda: None) -> Path | No
 
     Args:
         pulse: called between batches, since a large file takes some seconds.
+
+    Raises:
+        OSError: it could not be written; the stream file is as it was.
     """
     schema, batches = read_stream(part)
-    rows = first = last = 0
+    ends = Ends()
     for batch in batches:
-        numbers = batch.column(sequence_column(batch.schema))
-        first = first or numbers[0].as_py()
-        last = numbers[-1].as_py()
-        rows += len(batch)
+        columns = batch.schema
+        ends.add(batch.column(sequence_column(columns)), batch.column(time_column(columns)))
         pulse()
-    if schema is None or not rows:
+    if schema is None or not ends.rows:
         part.unlink()
         return None
-    schema = schema.with_metadata(
-        {
-            **(schema.metadata or {}),
-            b"rows": str(rows).encode(),
-            b"first_seq": str(first).encode(),
-            b"last_seq": str(last).encode(),
-        }
-    )
-    beside = final.with_name(f".{final.name}.sealing")
+    counts = {name: str(number) for name, number in ends.counts.items()}
+    schema = schema.with_metadata({**(schema.metadata or {}), **counts})
+    beside = final.with_name(f".{final.name}{SEALING}")
+    try:
+        _write_sealed(part, beside, schema, pulse)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    beside.rename(final)
+    sync_folder(final.parent)
+    part.unlink()
+    return final
+
+
+def _write_sealed(part: Path, beside: Path, schema: pa.Schema, pulse: Pulse) -> None:
     with (
         pa.OSFile(str(beside), "wb") as sink,
         pa.ipc.new_file(sink, schema, options=SEALED) as writer,
@@ -214,17 +266,15 @@ def seal_part(part: Path, final: Path, pulse: Pulse = lambda: None) -> Path | No
             writer.write_batch(batch)
             pulse()
     descriptor = os.open(beside, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    beside.rename(final)
-    sync_folder(final.parent)
-    part.unlink()
-    return final
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def salvage(root: Path, pulse: Pulse = lambda: None) -> list[Path]:
     """Seal whatever open files an earlier life left; the files that came of it."""
-    for beside in root.rglob("*.sealing"):
+    for beside in root.rglob(f".*{SEALING}"):
         beside.unlink()  # its part is still there and whole
     sealed = []
     for part in sorted(root.rglob(f".*{PART}")):
@@ -237,20 +287,40 @@ def salvage(root: Path, pulse: Pulse = lambda: None) -> list[Path]:
     return sealed
 
 
-def last_sequence(root: Path, key: SeriesKey, session: int) -> int:
-    """The last sequence that the sealed files of a series hold of a session; 0 if none."""
-    last = 0
+def last_sequence(root: Path, key: SeriesKey, constants: dict[str, str]) -> int:
+    """The last sequence of a stream's session in sealed and daily files; 0 if there is none.
+
+    Args:
+        constants: the stream's, with session and ring. Two streams of a channel may share folder
+            and file names; their constants tell them apart.
+    """
     folder = root / key.folder
-    if not folder.exists():
-        return 0
-    days = sorted(folder.glob("dt=*"), reverse=True)
-    for day in days:
-        for path in sorted(day.glob(f"{key.prefix}-*.arrow")):
-            with pa.memory_map(str(path)) as source:
-                metadata = pa.ipc.open_file(source).schema.metadata or {}
-            mine = metadata.get(b"session") == str(session).encode()
-            if mine and metadata.get(b"suffix", b"").decode() == key.suffix:
-                last = max(last, int(metadata[b"last_seq"]))
-        if last:
-            return last
-    return last
+    mine = {**constants, "table": key.table}.items()
+    for day in sorted(folder.glob("dt=*"), reverse=True):
+        found = [
+            piece.last_seq
+            for file in look(day, open_too=False)[0]
+            for piece in file.pieces
+            if mine <= piece.constants.items()
+        ]
+        if found:
+            return max(found)
+    return 0
+
+
+def last_of_ring(root: Path, ring: str, session: int) -> int:
+    """The last sequence of a ring's session in any sealed or daily file; 0 if there is none.
+
+    Of a ring whose journal is gone: every row that was in it is sealed.
+    """
+    kind, _, venue = ring.partition(".")
+    top = root / venue / "websocket" if venue else root / kind
+    wanted = {"ring": ring, "session": str(session)}.items()
+    found = [
+        piece.last_seq
+        for folder in folders_of(top)
+        for file in look(folder, open_too=False)[0]
+        for piece in file.pieces
+        if wanted <= piece.constants.items()
+    ]
+    return max(found, default=0)

@@ -6,12 +6,14 @@ than its lateness does.
 
 import os
 import shutil
+from functools import partial
 
 from processes.clock import monotonic_s, nap
 from processes.runtime import Context, run
 from processes.storage.history import History
 from processes.storage.lake import salvage
 from processes.storage.memory import give_back, use_system_memory
+from processes.storage.pause import NO_ROOM, Pause
 from processes.storage.store import Store, TableView
 from schemas.metrics import place
 
@@ -21,59 +23,93 @@ NICENESS = 10
 
 
 class Storage:
-    """All stores of an instance."""
+    """All stores of an instance. What finds no room is tried again, and `status` says so."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        settings = context.settings.storage
+        self._settings = context.settings.storage
+        self._lake = context.paths.data / "lake"
+        self._stores: list[Store] = []
         self._history = History(context) if context.settings.history.enabled else None
-        if self._history is not None:
-            self._history.begin()  # before the stores finish with journals of earlier sessions
-        lake = context.paths.data / "lake"
-        lake.mkdir(parents=True, exist_ok=True)
-        for path in salvage(lake, context.service):
-            context.log.info("file salvaged", file=str(path.relative_to(lake)))
-        tables = TableView(context.tables)
-        self._stores = [
-            Store(
-                ring,
-                context.reader(ring, limit=READ_SLOTS),
-                context.paths.data / "journal",
-                lake,
-                tables,
-                context.session,
-                settings,
-                context.service,
-            )
-            for ring in context.registry.ring_names()
-        ]
         self._counted: dict[str, int] = {}
-        self._settings = settings
+        self._pause = Pause(context)
 
     def live(self) -> None:
         """Read, write, count, until told to stop; then seal everything."""
         context = self._context
-        context.ready()
+        if self._history is not None:
+            self._history.begin()  # before the stores finish with journals of earlier sessions
+        context.say("salvaging what an earlier life left open")
+        self._pause.insist(self._salvage)
+        for ring in context.registry.ring_names():
+            self._pause.insist(partial(self._open, ring))
+        self._pause.serving = not context.stopping
+        if self._pause.serving:
+            context.ready()
         while not context.stopping:
             began_s = monotonic_s()
-            for store in self._stores:
-                store.take()
-                if store.flush_due():
-                    context.service()
-            self._count()
+            self._pause.attempt(self._turn)
             if self._history is not None:
                 self._history.tend()
             context.metrics.observe(place("storage_flush"), int((monotonic_s() - began_s) * 1e9))
             context.service()
             nap(self._settings.poll_ms / 1e3)
         if self._history is not None:
-            for store in self._stores:
-                store.take()
+            self._pause.attempt(self._take)
             self._history.finish()  # after it the journals go
+        self._finish()
+
+    def _take(self) -> None:
         for store in self._stores:
-            store.finish()
-            context.service()
+            store.take()
+
+    def _salvage(self) -> None:
+        context = self._context
+        self._lake.mkdir(parents=True, exist_ok=True)
+        for path in salvage(self._lake, context.service):
+            context.log.info("file salvaged", file=str(path.relative_to(self._lake)))
+
+    def _open(self, ring: str) -> None:
+        """A ring's store, with what its journal holds in the lake."""
+        context = self._context
+        if not self._stores or self._stores[-1].ring != ring:
+            self._stores.append(
+                Store(
+                    ring,
+                    context.reader(ring, limit=READ_SLOTS),
+                    context.paths.data / "journal",
+                    self._lake,
+                    TableView(context.tables),
+                    context.session,
+                    self._settings,
+                    context.service,
+                )
+            )
+        self._stores[-1].recover()
+
+    def _turn(self) -> None:
+        for store in self._stores:
+            store.take()
+            if store.flush_due():
+                self._context.service()
         self._count()
+
+    def _finish(self) -> None:
+        """The end; for what finds no room now there is none later either."""
+        context = self._context
+        for store in self._stores:
+            try:
+                store.finish()
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    raise
+                context.log.error(  # noqa: TRY400  (the reason says it all)
+                    "not all is in the lake, since there was no room; what is journalled comes in "
+                    "with the next start",
+                    ring=store.ring, reason=str(error), not_journalled=store.behind,
+                )  # fmt: skip
+            context.service()
+        self._pause.attempt(self._count)
 
     def _count(self) -> None:
         stores, metrics = self._stores, self._context.metrics
@@ -87,6 +123,7 @@ class Storage:
             "journal_slots": sum(store.slots for store in stores),
             "lake_rows": sum(store.lake.rows for store in stores),
             "lake_files_sealed": sum(store.lake.sealed for store in stores),
+            "storage_lost": sum(store.lost for store in stores),
         }
         if totals["lake_files_sealed"] != self._counted.get("lake_files_sealed", 0):
             give_back()

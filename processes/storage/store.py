@@ -3,6 +3,10 @@
 The journal is written first and its end is the position. Lake files are written in passes, and may
 be behind; after a restart the journal is read again from where the series furthest behind stands,
 and every series skips the rows it holds.
+
+Whatever is written may fail for want of room (OSError). The same call can then be made again, and
+goes on where it was; until then the ring keeps what comes, as long as it is. What it lost is noted
+as a hole before anything behind it is written.
 """
 
 from collections.abc import Iterator
@@ -13,6 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 from processes.clock import monotonic_s
+from processes.journal_files import Segment
+from processes.lake_files import tape_folder
+from processes.lake_holes import Hole, note_hole
 from processes.rings import ring_layout
 from processes.storage.columns import (
     decision_batch,
@@ -21,8 +28,8 @@ from processes.storage.columns import (
     prediction_batch,
     tape_batch,
 )
-from processes.storage.journal import Journal, Segment, read_slots
-from processes.storage.lake import Pulse, Series, SeriesKey, last_sequence, tape_folder
+from processes.storage.journal import Journal, read_slots
+from processes.storage.lake import Pulse, Series, SeriesKey, last_of_ring, last_sequence
 from schemas.instruments import Instrument, Stream, Tables
 from schemas.layout import join
 from schemas.settings import StorageSettings
@@ -125,7 +132,12 @@ class Split:
 
 
 class Lake:
-    """All series of one ring and session."""
+    """All series of one ring and session.
+
+    Args:
+        fresh: no file can hold rows of this session, so none need be looked at: after months there
+            are many, and a new session finds nothing in any of them.
+    """
 
     def __init__(
         self,
@@ -134,12 +146,15 @@ class Lake:
         session: int,
         settings: StorageSettings,
         pulse: Pulse = lambda: None,
+        *,
+        fresh: bool = False,
     ) -> None:
         self.rows = 0
         self.sealed = 0
         self._root = root
         self._split = split
         self._pulse = pulse
+        self._fresh = fresh
         self._session = session
         self._settings = settings
         self._series: dict[tuple[int, int], Series] = {}
@@ -158,7 +173,7 @@ class Lake:
     def _make(self, group: tuple[int, int]) -> Series:
         key, constants = self._split.key(group)
         constants |= {"session": str(self._session), "ring": self._split.ring}
-        last = last_sequence(self._root, key, self._session)
+        last = 0 if self._fresh else last_sequence(self._root, key, constants)
         series = Series(self._root, key, constants, last, self._pulse)
         self._series[group] = series
         return series
@@ -167,7 +182,7 @@ class Lake:
         """Seal files that are large or old enough."""
         for series in self._series.values():
             large = series.bytes >= self._settings.seal_bytes
-            if large or series.age_s >= self._settings.seal_s:
+            if large or series.waits or series.age_s >= self._settings.seal_s:
                 self._seal(series)
 
     def seal_all(self) -> None:
@@ -176,8 +191,7 @@ class Lake:
             self._seal(series)
 
     def _seal(self, series: Series) -> None:
-        if series.seal() is not None:
-            self.sealed += 1
+        self.sealed += len(series.seal())
 
     def sync(self) -> None:
         """Make the open files' content safe from a loss of power."""
@@ -186,7 +200,8 @@ class Lake:
 
     def sealed_through(self, position: int) -> int:
         """Every row up to here is in a sealed file, if the lake has taken all up to `position`."""
-        firsts = [series.first_open for series in self._series.values() if series.is_open]
+        firsts = [series.first_unsealed for series in self._series.values()]
+        firsts = [first for first in firsts if first]
         return min(firsts) - 1 if firsts else position
 
 
@@ -196,6 +211,8 @@ class Store:
     Args:
         journals: folder of the journals. lake: root of the lake.
         pulse: called again and again in what may take long.
+
+    Nothing is read before `recover` has come to its end once.
     """
 
     def __init__(
@@ -212,11 +229,15 @@ class Store:
         dtype, layout = ring_layout(ring)
         self.ring = ring
         self.lost = 0
+        """Slots that the ring lost before they were read."""
         self.slots = 0
+        self._noted = 0
+        self._recovered = False
         self._dtype: np.dtype[Any] = dtype
+        self._layout = layout
+        self._session = session
         self._reader = reader
         self._lake_root = lake
-        self._tables = tables
         self._settings = settings
         self._pending: list[np.ndarray] = []
         self._pending_count = 0
@@ -225,53 +246,92 @@ class Store:
             journals / ring, layout, dtype, session, settings.journal_segment_bytes
         )
         self._pulse = pulse
-        self.lake = Lake(lake, Split(ring, tables), session, settings, pulse)
+        self._split = Split(ring, tables)
+        fresh = not reader.known and not self.journal.segments
+        self.lake = Lake(lake, self._split, session, settings, pulse, fresh=fresh)
+        self._earlier: dict[Path, Lake] = {}
+        if not fresh and not self.journal.segments:
+            # It went when all was sealed, or nothing was ever written.
+            self.journal.position = last_of_ring(lake, ring, session)
         self._lake_position = self.journal.position
-        self._finish_foreign(layout)
         reader.seek(self.journal.position)
-        # Again into the lake: what the journal holds and the last life may not have written there.
+
+    @property
+    def behind(self) -> int:
+        """Slots of the ring that are not in the journal."""
+        return self._reader.committed - self.journal.position
+
+    def recover(self) -> None:
+        """Bring into the lake what the journals hold and the last life may not have written there.
+
+        Raises:
+            OSError: there was no room; call it again.
+        """
+        self._finish_foreign()
         for block in self.journal.read(0):
             self.lake.write(block)
         self._drop_sealed()
+        self._recovered = True
 
-    def _finish_foreign(self, layout: int) -> None:
+    def _finish_foreign(self) -> None:
         """Bring segments of earlier sessions into the lake, then drop them."""
-        for segment in self.journal.foreign:
-            if segment.layout == layout:
-                self._finish(segment)
-                segment.path.unlink()
-        self.journal.foreign = [s for s in self.journal.foreign if s.layout != layout]
+        mine = [segment for segment in self.journal.foreign if segment.layout == self._layout]
+        for segment in mine:
+            self._finish(segment)
+            segment.path.unlink()
+            self.journal.foreign.remove(segment)
 
     def _finish(self, segment: Segment) -> None:
-        lake = Lake(
+        # Kept for the next try: it knows what it has written to files that are not sealed.
+        lake = self._earlier.get(segment.path) or Lake(
             self._lake_root,
-            Split(self.ring, self._tables),
+            self._split,
             segment.session,
             self._settings,
             self._pulse,
         )
+        self._earlier[segment.path] = lake
         for block in read_slots(segment, self._dtype):
             lake.write(block)
         lake.seal_all()
+        del self._earlier[segment.path]
 
     def take(self) -> int:
-        """Read what is new into the journal; how many slots."""
+        """Read what is new into the journal; how many slots.
+
+        Raises:
+            OSError: there was no room; the place in the ring is kept.
+        """
+        assert self._recovered
         taken = 0
         while True:
-            before = self._reader.position
+            if self._pending_count >= PENDING_SLOTS:
+                self.flush()
             block = self._reader.read()
             if not len(block):
                 return taken
-            if self._reader.lost_before and before:
-                self.lost += self._reader.lost_before
-            self.journal.append(block)
+            try:
+                self._note_lost(block)
+                self.journal.append(block)
+            except OSError:
+                self._reader.seek(int(block["sequence"][0]) - 1)
+                raise
             self._reader.acknowledge()
             self._pending.append(block.copy())
             self._pending_count += len(block)
             taken += len(block)
             self.slots += len(block)
-            if self._pending_count >= PENDING_SLOTS:
-                self.flush()
+
+    def _note_lost(self, block: np.ndarray) -> None:
+        """Note the hole before slots that do not follow the journal's last."""
+        first, last = self.journal.position + 1, int(block["sequence"][0]) - 1
+        if last < first or last <= self._noted:
+            return
+        time_ns = self._split.time_ns(block, 0)
+        hole = Hole(session=self._session, first=first, last=last, time_ns=time_ns)
+        note_hole(self._lake_root, self.ring, hole)
+        self.lost += last - max(first - 1, self._noted)
+        self._noted = last
 
     def flush_due(self) -> bool:
         """Flush if it is time; True if it was."""
@@ -284,14 +344,14 @@ class Store:
         return True
 
     def flush(self) -> None:
-        """Write what is pending to the lake."""
+        """Write what is pending to the lake; series skip what an earlier try has written."""
         self._flushed_s = monotonic_s()
         if not self._pending:
             return
         slots = join(self._pending, self._dtype)
+        self.lake.write(slots)
         self._pending.clear()
         self._pending_count = 0
-        self.lake.write(slots)
         self._lake_position = int(slots["sequence"][-1])
 
     def seal(self) -> None:
@@ -304,7 +364,13 @@ class Store:
         self.journal.drop_through(self.lake.sealed_through(self._lake_position))
 
     def finish(self) -> None:
-        """The end: everything that is committed is sealed, and the journal can go."""
+        """The end: everything that is committed is sealed, and the journal can go.
+
+        Raises:
+            OSError: there was no room; what is journalled comes into the lake with the next start.
+        """
+        if not self._recovered:
+            self.recover()
         self.take()
         self.seal()
         self.journal.remove()

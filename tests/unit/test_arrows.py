@@ -42,7 +42,10 @@ ARROWS: dict[str, set[str]] = {
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
     # venues: ingest decodes recordings as the collector does; benchmarks: bench runs them
     "processes/cli": {"venues", "typer", "psutil", "benchmarks"},
-    "processes/replay": {"venues", "pyarrow"},
+    # what is done with sealed files: looking, proving, packing, asking
+    "processes/lake": {"pyarrow", "duckdb"},
+    # numba, venues: books are made again as they were made; models: what inference runs
+    "processes/replay": {"venues", "models", "numba", "pyarrow"},
     # venues: simulated frames take the real decoder's way to become rows to learn from
     "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},
 }
@@ -51,6 +54,7 @@ NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"pr
 
 FILES: dict[str, dict[str, str]] = {
     "processes/zstd.py": {"pyarrow": "its zstd, for who records frames and who reads them back"},
+    "processes/lake_files.py": {"pyarrow": "which file counts, for who writes, packs and replays"},
 }
 """Single files that may import more than their room, and why."""
 
@@ -65,6 +69,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "training": "train is a command",
         "history": "history downloads, shows, cancels and resumes",
         "influx": "influx makes buckets, shows the spool and sends it",
+        "lake": "lake lists, shows, verifies, compacts and asks",
     },
     "processes/execution": {"databases": "no process: the floor below ledger and history"},
     "processes/storage": {"databases": "no process: the floor below ledger and history"},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decoding, ledger, peering, recordings, stages, transport
+from benchmarks import decoding, lake, ledger, peering, recordings, stages, transport
 from benchmarks.figures import figure
 from processes.cli.bench import BENCHMARKS, run_benchmarks
 from schemas.errors import OperatorError
@@ -85,6 +85,16 @@ def test_transports_lose_nothing():
     assert peers["multiprocessing.Queue"].value > 0
 
 
+def test_the_lakes_tools_are_measured_on_rows_that_are_there(monkeypatch):
+    monkeypatch.setattr(lake, "SQL", "SELECT symbol, count(*) FROM books GROUP BY ALL")
+    figures = lake.measure(quick=True)
+    assert set(figures) == {
+        "verify_sealed", "verify_daily", "query_sealed", "query_daily", "compact",
+        "last_sealed", "last_daily", "daily_bytes",
+    }  # fmt: skip
+    assert all(figure.value > 0 for figure in figures.values())
+
+
 def test_stages_count_every_row():
     slots, tables = stages.make_slots(5000)
     assert (len(slots), len(tables.instruments)) == (5000, 16)
@@ -93,8 +103,9 @@ def test_stages_count_every_row():
     assert features.rows == 0  # half a second: no boundary has passed
     assert rows.lake() > 0
     assert rows.csv() > 0
+    assert rows.json_lines() > 0
     assert len(rows._rows) == 5000
-    assert 0 < rows.bytes_a_row < rows.csv_bytes_a_row
+    assert 0 < rows.bytes_a_row < rows.csv_bytes_a_row < rows.json_bytes_a_row
 
 
 def test_a_ratio_says_how_many_times_better():

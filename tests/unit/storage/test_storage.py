@@ -9,93 +9,21 @@ import pyarrow as pa
 import pytest
 
 from processes.clock import day_of
+from processes.journal_files import HEAD, read_segment
+from processes.lake_files import PART, read_stream, sequence_column, tape_folder
 from processes.rings import ring_layout
 from processes.storage import lake as lake_module
+from processes.storage import store as store_module
 from processes.storage.columns import decision_batch, feature_batch, prediction_batch, tape_batch
-from processes.storage.journal import HEAD, Journal, read_segment
-from processes.storage.lake import PART, read_stream, salvage, tape_folder
+from processes.storage.journal import Journal
+from processes.storage.lake import salvage
 from processes.storage.memory import give_back, use_system_memory
-from processes.storage.store import Split, Store, TableView
+from processes.storage.store import Split, TableView
 from schemas import decisions, features, predictions, tape
-from schemas.instruments import Instrument, Stream, Tables
 from schemas.lake import SCHEMAS
-from schemas.settings import StorageSettings
 from schemas.tape import Flag, Kind, Marker, MarkerReason, Side
 from schemas.trading import Reason
-from shm.readers import READERS_BYTES, RingReader, format_readers
-from shm.ring import RingWriter, format_ring, ring_bytes
-from shm.segment import Segment, segment_name
-
-NOW = 1_760_000_000_000_000_000
-TABLES = Tables(
-    instruments=[
-        Instrument(index=0, venue="bitfinex", symbol="tBTCUSD", pair="BTC/USD"),
-        Instrument(index=1, venue="bitfinex", symbol="tDOGE:USD", pair="DOGE/USD"),
-    ],
-    streams=[
-        Stream(index=0, channel="books", precision="P0", frequency="F0", length=25),
-        Stream(index=1, channel="trades"),
-        Stream(index=2, channel="books", precision="P1", frequency="F0", length=25),
-        Stream(index=3, channel="candles", timeframe="1m"),
-    ],
-)
-
-
-def tape_slots(count: int, first: int = 1, seed: int = 1) -> np.ndarray:
-    draw = np.random.default_rng(seed + first)
-    slots = np.zeros(count, tape.SLOT)
-    slots["sequence"] = np.arange(first, first + count)
-    slots["recv_ns"] = NOW + slots["sequence"].astype(np.int64) * 1000
-    slots["instrument"] = draw.integers(0, 2, count)
-    slots["stream"] = draw.integers(0, 2, count)
-    slots["kind"] = np.where(slots["stream"] == 1, Kind.TRADE, Kind.BOOK_LEVEL)
-    slots["price"] = draw.normal(100, 1, count)
-    slots["size"] = draw.random(count)
-    slots["side"] = draw.integers(1, 3, count)
-    slots["id_low"] = slots["sequence"]
-    slots["epoch"] = 7
-    return slots
-
-
-class Ring:
-    """A tape ring with the store that empties it."""
-
-    def __init__(self, folder, instance, **settings):
-        self.folder = folder
-        self.settings = StorageSettings(**settings)
-        self.dtype, self.layout = ring_layout("tape.bitfinex")
-        self.segments = [
-            Segment.create(segment_name(instance, "t"), ring_bytes(256, 4096)),
-            Segment.create(segment_name(instance, "t.r"), READERS_BYTES),
-        ]
-        format_ring(self.segments[0], 256, 4096, self.layout, 5)
-        format_readers(self.segments[1])
-        self.writer = RingWriter(*self.segments, self.dtype, self.layout)
-        self.sent = 0
-        self.store = self.open()
-
-    def open(self, session=5) -> Store:
-        """A store of a new life; the old one is simply gone, as after a SIGKILL."""
-        salvage(self.folder / "lake") if (self.folder / "lake").exists() else None
-        self.store = Store(
-            "tape.bitfinex",
-            RingReader(*self.segments, self.dtype, self.layout, "storage", limit=512),
-            self.folder / "journal",
-            self.folder / "lake",
-            TableView(TABLES),
-            session,
-            self.settings,
-        )
-        return self.store
-
-    def send(self, count):
-        self.writer.append(tape_slots(count, self.sent + 1))
-        self.sent += count
-
-    def close(self):
-        for segment in self.segments:
-            segment.close()
-            Segment.unlink(segment.name)
+from tests.lakes import NOW, TABLES, Ring, all_sequences, sealed_rows, tape_slots
 
 
 @pytest.fixture
@@ -103,20 +31,6 @@ def ring(tmp_path, instance):
     made = Ring(tmp_path, instance)
     yield made
     made.close()
-
-
-def sealed_rows(folder) -> dict[str, list[int]]:
-    """Tape sequences by file, over all sealed files."""
-    found = {}
-    for path in sorted((folder / "lake").rglob("*.arrow")):
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
-        found[str(path.relative_to(folder / "lake"))] = table["tape_seq"].to_pylist()
-    return found
-
-
-def all_sequences(folder) -> list[int]:
-    return sorted(n for numbers in sealed_rows(folder).values() for n in numbers)
 
 
 def test_every_slot_ends_in_the_lake_once(ring, tmp_path):
@@ -222,6 +136,25 @@ def test_slots_lost_to_a_lap_begin_a_new_segment(ring, tmp_path):
     assert len(ring.store.journal.segments) == 2
     ring.store.finish()
     assert all_sequences(tmp_path) == [*range(1, 101), *range(12_100 - 4096 + 1, 12_101)]
+
+
+def test_a_new_session_does_not_look_into_old_files(ring, tmp_path, monkeypatch):
+    """After months there are very many; only storage's later lives have to know what they hold."""
+    looked = []
+    real = store_module.last_sequence
+
+    def look(*arguments):
+        looked.append(arguments)
+        return real(*arguments)
+
+    monkeypatch.setattr(store_module, "last_sequence", look)
+    ring.send(300)
+    ring.store.take()
+    ring.store.flush()
+    assert looked == []
+    ring.open().finish()
+    assert len(looked) == 4
+    assert all_sequences(tmp_path) == list(range(1, 301))
 
 
 def test_segments_rotate_and_go_when_their_rows_are_sealed(tmp_path, instance):
@@ -406,7 +339,7 @@ def test_rings_behind_the_tape_have_tables_too(tmp_path):
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))
 def test_every_table_is_numbered(name):
-    assert lake_module.sequence_column(SCHEMAS[name]) in SCHEMAS[name].names
+    assert sequence_column(SCHEMAS[name]) in SCHEMAS[name].names
 
 
 def test_sealing_joins_batches_and_shows_signs_of_life(ring, tmp_path, monkeypatch):

@@ -1,0 +1,73 @@
+"""Holes: sequences that storage could not write, since the ring went round before it came.
+
+    <lake>/holes/<ring>.jsonl
+    {"session":7,"first":101,"last":230,"time_ns":...,"reason":"lapped"}
+
+A hole is written and synced before the first slot behind it is, so every hole in the lake stands
+here, or is a fault. Holes may overlap: a hole that was told and then grew is told again.
+"""
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+FOLDER: Final = "holes"
+LAPPED: Final = "lapped"
+"""The ring went round: storage was slower than it is long, or was not there, or had no room."""
+
+
+class Hole(Struct, frozen=True, kw_only=True):
+    """Sequences of a ring's session, of which none (or, by reason, not all) is in the lake."""
+
+    session: int
+    first: int
+    last: int
+    time_ns: int
+    """Of the first slot behind it."""
+    reason: str = LAPPED
+
+
+def note_hole(lake: Path, ring: str, hole: Hole) -> None:
+    """Add a hole, synced.
+
+    Raises:
+        OSError: it could not be written; call again.
+    """
+    path = lake / FOLDER / f"{ring}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A line that a crash cut off is ended first, or it would spoil this one.
+    line = b"\n" * _is_torn(path) + msgspec.json.encode(hole) + b"\n"
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        if file.write(line) != len(line):
+            file.truncate(size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        os.fsync(file.fileno())
+
+
+def _is_torn(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:
+        return False  # not there, or empty
+
+
+def read_holes(lake: Path, ring: str) -> list[Hole]:
+    """All holes of a ring; a line that a crash cut off is none."""
+    try:
+        lines = (lake / FOLDER / f"{ring}.jsonl").read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in filter(None, lines):
+        try:
+            found.append(msgspec.json.decode(line, type=Hole))
+        except msgspec.DecodeError:
+            continue
+    return found
