@@ -52,6 +52,7 @@ class SlotKind(IntEnum):
     INPUT_SIGNAL = 5
     INPUT_CONFIG = 6
     INPUT_START = 7
+    INPUT_LEDGER = 8
     DECISION = 16
     ORDER = 17
 

@@ -38,6 +38,7 @@ class Reason(IntEnum):
     SPREAD = 24
     NOT_FINITE = 25
     NOT_RECONCILED = 26
+    LEDGER_AWAY = 27
     MAX_ORDER = 30
     MAX_POSITION = 31
     DAILY_LOSS = 32
@@ -69,6 +70,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.SPREAD: "the spread is wider than risk.max_spread_bps",
     Reason.NOT_FINITE: "a number in the prediction is not finite",
     Reason.NOT_RECONCILED: "ledger and venue have not been compared yet",
+    Reason.LEDGER_AWAY: "the ledger's database is away, and nothing is sent that is not in it",
     Reason.MAX_ORDER: "the order is larger than risk.max_order_notional",
     Reason.MAX_POSITION: "the position would be larger than risk.max_position_notional",
     Reason.DAILY_LOSS: "today's loss has reached risk.max_daily_loss",

@@ -107,6 +107,7 @@ class Machine:
         self.book = Book()
         self.kill_level = KillLevel.NONE
         self.reconciled = False
+        self.ledger_away = False
         self.denied = 0
         self.changed_orders: list[tuple[Order, OrderState]] = []
         """Orders that changed state in the last input, with the state before; for who publishes."""
@@ -187,6 +188,10 @@ class Machine:
         """Time has passed."""
         self.book.turn_day(now_ns)
         return self._obey_kill(now_ns)
+
+    def on_ledger(self, *, away: bool) -> None:
+        """The ledger's database has gone, or is back."""
+        self.ledger_away = away
 
     def on_kill(self, level: int, now_ns: int) -> list[Effect]:
         """The kill switch has moved."""
@@ -299,7 +304,12 @@ class Machine:
 
     def _situation(self) -> Situation:
         return Situation(
-            self.book, self._limits, self.kill_level, self.reconciled, self._order_times
+            self.book,
+            self._limits,
+            self.kill_level,
+            self.reconciled,
+            self.ledger_away,
+            self._order_times,
         )
 
     def _pending(self, instrument: int) -> Order | None:

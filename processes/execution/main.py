@@ -13,7 +13,7 @@ from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
 from processes.execution.brokers.paper import PaperBroker
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
-from processes.execution.ledger import open_ledger
+from processes.execution.ledger import LedgerUnavailableError, open_ledger
 from processes.execution.machine import Cancel, Effect, Machine, Send
 from processes.execution.orders import Order
 from processes.execution.screen import Screen
@@ -196,10 +196,13 @@ class Execution:
             return
         interval_ns = int(self._context.settings.execution.timer_s * 1e9)
         self._next_timer_ns = now_ns + interval_ns
+        self._note_ledger(away=not self._ledger.tend())
         self._journal.message(SlotKind.INPUT_TIMER, now_ns, {})
         self._do(self._machine.on_timer(now_ns))
         self._count()
-        text = "" if self._machine.reconciled else "waiting for the broker to reconcile"
+        text = "the ledger is away: nothing is sent" if self._machine.ledger_away else ""
+        if not self._machine.reconciled:
+            text = "waiting for the broker to reconcile"
         if self._machine.reconciled:
             self._context.ready(text)
         else:
@@ -217,7 +220,15 @@ class Execution:
     def _send(self, effect: Send) -> None:
         intent = effect.intent
         now_ns = self._context.clock.now_ns()
-        if not self._ledger.record_intent(intent):
+        try:
+            is_new = self._ledger.record_intent(intent)
+        except LedgerUnavailableError as error:
+            # The ledger writes it later, and then that it was not sent.
+            self._context.log.warning("not sent", command_id=intent.command_id, reason=str(error))
+            self._note_ledger(away=True)
+            self._take_event(OrderExpired(intent.command_id, now_ns, "the ledger is away"))
+            return
+        if not is_new:
             self._context.log.error("command id known already", command_id=intent.command_id)
             self._take_event(NotSent(intent.command_id, now_ns, "its id is known already"))
             return
@@ -243,6 +254,15 @@ class Execution:
             strategy=intent.strategy,
         )
         self._tell_order(self._machine.orders[intent.command_id], now_ns)
+
+    def _note_ledger(self, *, away: bool) -> None:
+        """Whether an intent can be made durable is an input of the machine when it changes."""
+        if away == self._machine.ledger_away:
+            return
+        now_ns = self._context.clock.now_ns()
+        self._journal.message(SlotKind.INPUT_LEDGER, now_ns, {"away": away})
+        self._machine.on_ledger(away=away)
+        self._context.log.warning("the ledger is away" if away else "the ledger is back")
 
     def _cancel(self, effect: Cancel) -> None:
         if self._broker.cancel(effect.command_id):

@@ -46,6 +46,7 @@ class Situation(NamedTuple):
     limits: Limits
     kill_level: int
     reconciled: bool
+    ledger_away: bool
     order_times: "deque[int]"
 
 
@@ -61,6 +62,11 @@ def killed(_: Proposal, situation: Situation) -> bool:
 def not_reconciled(_: Proposal, situation: Situation) -> bool:
     """Ledger and venue have not been compared."""
     return not situation.reconciled
+
+
+def ledger_away(_: Proposal, situation: Situation) -> bool:
+    """An intent could not be made durable before the send."""
+    return situation.ledger_away
 
 
 def min_size(proposal: Proposal, situation: Situation) -> bool:
@@ -106,6 +112,7 @@ def price_band(proposal: Proposal, situation: Situation) -> bool:
 ENTRY_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.KILLED, killed),
     (Reason.NOT_RECONCILED, not_reconciled),
+    (Reason.LEDGER_AWAY, ledger_away),
     (Reason.MIN_SIZE, min_size),
     (Reason.PRICE_BAND, price_band),
     (Reason.MAX_ORDER, max_order),
@@ -116,6 +123,7 @@ ENTRY_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
 )
 EXIT_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.NOT_RECONCILED, not_reconciled),
+    (Reason.LEDGER_AWAY, ledger_away),
     (Reason.MIN_SIZE, min_size),
 )
 

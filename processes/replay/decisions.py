@@ -136,6 +136,8 @@ class DecisionReplay:
             level = int(msgspec.msgpack.decode(raw)["kill_level"])
             self._journal.kill_level = KillLevel(level)
             self._machine.on_kill(level, now_ns)
+        elif kind == SlotKind.INPUT_LEDGER:
+            self._machine.on_ledger(away=bool(msgspec.msgpack.decode(raw)["away"]))
         elif kind == SlotKind.INPUT_CONFIG:
             number = int(slot["config_generation"])
             self._journal.generation = number

@@ -3,6 +3,7 @@
 import queue
 import sqlite3
 
+import psycopg
 import pytest
 
 from processes import runtime
@@ -20,7 +21,9 @@ from schemas.trading import (
     OrderFilled,
     Reconciled,
 )
+from tests.helpers import wait_until
 from tests.instances import bare_instance
+from tests.servers import postgres_server
 
 T0 = 1_760_000_000_000_000_000
 
@@ -112,6 +115,11 @@ class Life:
     def inputs(self) -> list[SlotKind]:
         recent = self.execution._journal._writer.ring.recent(100)
         return [SlotKind(int(kind)) for kind in recent["kind"]]
+
+    def ledger_back(self) -> bool:
+        self.execution._next_timer_ns = 0
+        self.execution._take_time()
+        return not self.machine.ledger_away
 
     def end(self) -> None:
         self.execution._ledger.close()
@@ -309,3 +317,33 @@ def test_a_cancel_that_found_no_place_is_asked_for_again(lives):
     life.execution._take_time()
     assert life.broker.asked[before:] == [("cancel", number)], "asked for once"
     assert life.inputs().count(SlotKind.INPUT_BROKER) == 2  # reconciled, and the cancel not sent
+
+
+def test_without_its_database_nothing_is_sent_and_the_machine_knows(monkeypatch):
+    """A real PostgreSQL dies and comes back: an intent that is not durable is no order."""
+    with postgres_server() as server:
+        url = server.create("ledger")
+        with bare_instance(ledger__url=url, ledger__timeout_s=1.0) as made:
+            monkeypatch.setattr(runtime, "open_log", lambda *_: made.log)
+            made.put_in_force()
+            made.open()
+            life = Life(made).begin()
+            first = life.send(1)
+            assert life.broker.submitted() == [first]
+            server.kill()
+            second = life.send(2)
+            assert life.broker.submitted() == [first]
+            assert life.machine.orders[second].state.name == "EXPIRED"
+            assert life.machine.ledger_away
+            assert SlotKind.INPUT_LEDGER in life.inputs()
+            server.start()
+            wait_until(life.ledger_back, what="the ledger to be back")
+            third = life.send(3)
+            assert life.broker.submitted() == [first, third]
+            life.end()
+            with psycopg.connect(url) as database:
+                states = dict(
+                    database.execute("SELECT command_id, state FROM ledger.orders").fetchall()
+                )
+            assert states[second] == "expired"
+            assert set(states) == {first, second, third}
