@@ -116,6 +116,7 @@ def check_evidence(project) -> dict[str, int]:
     found = check_nothing_unaccounted(SimulatorLog(project.data / "simulator"), lake)
     assert found["frames"] > 1000
     found |= check_ledger(project)
+    project.dcctl("lake", "verify")
     found |= check_replay(project)
     print("rows", rows, found)
     return found
