@@ -5,7 +5,7 @@ import random
 
 import uvloop
 
-from processes.collector.backoff import Backoff, ConnectLimit
+from processes.backoff import Backoff, ConnectLimit
 from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew
 from processes.collector.tape import Tape

@@ -7,7 +7,7 @@ At start, ledger and venue must agree before anything new is sent.
 
 import queue
 import sys
-from typing import Final
+from typing import Any, Final
 
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
 from processes.execution.brokers.paper import PaperBroker
@@ -16,6 +16,7 @@ from processes.execution.ledger import Ledger
 from processes.execution.machine import Cancel, Effect, Machine, Send
 from processes.execution.orders import Order
 from processes.execution.screen import Screen
+from processes.execution.signals import SignalDesk
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
 from schemas.control import Word
@@ -23,7 +24,14 @@ from schemas.decisions import SlotKind
 from schemas.messages import KillChanged, OrderChanged, PositionChanged
 from schemas.metrics import place
 from schemas.settings import Settings
-from schemas.trading import BrokerEvent, CancelNotSent, KillLevel, OrderExpired, OrderUnknown
+from schemas.trading import (
+    BrokerEvent,
+    CancelNotSent,
+    KillLevel,
+    OrderExpired,
+    OrderNew,
+    OrderUnknown,
+)
 from shm.atomics import read_word
 
 GIL_SWITCH_S: Final = 0.0002
@@ -37,7 +45,8 @@ class Execution:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._reader = context.reader("predictions", limit=DRAIN)
-        self._journal = InputJournal(context.writer("decisions"), context.clock.now_ns)
+        writer = context.writer("decisions")
+        self._journal = InputJournal(writer, context.clock.now_ns)
         self._journal.generation = context.generation
         self._inbox = context.inbox([self._reader], ["predictions"])
         self._ledger = Ledger(context.paths.data / "ledger.sqlite", context.session)
@@ -46,6 +55,11 @@ class Execution:
         symbols = {item.index: item.symbol for item in instruments}
         self._machine = Machine(context.session, symbols, context.settings)
         self._screen = Screen(self._journal, self._machine)
+        self._desk = SignalDesk(
+            writer.ring, self._journal, self._machine, context.clock.now_ns, self._do
+        )
+        self._desk.enabled = context.settings.bridge.signals.enabled
+        context.bus.on_command("signals", self._on_signals)
         quotes = {item.index: item.pair.partition("/")[2] for item in instruments}
         self._broker = self._make_broker(quotes)
         self._kill_word = context.control.word_address(Word.KILL_LEVEL)
@@ -84,6 +98,7 @@ class Execution:
             self._machine.restore(order)
         self._machine.book = book
         self._reader.seek(max(self._reader.position, self._journal.last_prediction()))
+        self._desk.restore()
         open_ids = [order.intent.command_id for order in self._machine.open_orders()]
         self._journal.message(
             SlotKind.INPUT_START,
@@ -166,6 +181,13 @@ class Execution:
             metrics.add(self._places["decisions_denied"], self._machine.denied - self._denied)
             self._denied = self._machine.denied
 
+    def _on_signals(self, arguments: dict[str, Any]) -> dict[str, int]:
+        """The bridge brings signals: the switch is looked at first, as before predictions."""
+        self._look_at_switch()
+        taken = self._desk.take(arguments)
+        self._context.metrics.add(self._places["decisions"], taken)
+        return {"taken": taken}
+
     def _take_events(self) -> None:
         while not self._events.empty():
             self._take_event(self._events.get_nowait())
@@ -213,6 +235,14 @@ class Execution:
             self._context.log.error("command id known already", command_id=intent.command_id)
             self._machine.not_sent(intent)
             return
+        self._journal.message(
+            SlotKind.ORDER,
+            now_ns,
+            OrderNew(
+                intent.command_id, intent.instrument, intent.side, intent.quantity, intent.kind,
+                intent.limit_price, intent.reduce_only, intent.strategy,
+            ),
+        )  # fmt: skip
         # The last look, immediately before the send: nothing but the switch's own orders passes.
         level = read_word(self._kill_word)
         if (
@@ -294,6 +324,7 @@ class Execution:
             SlotKind.INPUT_CONFIG, now_ns, {"generation": self._context.generation}
         )
         self._machine.on_config(settings)
+        self._desk.enabled = settings.bridge.signals.enabled
 
 
 def main(context: Context) -> None:

@@ -50,6 +50,8 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
         return ChildSpec(name=name, module=path, stage=stage, stop_order=stop_order)
 
     specs = [spec("simulator", 0, 4)] if settings.simulator.enabled else []
+    if settings.bridge.enabled:
+        specs.append(spec("bridge", 0, 5))
     specs += [
         spec("storage", 0, 5),
         spec("execution", 1, 0),

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
-from processes.collector.backoff import Backoff, ConnectLimit
+from processes.backoff import Backoff, ConnectLimit
 from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew
 from processes.simulator.server import Exchange

@@ -30,6 +30,7 @@ ARROWS: dict[str, set[str]] = {
     "processes/inference": {"numba", "mlx", "models"},
     "processes/execution": {"numba"},
     "processes/storage": {"pyarrow"},
+    "processes/bridge": {"redis"},
     # venues: past rows come over the venues' REST calls
     "processes/history": {"venues", "pyarrow"},
     # speaks the venues' protocols by itself, so that a misunderstanding cannot confirm itself
