@@ -130,6 +130,8 @@ def test_redis_is_killed_frozen_and_emptied_while_the_market_runs(seed):
     lapped = {
         number
         for e in second if e["body"]["type"] == "gap" and e["body"]["data"]["reason"] == "lapped"
-        for number in range(e["body"]["data"]["from_sequence"], e["body"]["data"]["to_sequence"] + 1)
+        for number in range(
+            e["body"]["data"]["from_sequence"], e["body"]["data"]["to_sequence"] + 1
+        )
     }  # fmt: skip
     assert told | lapped == set(range(begin + 1, sent + 1))

@@ -257,7 +257,7 @@ def test_a_bridge_that_died_before_it_acknowledged_brings_it_again_and_it_acts_o
     world.write("one")
     wait_until(lambda: first.turn() or first._under_way)
     # Journaled and decided; the answer finds nobody.
-    wait_until(lambda: execution._context.bus.serve_commands())
+    wait_until(execution._context.bus.serve_commands)
     assert world.pending() == 1
     second = world.bridge()
     world.pump(execution, second, lambda: second.taken == 1)
