@@ -19,7 +19,7 @@ from schemas.tape import LEVELS, Flag, Kind, Side
 
 _SIDES: Final = {Side.NONE: "", Side.BID: "buy", Side.ASK: "sell"}
 _TICKER: Final = TickerData.__struct_fields__
-_TOLD: Final = Flag.SNAPSHOT | Flag.BACKFILLED | Flag.SAMPLED | Flag.CONFIRMED | Flag.FUNDING
+_TOLD: Final = int(Flag.SNAPSHOT | Flag.BACKFILLED | Flag.SAMPLED | Flag.CONFIRMED | Flag.FUNDING)
 _BOOK_END: Final = int(Flag.PRIMARY | Flag.FRAME_END)
 _POWERS: Final = np.array([float(f"1e{power}") for power in range(-22, 23)])
 _PRICE_DIGITS: Final = 9

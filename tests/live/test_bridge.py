@@ -67,12 +67,12 @@ def test_market_out_signals_in_and_redis_away(project):
         assert states()[0] == "new"
         write(client, "late", ts=1000)
         wait_until(lambda: client.xlen("signal:refused") == 1, 20)
-        project.dcctl("kill", "pause")
+        project.dcctl("kill", "--level", "pause", "--yes")
         write(client, "paused", symbol="tETHUSD")
         denied = outcome(client, "paused")
         meta = msgspec.convert(denied.meta, SignalMeta)
         assert (denied.action, meta.reason) == ("hold", "killed")
-        project.dcctl("arm")
+        project.dcctl("arm", "--yes")
         client.close()
 
         server.kill()
