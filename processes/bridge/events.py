@@ -107,7 +107,7 @@ class Events:
     def _decision(self, slot: np.void) -> bytes:
         item = self._names.of(int(slot["instrument"]))
         number = f"{int(slot['command_high']):016x}{int(slot['command_low']):016x}"
-        signal = self._signals.pop(int(slot["input_sequence"]), None)
+        signal = self._signals.get(int(slot["input_sequence"]))
         numbers, price = slot["numbers"], float(slot["reference_price"])
         meta = SignalMeta(
             reason=Reason(int(slot["reason"])).name.lower(),

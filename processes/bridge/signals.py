@@ -220,6 +220,6 @@ class Signals:
 
     def close(self) -> None:
         """Acknowledge what can be, give the rest up: it is claimed again."""
+        self._courier.close()  # first: the bus cannot end while a socket of it is open
         if self._done or self._refusals:
             self._acknowledge()
-        self._courier.close()

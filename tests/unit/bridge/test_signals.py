@@ -102,6 +102,8 @@ class World:
         return made
 
     def end(self, made: Watched) -> None:
+        for signals in self.signals:
+            signals._courier.close()  # the bus cannot end while a socket of it is open
         made._ledger.close()
         made._context.close()
         self.lives.remove(made._context)
