@@ -40,7 +40,7 @@ from benchmarks.recordings import (
     socket_reads,
     with_checksums,
 )
-from processes.collector.backoff import Backoff, ConnectLimit
+from processes.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
 from processes.collector.tape import Tape
 from processes.rings import ring_layout

@@ -206,6 +206,34 @@ def _check_feed(key: str, feed: FeedSettings) -> None:
         )
 
 
+_URL = re.compile(
+    r"(?:rediss?://(?:[\w.-]*(?::\$\{\w+\})?@)?(?:[\w.-]+|\[[0-9a-fA-F:.]+\])"
+    r"(?::\d{1,5})?(?:/\d+)?"
+    r"|unix://(?:[\w.-]*(?::\$\{\w+\})?@)?/[^?@]+(?:\?db=\d+)?)"
+)
+
+
+def _check_bridge(settings: Settings) -> None:
+    bridge, venues = settings.bridge, list(settings.venues.enabled())
+    if not _URL.fullmatch(bridge.url):
+        # Not the value: it may hold a password.
+        raise ConfigError(
+            "bridge.url: must be like redis://host:6379/0, rediss:// or unix:///path; a password "
+            "is named, not written: redis://:${REDIS_PASSWORD}@host:6379/0"
+        )
+    for name in bridge.venues:
+        if name not in venues:
+            raise ConfigError(
+                f"bridge.venues = {list(bridge.venues)}: {name} is not enabled. "
+                f"Allowed: {', '.join(venues)}"
+            )
+    if bridge.backoff_first_s > bridge.backoff_longest_s:
+        raise ConfigError(
+            f"bridge.backoff_first_s = {bridge.backoff_first_s}: longer than "
+            f"backoff_longest_s = {bridge.backoff_longest_s}"
+        )
+
+
 def _check_whole(settings: Settings) -> None:
     """Rules that are about several settings at once."""
     for name, slots in msgspec.to_builtins(settings.rings).items():
@@ -232,6 +260,7 @@ def _check_whole(settings: Settings) -> None:
             f"venues.kraken.channels = {list(kraken.channels)}: raw_books is level3, which needs a "
             "token, and the collector holds no key to fetch one with; take raw_books out"
         )
+    _check_bridge(settings)
     if settings.storage.journal_segment_bytes > settings.storage.journal_max_bytes:
         raise ConfigError(
             f"storage.journal_segment_bytes = {settings.storage.journal_segment_bytes}: larger "

@@ -72,7 +72,14 @@ NUMBERS: tuple[str, ...] = (
     "age_ms",
 )
 
-STRATEGIES: tuple[str, ...] = ("none", "moving_average_cross", "tcn", "blend", "kill_switch")
+STRATEGIES: tuple[str, ...] = (
+    "none",
+    "moving_average_cross",
+    "tcn",
+    "blend",
+    "kill_switch",
+    "external",
+)
 
 _HEADER = [
     ("sequence", "<u8", 0),

@@ -133,6 +133,16 @@ TABLE: tuple[Metric, ...] = (
     Metric("influx_spool_bytes", "gauge", "bytes", "size on disk of what is not sent yet"),
     Metric("influx_sender_state", "gauge", "state", "0 ok, 1 backing off, 2 probing, 3 held"),
     Metric("influx_write", "histogram", "ns", "one write request to its answer"),
+    # bridge
+    Metric("bridge_entries", "counter", "entries", "stream entries that Redis has taken"),
+    Metric("bridge_slots_lost", "counter", "slots", "slots overwritten while Redis was away"),
+    Metric("bridge_entries_refused", "counter", "entries", "stream entries that Redis refused"),
+    Metric("bridge_books_conflated", "counter", "books", "order books left out for newer ones"),
+    Metric("bridge_redis_failures", "counter", "failures", "calls that Redis failed or left open"),
+    Metric("bridge_connected", "gauge", "state", "1 while Redis answers, 0 while it does not"),
+    Metric("bridge_signals_taken", "counter", "signals", "signals that execution has journaled"),
+    Metric("bridge_signals_refused", "counter", "signals", "signals refused before execution"),
+    Metric("bridge_write", "histogram", "ns", "one transaction to Redis and back"),
     # simulator
     Metric("simulator_frames", "counter", "frames", "frames sent to clients"),
     Metric("simulator_clients", "gauge", "clients", "sockets open at the simulator"),

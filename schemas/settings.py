@@ -395,6 +395,63 @@ class InfluxSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Refused lines are kept in a file beside the spool; a full one replaces the one before."""
 
 
+class StreamLengths(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Entries that each stream in Redis keeps, about: what Redis trims to."""
+
+    trade: Positive = 100_000
+    orderbook: Positive = 50_000
+    ticker: Positive = 20_000
+    signal: Positive = 10_000
+    order: Positive = 50_000
+    refused: Positive = 10_000
+
+
+class BridgeSignals(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Signals that strategies elsewhere write to `signal:in`."""
+
+    enabled: bool = False
+    max_age_ms: Positive = 2000
+    """A signal older than this by its own `ts` is refused."""
+    max_ahead_ms: NotNegative = 500
+    """How far a signal's `ts` may lie ahead of this machine's clock."""
+    poll_ms: Annotated[int, Meta(ge=1, le=1000)] = 20
+    batch: Annotated[int, Meta(ge=1, le=256)] = 64
+
+
+class BridgeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Redis Streams for programs on other machines; docs/bridge.md."""
+
+    enabled: bool = False
+    url: str = "redis://127.0.0.1:6379/0"
+    """redis://, rediss:// or unix://; a password stands in the environment:
+    redis://:${NAME}@host."""
+    prefix: Annotated[str, Meta(pattern=r"^[\w.:-]{0,64}$")] = ""
+    """Stands before every key: `demo:` makes `demo:md:trade`. Instances that share a Redis differ
+    in it."""
+    venues: tuple[str, ...] = ()
+    """Empty = all that are enabled."""
+    symbols: tuple[str, ...] = ()
+    """The venues' own names; empty = all."""
+    channels: tuple[Literal["trade", "orderbook", "ticker"], ...] = (
+        "trade",
+        "orderbook",
+        "ticker",
+    )
+    lengths: StreamLengths = StreamLengths()
+    batch: Annotated[int, Meta(ge=1, le=8192)] = 1024
+    """Slots of a ring that are taken, and held until Redis has them."""
+    poll_ms: Annotated[int, Meta(ge=1, le=1000)] = 5
+    timeout_s: Annotated[float, Meta(gt=0, le=3)] = 1.0
+    """How long Redis may take to connect or to answer."""
+    backoff_first_s: Seconds = 0.1
+    backoff_longest_s: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    conflate_lag: Positive = 20_000
+    """Slots behind from which order books are conflated."""
+    conflate_ms: Positive = 100
+    """Then the newest book of an instrument in each such interval is sent."""
+    signals: BridgeSignals = BridgeSignals()
+
+
 class SupervisorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How children are watched and started again."""
 
@@ -475,12 +532,14 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history: HistorySettings = HistorySettings()
     storage: StorageSettings = StorageSettings()
     influx: InfluxSettings = InfluxSettings()
+    bridge: BridgeSettings = BridgeSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
     simulator: SimulatorSettings = SimulatorSettings()
 
 
 REFUSED: tuple[str, ...] = (
     "profile", "paths", "http", "rings", "simulator.port", "signal", "ledger", "influx.enabled",
+    "bridge.enabled",
 )  # fmt: skip
 """Keys (and all below them) that only a stop and start can change."""
 
@@ -493,6 +552,7 @@ RESTARTS: dict[str, tuple[str, ...]] = {
     "storage": ("storage",),
     "history": ("storage",),
     "influx": ("influx",),
+    "bridge": ("bridge",),
     "simulator": ("simulator",),
     "execution.broker": ("execution",),
     "execution.paper": ("execution",),

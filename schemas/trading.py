@@ -48,6 +48,10 @@ class Reason(IntEnum):
     DUPLICATE_COMMAND = 36
     SHORT_NOT_ALLOWED = 37
     MAX_TOTAL_POSITION = 38
+    SIGNAL_STALE = 40
+    SIGNAL_DUPLICATE = 41
+    NO_MARKET = 42
+    NOTHING_TO_EXIT = 43
     KILL_CANCEL = 50
     KILL_FLATTEN = 51
 
@@ -80,6 +84,10 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.DUPLICATE_COMMAND: "this decision already has an order",
     Reason.SHORT_NOT_ALLOWED: "the account cannot sell what it does not hold",
     Reason.MAX_TOTAL_POSITION: "all positions together would exceed risk.max_total_notional",
+    Reason.SIGNAL_STALE: "the outside signal is older than bridge.signals.max_age_ms",
+    Reason.SIGNAL_DUPLICATE: "an outside signal of this id was decided before",
+    Reason.NO_MARKET: "nothing is known of the market that the outside signal is about",
+    Reason.NOTHING_TO_EXIT: "the outside signal wants out, and no position is held",
     Reason.KILL_CANCEL: "cancelled by the kill switch",
     Reason.KILL_FLATTEN: "closed by the kill switch",
 }
@@ -134,6 +142,35 @@ class Intent(Struct, frozen=True, kw_only=True):
     reason: int = 0
     decided_ns: int = 0
     decision_sequence: int = 0
+
+
+class OrderNew(Struct, frozen=True, array_like=True):
+    """An order that is about to be sent: the message of an ORDER slot of the decisions ring."""
+
+    command_id: str
+    instrument: int
+    side: OrderSide
+    quantity: str
+    kind: OrderKind
+    limit_price: str
+    reduce_only: bool
+    strategy: str
+
+
+class ExternalSignal(Struct, frozen=True, array_like=True):
+    """A signal of a strategy elsewhere, validated: the message of an INPUT_SIGNAL slot."""
+
+    id: str
+    """`strategy/id`, at most 97 characters: one outcome each."""
+    entry: str
+    """The id of the stream entry that brought it."""
+    instrument: int
+    action: Action
+    confidence: float
+    price: float
+    """What its writer saw; 0.0 = not said."""
+    ts_ns: int
+    """When its writer says that it was made."""
 
 
 class OrderAccepted(Struct, frozen=True, tag="accepted"):

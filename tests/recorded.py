@@ -3,8 +3,9 @@ chain and execution machine, each with its restarts, and storage's own lake writ
 
 import ctypes
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import numpy as np
 
 from config.loader import ROOT, load
@@ -12,6 +13,7 @@ from processes.execution.beginning import Beginning
 from processes.execution.journal import InputJournal
 from processes.execution.machine import Machine, Send
 from processes.execution.screen import Screen
+from processes.execution.signals import SignalDesk
 from processes.features.cutter import Cutter
 from processes.inference.chain import Chain
 from processes.places import Resolved
@@ -25,7 +27,14 @@ from schemas.decisions import SlotKind
 from schemas.instruments import Instrument, Tables
 from schemas.layout import join
 from schemas.settings import Settings
-from schemas.trading import KillLevel, OrderFilled, OrderUnknown, Reconciled
+from schemas.trading import (
+    Action,
+    ExternalSignal,
+    KillLevel,
+    OrderFilled,
+    OrderUnknown,
+    Reconciled,
+)
 from tests.feeding import Feed
 from tests.helpers import QuietLog
 
@@ -72,6 +81,13 @@ class Ring:
         self.dtype = dtype
         self.committed = 0
         self.blocks: list[np.ndarray] = []
+
+    @property
+    def capacity(self) -> int:
+        return 1 << 16
+
+    def recent(self, count: int) -> np.ndarray:
+        return self.slots[-count:]
 
     def append(self, slots: np.ndarray, count: int | None = None) -> None:
         self._add(slots[:count].copy())
@@ -249,6 +265,8 @@ class Recorder:
             elif what == 2:
                 journal.message(SlotKind.INPUT_TIMER, self.now_ns, {})
                 self._obey(machine, journal, machine.on_timer(self.now_ns))
+            elif what == 3:
+                self._signal(machine, journal)
             count = min(int(self.draw.integers(1, 8)), len(told) - at)
             drain = np.ascontiguousarray(told[at : at + count])
             effects = screen.decide(int(drain.ctypes.data), count, self.now_ns)
@@ -273,6 +291,26 @@ class Recorder:
             machine, journal, machine.on_event(Reconciled("paper", self.now_ns), self.now_ns)
         )
         return machine, journal, Screen(journal, machine)
+
+    def _signal(self, machine: Machine, journal: InputJournal) -> None:
+        """One from outside, now and then stale, doubled, or of nothing that is known."""
+        number = int(self.draw.integers(0, 30))
+        action = ("enter_long", "enter_short", "exit", "hold")[number % 4]
+        signal = ExternalSignal(
+            id=f"signal-{number}",
+            entry=f"{self.now_ns}-0",
+            instrument=int(self.draw.choice([0, 1, 1, 40_000])),
+            action=Action[action.upper()],
+            confidence=0.9,
+            ts_ns=self.now_ns - int(self.draw.choice([1_000_000, 60_000_000_000])),
+            price=float(self.draw.choice([0.0, 86_700.0])),
+        )
+        desk = SignalDesk(
+            cast("Any", self.decisions), journal, machine, lambda: self.now_ns,
+            lambda effects: self._obey(machine, journal, effects),
+        )  # fmt: skip
+        desk.enabled = True
+        desk.take({"signals": [msgspec.to_builtins(signal)]})
 
     def _obey(self, machine: Machine, journal: InputJournal, effects: list[Any]) -> None:
         """Fill most orders, at once or as a venue does that is not sure."""

@@ -53,6 +53,12 @@ def _lake(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _bridge(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.bridge import measure
+
+    return measure(quick=quick)
+
+
 def _venues(quick: bool) -> "dict[str, Figure]":
     from benchmarks.venues import measure
 
@@ -127,6 +133,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "venues": _venues,
     "replay": _replay,
     "influx": _influx,
+    "bridge": _bridge,
 }
 
 

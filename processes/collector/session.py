@@ -14,8 +14,8 @@ from http import HTTPStatus
 
 import msgspec
 
+from processes.backoff import Backoff, ConnectLimit
 from processes.clock import monotonic_s
-from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.recorder import Recorder
 from processes.collector.subscriptions import Desk
 from processes.collector.tape import Tape

@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 from numba import carray, njit
 
-from processes.execution.machine import Decision
+from processes.execution.machine import Decision, no_market
 from processes.execution.policy import Prediction
 from schemas import decisions, predictions
 from schemas.decisions import MESSAGE_BYTES, NUMBERS, STRATEGIES, SlotKind
 from schemas.predictions import MODELS
-from schemas.trading import BrokerEvent, KillLevel
+from schemas.trading import BrokerEvent, ExternalSignal, KillLevel
 from shm.atomics import memory
 
 DRAIN: Final = 1024
@@ -27,6 +27,10 @@ _TAIL_WORDS: Final = (predictions.SLOT_BYTES - 96) // 4
 _MODELS: Final = len(MODELS)
 FLOATS: Final = 4 + 5 * _MODELS
 _DECISION: Final = int(SlotKind.DECISION)
+_SEEN: Final = (
+    "instrument", "rung", "invalid", "cut", "feature_sequence", "prediction_sequence",
+    "newest_recv_ns", "reference_price",
+)  # fmt: skip
 _STRATEGY: Final = {name: index for index, name in enumerate(STRATEGIES)}
 (
     _CONFIDENCE, _MOVE, _COST, _VALUE, _POSITION, _QUANTITY, _LIMIT, _SPREAD, _VOLATILITY,
@@ -208,6 +212,11 @@ class InputJournal:
 
     def message(self, kind: SlotKind, time_ns: int, body: object) -> int:
         """Commit one input that is a message; its sequence."""
+        self._write_message(kind, time_ns, body)
+        self._writer.append(self._inputs, 1)
+        return self._writer.committed
+
+    def _write_message(self, kind: SlotKind, time_ns: int, body: object) -> None:
         raw = msgspec.msgpack.encode(body)
         assert len(raw) <= MESSAGE_BYTES, f"{kind.name} of {len(raw)} bytes"
         slot = self._inputs[:1]
@@ -219,8 +228,23 @@ class InputJournal:
         slot["kill_level"] = self.kill_level
         slot["message_length"] = len(raw)
         slot["message"] = np.frombuffer(raw.ljust(MESSAGE_BYTES, b"\0"), np.uint8)
+
+    def signal(self, signal: ExternalSignal, market: Prediction | None, time_ns: int) -> int:
+        """Commit an outside signal, with what it will be judged by; its sequence.
+
+        `decide` and `commit` then write the decision about it, as the first of a drain.
+        """
+        self._write_message(SlotKind.INPUT_SIGNAL, time_ns, signal)
+        slot, seen = self._inputs[0], market or no_market(signal.instrument)
+        for name in _SEEN:
+            slot[name] = getattr(seen, name)
+        self._integers[0] = 0
+        self._integers[0, 4] = signal.ts_ns
+        self._floats[0] = 0.0
+        self._floats[0, 1:3] = seen.spread_bps, seen.volatility_bps
         self._writer.append(self._inputs, 1)
-        return self._writer.committed
+        self._first = self._writer.committed
+        return self._first
 
     def event(self, event: BrokerEvent, time_ns: int) -> int:
         """Commit a broker's event."""

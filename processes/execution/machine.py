@@ -20,6 +20,7 @@ from schemas.trading import (
     Action,
     BrokerEvent,
     CancelNotSent,
+    ExternalSignal,
     Intent,
     KillLevel,
     NotSent,
@@ -32,6 +33,8 @@ from schemas.trading import (
 
 AMOUNT_STEP: Final = Decimal("0.00000001")
 CLOSED_KEPT: Final = 500
+SIGNALS_KEPT: Final = 10_000
+"""Ids of outside signals that are remembered; one can come again only while it is young."""
 FLATTEN_PAUSE_NS: Final = 1_000_000_000
 FLATTEN_PAUSE_MAX_NS: Final = 16_000_000_000
 """Between two attempts to close a position: 1, 2, 4 ... s. A market that has nobody on its other
@@ -89,10 +92,15 @@ class Cancel(NamedTuple):
 Effect = Send | Cancel
 
 
-def command_id(session: int, cut: int, instrument: int, strategy: str, leg: str) -> str:
+def command_id(session: int, cut: int | str, instrument: int, strategy: str, leg: str) -> str:
     """32 hex digits: the same decision has the same id, however often it is made."""
     text = f"{session} {cut} {instrument} {strategy} {leg}"
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def no_market(instrument: int) -> Prediction:
+    """What a decision about an instrument saw of its market when there was nothing to see."""
+    return Prediction(instrument, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, ())
 
 
 class Machine:
@@ -114,6 +122,8 @@ class Machine:
         self.changed_positions: set[int] = set()
         self.news_of: Order | None = None
         """The order of which the last event said something new, whether or not its state moved."""
+        self.signals: dict[str, str] = {}
+        """Outside signals that were decided: the stream entry that brought each, by id."""
         self._session = session
         self._symbols = symbols
         self._policy = Policy(settings)
@@ -145,6 +155,51 @@ class Machine:
         position = self.book.position(instrument)
         self.book.see(instrument, prediction.reference_price)
         wish = self._policy.wish(prediction, position.quantity, position.opened_ns, now_ns)
+        return self._weigh(prediction, wish, position, now_ns, sequence)
+
+    def on_signal(
+        self, signal: ExternalSignal, market: Prediction | None, now_ns: int, sequence: int
+    ) -> tuple[Decision, list[Effect]]:
+        """Decide about a signal from elsewhere: once for each id.
+
+        Args:
+            market: the last prediction about its instrument, if there was one.
+        """
+        position = self.book.position(signal.instrument)
+        known = signal.id in self.signals
+        self.remember_signal(signal)
+        wish = self._policy.wish_of(signal, market, position.quantity, now_ns)
+        seen = market or no_market(signal.instrument)
+        if known:
+            return self._hold(seen, wish, Reason.SIGNAL_DUPLICATE, position), []
+        if market is not None:
+            self.book.see(signal.instrument, market.reference_price)
+        price = Decimal(repr(signal.price)) if signal.price else None
+        return self._weigh(seen, wish, position, now_ns, sequence, signal.id, price)
+
+    def remember_signal(self, signal: ExternalSignal) -> None:
+        """A signal of this id is decided, whatever comes of it."""
+        self.signals.setdefault(signal.id, signal.entry)
+        if len(self.signals) > SIGNALS_KEPT:
+            del self.signals[next(iter(self.signals))]
+
+    def _weigh(
+        self,
+        prediction: Prediction,
+        wish: Wish,
+        position: Position,
+        now_ns: int,
+        sequence: int,
+        key: str = "",
+        price: Decimal | None = None,
+    ) -> tuple[Decision, list[Effect]]:
+        """From a wish to a decision.
+
+        Args:
+            key: what the command id is made of, for lack of a cut.
+            price: what the wish was made at.
+        """
+        instrument = prediction.instrument
         if wish.action == Action.HOLD:
             return self._hold(prediction, wish, wish.reason, position), []
         pending = self._pending(instrument)
@@ -153,7 +208,7 @@ class Machine:
         cooling = now_ns - self._last_order_ns.get(instrument, -(1 << 62)) < self._cooldown_ns
         if cooling and wish.action != Action.EXIT:
             return self._hold(prediction, wish, Reason.COOLDOWN, position), []
-        return self._propose(prediction, wish, position, now_ns, sequence)
+        return self._propose(prediction, wish, position, now_ns, sequence, key, price)
 
     def on_event(self, event: BrokerEvent, now_ns: int) -> list[Effect]:
         """A broker has told something."""
@@ -231,7 +286,14 @@ class Machine:
         return Seen(float(position.quantity), realized, float(position.unrealized(mark)))
 
     def _propose(
-        self, prediction: Prediction, wish: Wish, position: Position, now_ns: int, sequence: int
+        self,
+        prediction: Prediction,
+        wish: Wish,
+        position: Position,
+        now_ns: int,
+        sequence: int,
+        key: str,
+        price: Decimal | None,
     ) -> tuple[Decision, list[Effect]]:
         reference = self.book.mark(prediction.instrument, ZERO)
         if wish.action == Action.EXIT:
@@ -242,7 +304,7 @@ class Machine:
         proposal = Proposal(
             prediction.instrument,
             signed,
-            reference,
+            price or reference,
             reference,
             reduces=wish.action == Action.EXIT,
             now_ns=now_ns,
@@ -254,7 +316,7 @@ class Machine:
             return self._hold(prediction, wish, denied, position), []
         leg = wish.action.name.lower()
         number = command_id(
-            self._session, prediction.cut, prediction.instrument, wish.strategy, leg
+            self._session, key or prediction.cut, prediction.instrument, wish.strategy, leg
         )
         if number in self.orders:
             return self._hold(prediction, wish, Reason.DUPLICATE_COMMAND, position), []

@@ -7,7 +7,7 @@ At start, ledger and venue must agree before anything new is sent.
 
 import queue
 import sys
-from typing import Final
+from typing import Any, Final
 
 from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
@@ -17,6 +17,7 @@ from processes.execution.ledger import LedgerUnavailableError, open_ledger
 from processes.execution.machine import Cancel, Effect, Machine, Send
 from processes.execution.orders import Order
 from processes.execution.screen import Screen
+from processes.execution.signals import SignalDesk
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
 from processes.sessions import SessionFolder
@@ -31,6 +32,7 @@ from schemas.trading import (
     KillLevel,
     NotSent,
     OrderExpired,
+    OrderNew,
     OrderUnknown,
 )
 from shm.atomics import read_word
@@ -56,6 +58,11 @@ class Execution:
         symbols = {item.index: item.symbol for item in instruments}
         self._machine = Machine(context.session, symbols, context.settings)
         self._screen = Screen(self._journal, self._machine)
+        self._desk = SignalDesk(
+            self._writer.ring, self._journal, self._machine, context.clock.now_ns, self._do
+        )
+        self._desk.enabled = context.settings.bridge.signals.enabled
+        context.bus.on_command("signals", self._on_signals)
         quotes = {item.index: item.pair.partition("/")[2] for item in instruments}
         self._broker = self._make_broker(quotes)
         self._kill_word = context.control.word_address(Word.KILL_LEVEL)
@@ -95,6 +102,7 @@ class Execution:
         # What the machine takes up is what was kept, so that a replay takes up the same.
         self._machine.take_up(Beginning.decode(kept))
         self._reader.seek(max(self._reader.position, self._last_prediction()))
+        self._desk.restore()
         open_ids = [order.intent.command_id for order in self._machine.open_orders()]
         self._journal.message(
             SlotKind.INPUT_START,
@@ -174,6 +182,13 @@ class Execution:
             metrics.add(self._places["decisions_denied"], self._machine.denied - self._denied)
             self._denied = self._machine.denied
 
+    def _on_signals(self, arguments: dict[str, Any]) -> dict[str, int]:
+        """The bridge brings signals: the switch is looked at first, as before predictions."""
+        self._look_at_switch()
+        taken = self._desk.take(arguments)
+        self._context.metrics.add(self._places["decisions"], taken)
+        return {"taken": taken}
+
     def _take_events(self) -> None:
         while not self._events.empty():
             self._take_event(self._events.get_nowait())
@@ -232,6 +247,14 @@ class Execution:
             self._context.log.error("command id known already", command_id=intent.command_id)
             self._take_event(NotSent(intent.command_id, now_ns, "its id is known already"))
             return
+        self._journal.message(
+            SlotKind.ORDER,
+            now_ns,
+            OrderNew(
+                intent.command_id, intent.instrument, intent.side, intent.quantity, intent.kind,
+                intent.limit_price, intent.reduce_only, intent.strategy,
+            ),
+        )  # fmt: skip
         # The last look, immediately before the send: nothing but the switch's own orders passes.
         level = read_word(self._kill_word)
         if (
@@ -322,6 +345,7 @@ class Execution:
             SlotKind.INPUT_CONFIG, now_ns, {"generation": self._context.generation}
         )
         self._machine.on_config(settings)
+        self._desk.enabled = settings.bridge.signals.enabled
 
 
 def main(context: Context) -> None:

@@ -18,7 +18,7 @@ from numba import carray, njit
 from schemas.decisions import STRATEGIES
 from schemas.predictions import MODELS, Rung
 from schemas.settings import Settings
-from schemas.trading import Action, Reason
+from schemas.trading import Action, ExternalSignal, Reason
 from shm.atomics import memory
 
 
@@ -54,6 +54,9 @@ REGISTRY: Final[dict[str, Strategy]] = {
     "tcn": Strategy(MODELS.index("tcn"), needs_network=True),
 }
 assert set(REGISTRY) < set(STRATEGIES)
+
+EXTERNAL: Final = "external"
+"""The strategy of decisions about signals from elsewhere."""
 
 RULES: Final = np.dtype(
     [
@@ -171,6 +174,9 @@ class Wish(NamedTuple):
     value_bps: float = 0.0
 
 
+_OUT: Final = (Action.EXIT, Reason.EXIT_SIGNAL)
+
+
 class Policy:
     """Gates and expected value around the chosen strategy."""
 
@@ -196,6 +202,7 @@ class Policy:
             settings.execution.paper.fee_bps,
             settings.risk.max_spread_bps,
         )
+        self._signal_age_ns = settings.bridge.signals.max_age_ms * 1_000_000
 
     def wish(self, prediction: Prediction, held: Decimal, opened_ns: int, now_ns: int) -> Wish:
         """What to do about one prediction, given what is held of its instrument."""
@@ -206,3 +213,38 @@ class Policy:
             (held > 0) - (held < 0), opened_ns, now_ns,
         )  # fmt: skip
         return Wish(Action(action), Reason(reason), self._name, *numbers)
+
+    def wish_of(
+        self, signal: ExternalSignal, market: Prediction | None, held: Decimal, now_ns: int
+    ) -> Wish:
+        """What to do about a signal from elsewhere, given what is known of its market.
+
+        Its market is judged as for a prediction; whether it is worth its cost is its writer's word.
+        """
+        action, reason = self._weigh_signal(signal, market, held, now_ns)
+        return Wish(action, reason, EXTERNAL, signal.confidence)
+
+    def _weigh_signal(
+        self, signal: ExternalSignal, market: Prediction | None, held: Decimal, now_ns: int
+    ) -> tuple[Action, Reason]:
+        rules = self._rules[0]
+        if now_ns - signal.ts_ns > self._signal_age_ns:
+            return Action.HOLD, Reason.SIGNAL_STALE
+        if market is None:
+            return Action.HOLD, Reason.NO_MARKET
+        if now_ns - market.cut_ns > rules["stale_ns"]:
+            return Action.HOLD, Reason.STALE_DATA
+        if market.invalid:
+            return Action.HOLD, Reason.INVALID_FEATURES
+        if not isfinite(market.reference_price) or market.reference_price <= 0.0:
+            return Action.HOLD, Reason.NOT_FINITE
+        if signal.action == Action.EXIT:
+            return _OUT if held else (Action.HOLD, Reason.NOTHING_TO_EXIT)
+        if held:
+            same = (held > 0) == (signal.action == Action.ENTER_LONG)
+            return (Action.HOLD, Reason.ALREADY_IN_POSITION) if same else _OUT
+        if signal.action == Action.ENTER_SHORT and not rules["allow_short"]:
+            return Action.HOLD, Reason.SHORT_NOT_ALLOWED
+        if not market.spread_bps <= rules["max_spread_bps"]:
+            return Action.HOLD, Reason.SPREAD
+        return signal.action, Reason.SIGNAL

@@ -6,6 +6,7 @@ where they are recorded, since an input holds only what of them the lake has not
 """
 
 import ctypes
+from collections import deque
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Final
@@ -16,18 +17,22 @@ import numpy as np
 from processes.execution.beginning import Beginning
 from processes.execution.journal import DRAIN, InputJournal
 from processes.execution.machine import Machine
+from processes.execution.policy import Prediction
 from processes.execution.screen import Screen
+from processes.execution.signals import LOOK_BACK, last_market
 from processes.replay.comparison import UNLIKE, Comparison
 from processes.replay.recording import Recording, Window
 from schemas import decisions
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
 from schemas.layout import join
-from schemas.trading import BrokerEvent, KillLevel
+from schemas.predictions import MODELS
+from schemas.trading import BrokerEvent, ExternalSignal, KillLevel
 
 RESULTS: Final = UNLIKE | {"message"}
 """Of an input's message the lake has only what its own table has not."""
 _PREDICTION, _DECISION = int(SlotKind.INPUT_PREDICTION), int(SlotKind.DECISION)
+_SIGNAL: Final = int(SlotKind.INPUT_SIGNAL)
 
 
 class Made:
@@ -62,6 +67,11 @@ class Made:
         return join(self._blocks, decisions.SLOT)
 
 
+def _message(slot: np.void) -> bytes:
+    raw: bytes = slot["message"].tobytes()[: int(slot["message_length"])]
+    return raw
+
+
 class DecisionReplay:
     """Lives of the machine, one after another.
 
@@ -75,6 +85,10 @@ class DecisionReplay:
         self._recording = recording
         self._predictions = Window(predictions, recording.settings.rings.predictions)
         self._out = Made()
+        self._recent: deque[np.ndarray] = deque()
+        """Slots of the ring that a signal's market is looked for in."""
+        self._signals: deque[tuple[int, ExternalSignal]] = deque()
+        """Outside signals that a new life finds in the ring."""
         self._why = "execution's first life began before the recording"
         """Why what comes cannot be compared, if so."""
         self._machine: Machine
@@ -91,11 +105,15 @@ class DecisionReplay:
         runs = [block[begin:end] for begin, end in pairwise(bounds)]
         for place, run in enumerate(runs):
             kind = int(run["kind"][0])
+            after = runs[place + 1] if place + 1 < len(runs) else run[:0]
+            decided = after if int(after["kind"][:1].sum()) == _DECISION else None
             if kind == _PREDICTION:
-                after = runs[place + 1] if place + 1 < len(runs) else run[:0]
-                self._take_drain(run, after if int(after["kind"][:1].sum()) == _DECISION else None)
-            elif kind != _DECISION:
+                self._take_drain(run, decided)
+            elif kind == _SIGNAL:
+                self._take_signal(run, decided)
+            elif kind not in {_DECISION, SlotKind.ORDER}:
                 self._take_message(run[0])
+            self._keep(run)
 
     def _take_drain(self, inputs: np.ndarray, decided: np.ndarray | None) -> None:
         """`decided` is None where execution died before it had decided."""
@@ -121,9 +139,58 @@ class DecisionReplay:
         self.made += len(decided)
         self.comparison.add(recorded, made)
 
+    def _take_signal(self, asked: np.ndarray, decided: np.ndarray | None) -> None:
+        """An outside signal, and what was decided about it; None where execution died first."""
+        slot = asked[0]
+        signal = msgspec.msgpack.decode(_message(slot), type=ExternalSignal)
+        sequence, now_ns = int(slot["sequence"]), int(slot["time_ns"])
+        self._signals.append((sequence, signal))
+        if decided is None or self._why:
+            if decided is not None:
+                self.comparison.leave_out(sequence, int(decided["sequence"][-1]), self._why)
+            return
+        market = self._market(sequence, signal.instrument)
+        self._out.begin(sequence - 1)
+        self._journal.signal(signal, market, now_ns)
+        decision, _ = self._machine.on_signal(signal, market, now_ns, sequence)
+        self._journal.decide(decision, now_ns, sequence)
+        self._journal.commit(1)
+        self.made += 1
+        self.comparison.add(join([asked, decided], decisions.SLOT), self._out.slots())
+
+    def _market(self, sequence: int, instrument: int) -> Prediction | None:
+        """The last prediction about an instrument that execution had taken in, as it saw it."""
+        recent = join(list(self._recent), decisions.SLOT)
+        recent = recent[recent["sequence"] >= max(sequence - LOOK_BACK, 0)]
+        recent = recent[recent["sequence"] < sequence]
+        found = last_market(recent, instrument)
+        if found is None:
+            return None
+        number = found.prediction_sequence
+        told = self._predictions.between(number - 1, number)
+        if told is None:
+            return None
+        row = told[0]
+        return found._replace(
+            spread_bps=float(row["spread_bps"]),
+            volatility_bps=float(row["volatility_bps"]),
+            book_age_s=float(row["book_age_s"]),
+            outputs=tuple(tuple(model) for model in row["outputs"][: len(MODELS)].tolist()),
+        )
+
+    def _keep(self, run: np.ndarray) -> None:
+        recent = self._recent
+        recent.append(run)
+        newest = int(run["sequence"][-1])
+        while int(recent[0]["sequence"][-1]) < newest - LOOK_BACK:
+            recent.popleft()
+        capacity = self._recording.settings.rings.decisions
+        while self._signals and self._signals[0][0] <= newest - capacity:
+            self._signals.popleft()
+
     def _take_message(self, slot: np.void) -> None:
         kind, now_ns = SlotKind(int(slot["kind"])), int(slot["time_ns"])
-        raw = slot["message"].tobytes()[: int(slot["message_length"])]
+        raw = _message(slot)
         if kind == SlotKind.INPUT_START:
             self._begin_life(slot, msgspec.msgpack.decode(raw))
         if self._why:
@@ -156,6 +223,8 @@ class DecisionReplay:
         symbols = {item.index: item.symbol for item in folder.tables(number).instruments}
         self._machine = Machine(self._recording.session, symbols, settings)
         self._machine.take_up(beginning)
+        for _, signal in self._signals:
+            self._machine.remember_signal(signal)
         self._journal = InputJournal(self._out, lambda: 0)
         self._journal.generation = number
         self._screen = Screen(self._journal, self._machine)

@@ -51,6 +51,8 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
 
     specs = [spec("simulator", 0, 4)] if settings.simulator.enabled else []
     specs += [spec("influx", 0, 4)] if settings.influx.enabled else []
+    if settings.bridge.enabled:
+        specs.append(spec("bridge", 0, 5))
     specs += [
         spec("storage", 0, 5),
         spec("execution", 1, 0),

@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 from aiohttp import web
 
+from processes.backoff import Backoff, ConnectLimit
 from processes.collector.backfill import Backfill, Limits
-from processes.collector.backoff import Backoff, ConnectLimit
 from processes.collector.instruments import InstrumentWatch
 from processes.collector.recorder import Recorder
 from processes.collector.session import Session, Timeouts, place_anew

@@ -44,7 +44,9 @@ def test_a_session_with_falls_and_restarts_is_identical(session):
     assert len(np.unique(session.predictions.slots["rung"])) > 1
     assert (session.decisions.slots["action"] > 0).sum() > 3
     kinds = {SlotKind(int(kind)) for kind in np.unique(session.decisions.slots["kind"])}
-    assert kinds >= {SlotKind.INPUT_BROKER, SlotKind.INPUT_COMMAND, SlotKind.INPUT_CONFIG}
+    assert kinds >= {
+        SlotKind.INPUT_BROKER, SlotKind.INPUT_COMMAND, SlotKind.INPUT_CONFIG, SlotKind.INPUT_SIGNAL,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

@@ -34,6 +34,7 @@ ARROWS: dict[str, set[str]] = {
     # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
     # at a time
     "processes/influx": {"influxdb_client", "urllib3", "orjson"},
+    "processes/bridge": {"redis"},
     # venues: past rows come over the venues' REST calls
     "processes/history": {"venues", "pyarrow"},
     # speaks the venues' protocols by itself, so that a misunderstanding cannot confirm itself

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decoding, lake, ledger, peering, recordings, stages, transport
+from benchmarks import bridge, decoding, lake, ledger, peering, recordings, stages, transport
 from benchmarks.figures import figure
 from processes.cli.bench import BENCHMARKS, run_benchmarks
 from schemas.errors import OperatorError
+from tests.servers import program
 from venues.bitfinex.subscriptions import FLAG_SEQUENCE
 
 
@@ -142,3 +143,10 @@ def test_the_ledger_is_measured_on_every_body_that_is_there():
 def test_an_unknown_benchmark_is_refused_with_the_names():
     with pytest.raises(OperatorError, match="no benchmark speed; there are decoding, latency"):
         run_benchmarks(["speed"], quick=True, as_json=True)
+
+
+def test_the_bridge_is_measured_to_the_last_entry():
+    program("redis-server", "redis-server")
+    found = bridge.measure(quick=True)
+    assert set(found) == {"bridge_trades", "bridge_books"}
+    assert all(one.value > 0 for one in found.values())

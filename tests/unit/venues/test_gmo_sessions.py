@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import WSMsgType, web
 
-from processes.collector.backoff import Backoff, ConnectLimit
+from processes.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
 from schemas import tape
 from schemas.settings import GmoSettings
