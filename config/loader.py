@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import msgspec
 import yaml
@@ -76,14 +76,21 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, text in sorted(environment.items()):
         if not name.startswith(_PREFIX):
             continue
-        try:
-            value: Any = yaml.load(text, _Loader)  # noqa: S506
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{name}={text[:80]} is not YAML: {error}") from None
-        for key in reversed(name.removeprefix(_PREFIX).split("__")):
-            value = {key: value}
-        found = _merge(found, value)
+        found = _merge(found, _at(name.removeprefix(_PREFIX).split("__"), _value(name, text)))
     return found
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{name}={text[:80]} is not YAML: {error}") from None
+
+
+def _at(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return cast("dict[str, Any]", value)
 
 
 def _explain(error: msgspec.ValidationError, raw: dict[str, Any]) -> str:
@@ -153,9 +160,13 @@ def load(
     *,
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    changes: Mapping[str, str] | None = None,
     root: Path = ROOT,
 ) -> Settings:
     """The settings in force for a profile.
+
+    Args:
+        changes: by dotted key, YAML as the value, over all the rest.
 
     Raises:
         ConfigError: something is wrong; the text says what and where.
@@ -172,6 +183,8 @@ def load(
     if file is not None:
         raw = _merge(raw, _read(file))
     raw = _merge(raw, _from_environment(os.environ if environment is None else environment))
+    for key, text in (changes or {}).items():
+        raw = _merge(raw, _at(key.split("."), _value(key, text)))
     raw["profile"] = chosen
     try:
         settings = msgspec.convert(raw, Settings)
