@@ -343,6 +343,9 @@ def apply_block(
             if slot.flags & _FRAME_END and slot.flags & _PRIMARY:
                 rotate(state, slot.recv_ns // BUCKET_NS)
                 _apply_book(state, slot, which, ticks, sizes)
+                if state.since_ns == 0 and state.has_book != 0:
+                    # A builder that begins in the middle of a tape may never see a snapshot.
+                    state.since_ns = slot.recv_ns
         elif slot.kind == _TRADE and slot.flags & (_SNAPSHOT | _BACKFILLED) == 0:
             rotate(state, slot.recv_ns // BUCKET_NS)
             _add(state, BOUGHT if slot.side == 1 else SOLD, slot.size)

@@ -232,6 +232,17 @@ def test_the_catalogue_has_what_was_asked():
     assert all(feature.formula and feature.unit for feature in CATALOGUE)
 
 
+def test_a_builder_that_begins_in_the_middle_of_a_tape_is_warm_after_a_while(slots):
+    """The snapshot is long out of the ring: the book stands in every slot all the same."""
+    cuts = Cuts()
+    cuts.take(slots[2000:])
+    first_ns = int(slots["recv_ns"][2000])
+    for row in cuts.made:
+        warming = bool(row["invalid"] & int(Invalid.WARMING))
+        assert warming == (row["cut_ns"] < first_ns + 15 * SECOND + SECOND // 10), row["cut_ns"]
+    assert not cuts.made["invalid"][-1]
+
+
 def of_tape(slots: np.ndarray, instrument: int, epoch: int) -> np.ndarray:
     mine = slots.copy()
     mine["instrument"] = np.where(mine["instrument"] == 0, instrument, mine["instrument"])

@@ -1,0 +1,160 @@
+"""A recorded session comes out the same to the bit; a bit that is changed is found and named."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from processes.replay.books import Books
+from processes.replay.main import replay
+from processes.replay.recording import Recording, find_session
+from schemas.decisions import SlotKind
+from schemas.errors import OperatorError
+from schemas.features import CutReason
+from schemas.tape import Flag, Kind
+from tests.helpers import QuietLog
+from tests.recorded import SESSION, Recorder, record
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory) -> Recorder:
+    return record(
+        tmp_path_factory.mktemp("session"), 20261121, seconds=60.0, features__trigger="true",
+        risk__allow_short="true",
+        strategy__enter_threshold=0.05, strategy__min_expected_value_bps=-1000,
+        strategy__cooldown_s=0, risk__max_spread_bps=1000,
+    )  # fmt: skip
+
+
+def verdict(data: Path):
+    return replay(data, SESSION, QuietLog())
+
+
+def test_a_session_with_falls_and_restarts_is_identical(session):
+    found = verdict(session.data)
+    assert found.first_difference is None
+    assert found.identical
+    assert found.excluded == []
+    rows = session.features.slots
+    assert found.rows == int((rows["reason"] != CutReason.WARM).sum())
+    assert found.predictions == session.predictions.committed
+    assert found.decisions == int((session.decisions.slots["kind"] == 16).sum())
+    assert (rows["reason"] == CutReason.WARM).sum() == 3
+    assert len(np.unique(session.predictions.slots["rung"])) > 1
+    assert (session.decisions.slots["action"] > 0).sum() > 3
+    kinds = {SlotKind(int(kind)) for kind in np.unique(session.decisions.slots["kind"])}
+    assert kinds >= {SlotKind.INPUT_BROKER, SlotKind.INPUT_COMMAND, SlotKind.INPUT_CONFIG}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_two_venues_whose_slots_arrive_in_any_order(tmp_path, seed):
+    made = record(
+        tmp_path, seed, seconds=25.0, venues__kraken__enabled="true",
+        venues__kraken__symbols='["BTC/USD"]',
+    )  # fmt: skip
+    found = verdict(made.data)
+    assert found.first_difference is None
+    assert (found.identical, found.excluded) == (True, [])
+
+
+def test_slots_come_out_of_the_lake_as_they_went_in(session):
+    ((venue, tape),) = session.tapes.items()
+    again = np.concatenate([b.view(np.uint8) for b in Recording(session.data, SESSION).tape(venue)])
+    slots = again.view(tape.dtype)
+    assert len(slots) == len(tape)
+    for name in ("sequence", "event_ns", "recv_ns", "venue_sequence", "price", "size", "epoch",
+                 "kind", "side", "flags", "instrument", "stream", "id_low", "count"):  # fmt: skip
+        # A ticker has columns of its own, and a trade of no funding market has no count.
+        mine = tape["kind"] != Kind.TICKER
+        mine &= (tape["kind"] != Kind.TRADE) | (name != "count")
+        assert np.array_equal(slots[name][mine], tape[name][mine]), name
+    ends = ((tape["flags"] & Flag.FRAME_END) != 0) & (tape["kind"] == Kind.BOOK_LEVEL)
+    assert ends.sum() > 1000
+    assert slots["book"][ends].tobytes() == tape["book"][ends].tobytes()
+    assert slots["reference_price"][ends].tobytes() == tape["reference_price"][ends].tobytes()
+
+
+def change(path: Path, column: str, row: int, value: object) -> None:
+    """Rewrite one value of a sealed file."""
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    index = table.schema.get_field_index(column)
+    values = table.column(column).to_pylist()
+    assert values[row] != value
+    values[row] = value
+    table = table.set_column(
+        index, table.schema.field(index), pa.array(values, table.schema.field(index).type)
+    )
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def first_file(data: Path, folder: str) -> Path:
+    return next(path for path in sorted((data / "lake").rglob("*.arrow")) if folder in str(path))
+
+
+@pytest.fixture
+def copy(session, tmp_path) -> Path:
+    import shutil
+
+    shutil.copytree(session.data, tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    ("folder", "column", "row", "value", "stage", "field"),
+    [
+        ("websocket/books/tBTCUSD", "amount", 4, 1234.5, "features", "values"),
+        ("websocket/trades/tBTCUSD", "price", 150, 1.0, "features", "values"),
+        ("features/bitfinex/tBTCUSD", "microprice_bps", 40, 0.25, "features", "values"),
+        ("features/bitfinex/tBTCUSD", "invalid", 40, 1 << 40, "features", "invalid"),
+        ("predictions/bitfinex/tBTCUSD", "tcn_up", 20, 0.5, "predictions", "outputs"),
+        ("predictions/bitfinex/tBTCUSD", "book_age_s", 20, 77.0, "predictions", "book_age_s"),
+        ("decisions", "reference_price", 30, 5.0, "decisions", "reference_price"),
+    ],
+)  # fmt: skip
+def test_a_changed_value_is_found(copy, folder, column, row, value, stage, field):
+    change(first_file(copy, folder), column, row, value)
+    found = verdict(copy)
+    assert not found.identical
+    stages = {found.first_difference.stage}
+    assert stages == {stage}
+    assert found.first_difference.field.startswith(field)
+    assert found.first_difference.recorded != found.first_difference.replayed
+
+
+def test_rows_that_the_lake_misses_are_excluded_and_said(copy):
+    path = first_file(copy, "websocket/trades/tBTCUSD")
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    kept = pa.concat_tables([table.slice(0, 100), table.slice(103)])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(kept)
+    found = verdict(copy)
+    assert found.first_difference is None
+    assert {span.why for span in found.excluded} == {"the lake misses slots of a tape"}
+    assert {span.stage for span in found.excluded} == {"features"}
+
+
+def test_a_session_that_is_not_there_says_what_is(session, tmp_path):
+    assert find_session(session.data, "last") == SESSION
+    with pytest.raises(OperatorError, match=f"say last, or one of {SESSION}"):
+        find_session(session.data, "17")
+    with pytest.raises(OperatorError, match="dcctl start"):
+        find_session(tmp_path, "last")
+
+
+def test_a_book_begins_anew_at_a_snapshot():
+    """Else levels of before a reconnect would stay for ever."""
+    from schemas import tape
+    from schemas.tape import Marker, Side
+
+    slots = np.zeros(4, tape.SLOT)
+    slots["kind"] = [Kind.BOOK_LEVEL, Kind.MARKER, Kind.BOOK_LEVEL, Kind.BOOK_LEVEL]
+    slots["flags"] = Flag.PRIMARY | Flag.FRAME_END
+    slots["side"] = [Side.BID, 0, Side.BID, Side.ASK]
+    slots["price"], slots["size"] = [101.0, 0, 99.0, 100.0], [1, 0, 2, 3]
+    slots.view(np.uint32).reshape(4, -1)[1, 24] = Marker.SNAPSHOT_BEGIN
+    Books(1).fill(slots)
+    assert slots["reference_price"].tolist() == [101.0, 0.0, 99.0, 99.5]
