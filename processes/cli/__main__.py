@@ -204,6 +204,23 @@ def ingest(
 
 
 @app.command()
+def replay(
+    session: Annotated[str, typer.Argument(help="Its number, or last.")] = "last",
+    speed: Annotated[
+        str, typer.Option(help="max, or how many times as fast as it was recorded: 1, 10 ...")
+    ] = "max",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Fail unless all that can be compared is identical.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run a recorded session through the code that made it, and compare every bit."""
+    from processes.cli.replay import replay_session
+
+    replay_session(session, speed, verify=verify, as_json=json)
+
+
+@app.command()
 def backtest(
     begin: Annotated[str, typer.Option("--from", help="UTC time it begins at.")] = "",
     end: Annotated[str, typer.Option("--to", help="UTC time before which it ends.")] = "",
