@@ -41,8 +41,8 @@ START_NS = 1_760_000_000_000_000_000
 TICK_SIZE = 1.0
 
 
-def make_slots(events: int) -> tuple[np.ndarray, Tables]:
-    """So many tape slots of 16 symbols' books, evenly spaced in time, and their tables."""
+def make_tape(events: int) -> tuple[np.ndarray, Tables]:
+    """The tape of 16 symbols' books from their snapshots on, evenly spaced in time, and tables."""
     allotment = Allotment()
     blocks: list[np.ndarray] = []
     codec = BitfinexCodec(
@@ -58,14 +58,21 @@ def make_slots(events: int) -> tuple[np.ndarray, Tables]:
             batch.clear()
             batch.add(frame)
     codec.feed(batch, START_NS)
-    slots = join(blocks, tape.SLOT)[-events:].copy()
-    number = np.arange(events)
+    slots = join(blocks, tape.SLOT)
+    number = np.arange(len(slots))
     slots["sequence"] = number + 1
     slots["venue_sequence"] = number + 1
     slots["recv_ns"] = START_NS + number * SPACING_NS + number * 7919 % 20_011
     slots["event_ns"] = slots["recv_ns"] // 1_000_000 * 1_000_000 - 3_000_000
-    assert (slots["kind"] == Kind.BOOK_LEVEL).all()
     return slots, allotment.tables
+
+
+def make_slots(events: int) -> tuple[np.ndarray, Tables]:
+    """The last so many slots of such a tape, when all books are there."""
+    slots, tables = make_tape(events)
+    slots = slots[-events:].copy()
+    assert (slots["kind"] == Kind.BOOK_LEVEL).all()
+    return slots, tables
 
 
 class Features:

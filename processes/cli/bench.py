@@ -41,6 +41,12 @@ def _stages(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _replay(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.replay import measure
+
+    return measure(quick=quick)
+
+
 def _venues(quick: bool) -> "dict[str, Figure]":
     from benchmarks.venues import measure
 
@@ -99,6 +105,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "transport": _transport,
     "stages": _stages,
     "venues": _venues,
+    "replay": _replay,
 }
 
 

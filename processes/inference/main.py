@@ -65,7 +65,7 @@ class Predictor:
         chain.forget()
         reader.seek(reader.oldest)
         while reader.position < position and len(rows := reader.read()):
-            before = int(np.searchsorted(rows["sequence"], position, side="right"))
+            before = int(np.searchsorted(rows["sequence"], np.uint64(position), side="right"))
             chain.warm(rows[:before], reader.block_address)
             self._context.service()
         reader.seek(position)

@@ -51,8 +51,8 @@ class Tape:
         taken = 0
         while self.position < position and (block := self._block()) is not None:
             sequences, slots = block
-            at = int(np.searchsorted(sequences, self.position, side="right"))
-            end = int(np.searchsorted(sequences, position, side="right"))
+            at = int(np.searchsorted(sequences, np.uint64(self.position), side="right"))
+            end = int(np.searchsorted(sequences, np.uint64(position), side="right"))
             if end > at:
                 address = int(slots.ctypes.data)
                 kernels.apply_block(words, address, at, end, FOREVER, number)

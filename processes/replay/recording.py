@@ -86,8 +86,8 @@ class Window:
             if int(block["sequence"][-1]) <= after or int(block["sequence"][0]) > last:
                 continue
             sequences = block["sequence"]
-            begin = int(np.searchsorted(sequences, after, side="right"))
-            end = int(np.searchsorted(sequences, last, side="right"))
+            begin = int(np.searchsorted(sequences, np.uint64(after), side="right"))
+            end = int(np.searchsorted(sequences, np.uint64(last), side="right"))
             if end > begin:
                 found.append(block[begin:end])
         if len(found) == 1:

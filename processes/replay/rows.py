@@ -124,7 +124,7 @@ class _Cursor:
 
     def take(self, limit: int) -> Part | None:
         """The rows at hand up to a sequence."""
-        end = int(np.searchsorted(self._sequences, limit, side="right"))
+        end = int(np.searchsorted(self._sequences, np.uint64(limit), side="right"))
         if end <= self._at or self._batch is None:
             return None
         begin, self._at = self._at, end
