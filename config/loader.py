@@ -166,7 +166,8 @@ def load(
     """The settings in force for a profile.
 
     Args:
-        changes: by dotted key, YAML as the value, over all the rest.
+        changes: by dotted key over all the rest; YAML as the value, plain text where a setting is
+            text, so that an amount needs no quotes.
 
     Raises:
         ConfigError: something is wrong; the text says what and where.
@@ -184,7 +185,8 @@ def load(
         raw = _merge(raw, _read(file))
     raw = _merge(raw, _from_environment(os.environ if environment is None else environment))
     for key, text in (changes or {}).items():
-        raw = _merge(raw, _at(key.split("."), _value(key, text)))
+        keys = key.split(".")
+        raw = _merge(raw, _at(keys, text if _type_at(keys) is str else _value(key, text)))
     raw["profile"] = chosen
     try:
         settings = msgspec.convert(raw, Settings)

@@ -9,9 +9,8 @@ from typing import Final
 from config.loader import load
 from processes.cli.instance import find_paths
 from processes.cli.screen import complain, say, say_json, span, table
-from processes.clock import Clock, measure_offset_ns, monotonic_s
+from processes.clock import monotonic_s
 from processes.files import write_whole
-from processes.logs import open_log
 from processes.replay.backtest.main import Span, backtest, nothing_there, sessions_in
 from processes.replay.backtest.result import Result
 from processes.replay.recording import find_session
@@ -121,9 +120,7 @@ def run_backtest(
     paths = find_paths()
     asked, sessions = choose_span(begin, end, session, paths.data)
     watch = Watch(quiet=as_json and not sys.stderr.isatty())
-    clock = Clock(measure_offset_ns())
-    log = open_log(paths.logs, "backtest", settings.log, clock.now_ns)
-    result = backtest(paths.data, sessions, asked, settings, log, watch.report)
+    result = backtest(paths.data, sessions, asked, settings, watch.report)
     watch.end(result.events)
     if report is not None:
         from processes.replay.backtest.report import page

@@ -47,6 +47,12 @@ def _replay(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _backtest(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.backtest import measure
+
+    return measure(quick=quick)
+
+
 def _venues(quick: bool) -> "dict[str, Figure]":
     from benchmarks.venues import measure
 
@@ -106,6 +112,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "stages": _stages,
     "venues": _venues,
     "replay": _replay,
+    "backtest": _backtest,
 }
 
 

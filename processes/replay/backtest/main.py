@@ -14,7 +14,6 @@ from config.loader import flatten
 from processes.clock import utc_text
 from processes.execution.beginning import Beginning
 from processes.execution.positions import ZERO
-from processes.logs import Log
 from processes.replay.backtest.gaps import Gaps
 from processes.replay.backtest.record import Journal, Record
 from processes.replay.backtest.result import Gap, Result
@@ -80,7 +79,6 @@ class Session:
         settings: Settings,
         span: Span,
         record: Record,
-        log: Log,
     ) -> None:
         instruments = list(recording.tables.instruments)
         self.events = 0
@@ -90,7 +88,7 @@ class Session:
         self._span = span
         self._record = record
         self._tops = Tops(len(instruments))
-        self.predictor = Predictor(settings, len(instruments), log)
+        self.predictor = Predictor(settings, len(instruments))
         self.trading = Trading(
             recording.session, recording.tables, settings, self._tops, Journal(record),
             record.on_send, record.on_fill, record.on_time,
@@ -141,7 +139,6 @@ def backtest(
     sessions: Sequence[int],
     span: Span,
     settings: Settings,
-    log: Log,
     report: Report = lambda *_: None,
 ) -> Result:
     """Run sessions, as far as they are in the span, one after another.
@@ -158,7 +155,7 @@ def backtest(
     done: list[Session] = []
     gaps: list[Gap] = []
     for recording in recordings:
-        one = Session(recording, settings, span, record, log)
+        one = Session(recording, settings, span, record)
         for instrument in record.book.held():
             mark = record.book.mark(instrument, ZERO)
             one.trading.machine.book.see(instrument, float(mark))

@@ -51,7 +51,8 @@ class Place(Struct):
             self.missing = self.credited = ZERO
         explained = min(size, self.missing)
         if explained > 0:
-            back = self.credited * explained / self.missing
+            whole = explained == self.missing
+            back = self.credited if whole else self.credited * explained / self.missing
             self.missing -= explained
             self.credited -= back
             self.ahead += back

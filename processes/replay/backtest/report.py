@@ -27,7 +27,7 @@ body { margin: 0 auto; max-width: 1080px; padding: 28px 20px 60px; background: v
   color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
 h1 { font-size: 24px; margin: 0 0 2px; } h2 { font-size: 17px; margin: 36px 0 10px; }
 p, .note { color: var(--faint); margin: 0 0 8px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(158px, 1fr)); gap: 10px;
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(210px, 1fr)); gap: 10px;
   margin: 20px 0 8px; }
 .card { background: var(--card); border: 1px solid var(--rule); border-radius: 8px;
   padding: 10px 14px; }

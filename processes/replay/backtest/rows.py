@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import structlog
 
 from config.loader import ROOT
 from models.base import ModelError, load_manifest, load_weights
@@ -39,15 +40,18 @@ Decide = Callable[[int, int, int], None]
 class Predictor:
     """The chain on a rung that does not change."""
 
-    def __init__(self, settings: Settings, instruments: int, log: Log) -> None:
+    def __init__(self, settings: Settings, instruments: int) -> None:
         self.made = 0
         self._made = np.zeros(max(instruments, 1), predictions.SLOT)
         self._count = 0
         self.device = Device.NONE
         told = settings.inference
+        # Nobody reads a log of it: what fails ends the run, and says so itself.
+        log: Log = structlog.wrap_logger(structlog.ReturnLogger())
+        self._why = ""
         self._chain = Chain(
             told, ROOT / Path(told.model), instruments, self._publish, lambda: 0, log,
-            lambda *_: None,
+            self._on_rung,
         )  # fmt: skip
         self._chain.generation = 1
         if told.enabled:
@@ -81,6 +85,9 @@ class Predictor:
             self._chain.use(Rung.CPU, device)
         self.device = device
 
+    def _on_rung(self, _: Rung, why: str) -> None:
+        self._why = why
+
     def _publish(self, address: int, count: int, _: int) -> None:
         mine = self._made[:count]
         ctypes.memmove(mine.ctypes.data, address, mine.nbytes)
@@ -103,7 +110,8 @@ class Predictor:
         self._chain.take(rows, address)
         if self._chain.rung != self.rung:
             raise OperatorError(
-                f"the network failed on {self.device.name}; type: --set inference.device=numpy"
+                f"the network failed on {self.device.name}: {self._why}; "
+                "type: --set inference.device=numpy"
             )
         return int(self._made.ctypes.data), self._count
 

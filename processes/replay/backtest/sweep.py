@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -154,10 +153,8 @@ def run_point(raw: bytes) -> bytes:
     """A point as a worker runs it: JSON in, JSON out; never raises for what a backtest does."""
     point = msgspec.json.decode(raw, type=Point)
     missed = Outcome(day=point.day, values=point.values)
-    # A worker has no log: what fails is the point's own outcome.
-    log = structlog.wrap_logger(structlog.ReturnLogger())
     try:
-        result = backtest(Path(point.data), point.sessions, point.span, point.settings, log)
+        result = backtest(Path(point.data), point.sessions, point.span, point.settings)
     except UsageError:
         return msgspec.json.encode(missed)  # nothing is recorded then
     except DataControllerError as error:
