@@ -33,6 +33,7 @@ from schemas.instruments import Instrument
 from schemas.trading import Action, Intent, Reason
 
 MOST_POINTS: Final = 4000
+HOUR_NS: Final = 3_600_000_000_000
 _DECISION: Final = int(SlotKind.DECISION)
 _REASONS: Final = 64
 assert max(Reason) < _REASONS
@@ -101,7 +102,7 @@ class Record:
     def __init__(self, instruments: list[Instrument]) -> None:
         self.fills: list[Fill] = []
         self.trades: list[Trade] = []
-        self._hours: dict[str, Sums] = {}
+        self._hours: dict[int, Sums] = {}
         self.points: list[Point] = []
         self.orders = 0
         self.decisions = 0
@@ -134,7 +135,10 @@ class Record:
         self._digest.update(slots.view(np.uint8).data)
         if not len(slots) or int(slots["kind"][0]) != _DECISION:
             return
-        np.add.at(self._counts, (slots["action"], slots["reason"]), 1)
+        if len(slots) == 1:
+            self._counts[slots["action"][0], slots["reason"][0]] += 1
+        else:
+            np.add.at(self._counts, (slots["action"], slots["reason"]), 1)
         self.decisions += len(slots)
         self._hour(int(slots["time_ns"][0])).decisions += len(slots)
 
@@ -268,10 +272,10 @@ class Record:
         return sum((one.realized for one in self.book.positions.values()), ZERO)
 
     def _hour(self, time_ns: int) -> Sums:
-        name = utc_text(time_ns)[:13]
-        found = self._hours.get(name)
+        number = time_ns // HOUR_NS
+        found = self._hours.get(number)
         if found is None:
-            found = self._hours[name] = Sums(equity=self._equity)
+            found = self._hours[number] = Sums(equity=self._equity)
         return found
 
     # ---- what it comes to
@@ -296,7 +300,7 @@ class Record:
         """Every hour in which something was decided or done."""
         return [
             Hour(
-                hour=name,
+                hour=utc_text(number * HOUR_NS)[:13],
                 decisions=sums.decisions,
                 orders=sums.orders,
                 fills=sums.fills,
@@ -305,7 +309,7 @@ class Record:
                 realized=money(sums.realized),
                 equity=money(sums.equity),
             )
-            for name, sums in sorted(self._hours.items())
+            for number, sums in sorted(self._hours.items())
         ]
 
     def held(self) -> list[Held]:
