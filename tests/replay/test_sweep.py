@@ -57,6 +57,15 @@ def test_the_command_prints_a_table_and_json(data, monkeypatch, capsys):
     assert fees == sorted(fees)
 
 
+def test_a_scheduler_elsewhere_is_named_by_its_address(data):
+    from distributed import LocalCluster
+
+    points = make_points(data, Span(), [SESSION], {"strategy.horizon_s": ["2"]}, load)
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        swept = sweep(points, "net", 7, cluster.scheduler_address, lambda *_: None)
+    assert swept.points[0].digest == backtest(data, [SESSION], Span(), points[0].settings).digest
+
+
 def test_axes():
     assert read_axis("a.b=1..4") == ("a.b", ["1", "2", "3", "4"])
     assert read_axis("a.b=0.5,x") == ("a.b", ["0.5", "x"])

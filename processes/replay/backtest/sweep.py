@@ -217,6 +217,8 @@ def _run(points: Sequence[Point], workers: int, cluster: str) -> Iterator[tuple[
                 for future in dask.as_completed(list(futures)):
                     yield futures[future].number, _outcome(futures[future], future)
         except OSError as error:
+            if not cluster:
+                raise
             raise UsageError(f"--cluster {cluster} cannot be reached: {error}") from None
         finally:
             if local is not None:
