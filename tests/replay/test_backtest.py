@@ -189,27 +189,42 @@ def test_a_span_is_warm_from_its_first_row_on(data, lively):
     assert part.fills[0].time_ns in {fill.time_ns for fill in lively.fills}
 
 
-def test_positions_go_over_to_the_next_session(tmp_path):
-    import shutil
-
-    later = SESSION + 1000_000
-    first = record(tmp_path / "one", 5, seconds=25.0)
-    second = tmp_path / "two"
-    shutil.copytree(first.data, second)
-    (second / "sessions" / str(SESSION)).rename(second / "sessions" / str(later))
-    one = run(first.data, strategy__horizon_s="3000")
-    assert one.positions
-    both = tmp_path / "both"
-    shutil.copytree(first.data, both)
-    shutil.copytree(both / "sessions" / str(SESSION), both / "sessions" / str(later))
-    # The second session has no tape of its own: what is held stays held.
-    two = run(both, sessions=(SESSION, later), strategy__horizon_s="3000")
-    assert two.sessions == [SESSION]
-    assert two.positions == one.positions
-    assert sessions_in(both, Span()) == [SESSION, later]
-    assert sessions_in(both, Span(from_ns=(later + 1) * 10**6)) == [later]
+def test_positions_go_over_to_the_next_session(tmp_path, monkeypatch):
+    later = SESSION + 1000
+    record(tmp_path, 5, seconds=25.0)
+    alone = run(tmp_path, strategy__horizon_s="3000")
+    assert alone.positions
+    monkeypatch.setattr("tests.recorded.SESSION", later)
+    record(tmp_path, 6, seconds=25.0)
+    both = run(tmp_path, sessions=(SESSION, later), strategy__horizon_s="3000")
+    assert both.sessions == [SESSION, later]
+    assert both.fills[: len(alone.fills)] == alone.fills
+    assert len(both.fills) > len(alone.fills)
+    held: dict[int, Decimal] = {}
+    for fill in both.fills:  # what is held is not entered again, in the second session neither
+        signed = Decimal(fill.quantity) * (1 if fill.side == "buy" else -1)
+        held[fill.instrument] = held.get(fill.instrument, Decimal(0)) + signed
+        assert abs(held[fill.instrument]) * Decimal(fill.price) < 120
+    assert sessions_in(tmp_path, Span()) == [SESSION, later]
+    assert sessions_in(tmp_path, Span(from_ns=(later + 1) * 10**6)) == [later]
     with pytest.raises(UsageError, match="no event is recorded"):
-        run(both, sessions=(later,))
+        run(tmp_path, Span(from_ns=START_NS + 3600 * SECOND), sessions=(later,))
+
+
+def test_two_venues_are_merged_and_each_takes_its_own_fees(tmp_path):
+    record(
+        tmp_path, 3, seconds=25.0, venues__kraken__enabled="true",
+        venues__kraken__symbols='["BTC/USD"]',
+    )  # fmt: skip
+    fees = {"backtest__fees__kraken__taker_bps": "40", "execution__order_notional": "20"}
+    one, other = run(tmp_path, **fees), run(tmp_path, **fees)
+    assert msgspec.json.encode(one) == msgspec.json.encode(other)
+    shares = {
+        fill.instrument: round(Decimal(fill.fee) / Decimal(fill.price) / Decimal(fill.quantity), 6)
+        for fill in one.fills
+    }
+    assert {shares[n] for n in shares if n < 2} == {Decimal("0.00005")}
+    assert {shares[n] for n in shares if n >= 2} == {Decimal("0.004")}
 
 
 def dcctl(monkeypatch, capsys, data, *words: str) -> tuple[int, str, str]:
