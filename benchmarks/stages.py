@@ -42,8 +42,8 @@ START_NS = 1_760_000_000_000_000_000
 TICK_SIZE = 1.0
 
 
-def make_tape(events: int) -> tuple[np.ndarray, Tables]:
-    """The tape of 16 symbols' books from their snapshots on, evenly spaced in time, and tables."""
+def make_tape(events: int, symbols: int = len(SYMBOLS)) -> tuple[np.ndarray, Tables]:
+    """The tape of symbols' books from their snapshots on, evenly spaced in time, and tables."""
     allotment = Allotment()
     blocks: list[np.ndarray] = []
     codec = BitfinexCodec(
@@ -53,7 +53,7 @@ def make_tape(events: int) -> tuple[np.ndarray, Tables]:
     )
     codec.open(1, START_NS, from_first=False)
     batch = FrameBatch()
-    for frame in generated(events, len(SYMBOLS)).frames:
+    for frame in generated(events, symbols).frames:
         if not batch.add(frame):
             codec.feed(batch, START_NS)
             batch.clear()

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 import msgspec
 import yaml
@@ -77,14 +77,21 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, text in sorted(environment.items()):
         if not name.startswith(_PREFIX):
             continue
-        try:
-            value: Any = yaml.load(text, _Loader)  # noqa: S506
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{name}={text[:80]} is not YAML: {error}") from None
-        for key in reversed(name.removeprefix(_PREFIX).split("__")):
-            value = {key: value}
-        found = _merge(found, value)
+        found = _merge(found, _at(name.removeprefix(_PREFIX).split("__"), _value(name, text)))
     return found
+
+
+def _value(name: str, text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{name}={text[:80]} is not YAML: {error}") from None
+
+
+def _at(keys: list[str], value: Any) -> dict[str, Any]:
+    for key in reversed(keys):
+        value = {key: value}
+    return cast("dict[str, Any]", value)
 
 
 def _explain(error: msgspec.ValidationError, raw: dict[str, Any]) -> str:
@@ -154,9 +161,14 @@ def load(
     *,
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    changes: Mapping[str, str] | None = None,
     root: Path = ROOT,
 ) -> Settings:
     """The settings in force for a profile.
+
+    Args:
+        changes: by dotted key over all the rest; YAML as the value, plain text where a setting is
+            text, so that an amount needs no quotes.
 
     Raises:
         ConfigError: something is wrong; the text says what and where.
@@ -173,6 +185,9 @@ def load(
     if file is not None:
         raw = _merge(raw, _read(file))
     raw = _merge(raw, _from_environment(os.environ if environment is None else environment))
+    for key, text in (changes or {}).items():
+        keys = key.split(".")
+        raw = _merge(raw, _at(keys, text if _type_at(keys) is str else _value(key, text)))
     raw["profile"] = chosen
     try:
         settings = msgspec.convert(raw, Settings)

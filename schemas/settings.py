@@ -285,6 +285,37 @@ class ExecutionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     paper: PaperSettings = PaperSettings()
 
 
+class FeeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a venue takes of a fill."""
+
+    maker_bps: BasisPoints = 0.0
+    taker_bps: BasisPoints = 0.0
+
+
+class VenueFees(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One section a venue; a venue without one takes `execution.paper.fee_bps` both ways."""
+
+    bitfinex: FeeSettings | None = None
+    kraken: FeeSettings | None = None
+    gmo: FeeSettings | None = None
+
+
+class BacktestSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a backtest's broker fills from the tape; docs/backtest.md says what each model is."""
+
+    latency_ms: Annotated[float, Meta(ge=0)] = 20.0
+    """From a decision to the order's arrival at the venue."""
+    report_latency_ms: Annotated[float, Meta(ge=0)] = 20.0
+    """From what happened at the venue to execution's knowing of it."""
+    jitter_ms: Annotated[float, Meta(ge=0)] = 0.0
+    """Up to so much more each way, drawn from `seed` and the order's id."""
+    seed: NotNegative = 1
+    cancels_ahead: Share = 0.5
+    """Of cancels at a resting order's price, the part ahead of it in proportion to the queue, times
+    this: 0 = all cancels are behind it, 1 = cancels are spread evenly."""
+    fees: VenueFees = VenueFees()
+
+
 class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits, in quote currency where they are amounts. See docs/operations.md for the codes."""
 
@@ -530,6 +561,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     risk: RiskSettings = RiskSettings()
     ledger: LedgerSettings = LedgerSettings()
     history: HistorySettings = HistorySettings()
+    backtest: BacktestSettings = BacktestSettings()
     storage: StorageSettings = StorageSettings()
     influx: InfluxSettings = InfluxSettings()
     bridge: BridgeSettings = BridgeSettings()

@@ -225,6 +225,44 @@ def replay(
 
 
 @app.command()
+def backtest(
+    begin: Annotated[str, typer.Option("--from", help="UTC time it begins at.")] = "",
+    end: Annotated[str, typer.Option("--to", help="UTC time before which it ends.")] = "",
+    session: Annotated[str, typer.Option(help="One session's number, or last.")] = "",
+    profile: Profile = "",
+    config: ConfigFile = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value over the profile; repeatable.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML page here.")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="key=a,b,c or key=1..5: each day with each of them; repeatable."),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Figure of the summary a sweep is sorted by.")] = "net",
+    workers: Annotated[int, typer.Option(min=1, help="Processes of a sweep.")] = 2,
+    cluster: Annotated[
+        str, typer.Option(help="Address of a Dask scheduler, in place of local processes.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Run recorded sessions through today's code and settings, with fills from the tape."""
+    from processes.cli import backtest as command
+
+    told = command.read_changes(changes or [])
+    if sweep:
+        if report is not None:
+            raise UsageError("--report is of one run: leave out --sweep, or --report")
+        from processes.cli.sweeps import run_sweep
+
+        where = (workers, cluster)
+        run_sweep(profile, config, told, sweep, (begin, end, session), by, where, as_json=json)
+    else:
+        settings = command.choose_settings(profile, config, told)
+        command.run_backtest(settings, begin, end, session, report, as_json=json)
+
+
+@app.command()
 def bench(
     names: Annotated[list[str] | None, typer.Argument(help="Which; all if none is given.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short runs: a smoke test.")] = False,

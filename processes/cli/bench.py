@@ -59,6 +59,12 @@ def _bridge(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _backtest(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.backtest import measure
+
+    return measure(quick=quick)
+
+
 def _venues(quick: bool) -> "dict[str, Figure]":
     from benchmarks.venues import measure
 
@@ -134,6 +140,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "replay": _replay,
     "influx": _influx,
     "bridge": _bridge,
+    "backtest": _backtest,
 }
 
 

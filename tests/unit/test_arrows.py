@@ -43,10 +43,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
     # venues: ingest decodes recordings as the collector does; benchmarks: bench runs them
     "processes/cli": {"venues", "typer", "psutil", "benchmarks"},
-    # what is done with sealed files: looking, proving, packing, asking
-    "processes/lake": {"pyarrow", "duckdb"},
-    # numba, venues: books are made again as they were made; models: what inference runs
-    "processes/replay": {"venues", "models", "numba", "pyarrow"},
+    # models: which network the chain is given; distributed, matplotlib: sweeps and reports
+    "processes/replay": {"venues", "models", "pyarrow", "numba", "distributed", "matplotlib"},
     # venues: simulated frames take the real decoder's way to become rows to learn from
     "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},
 }
@@ -85,8 +83,13 @@ ROOTS: dict[str, dict[str, str]] = {
 }
 """Who may name other processes, which ones, and why."""
 
-LAZY = {"mlx": {"models", "processes/inference", "processes/training"}}
-"""Imported only inside a function: a machine without it must be able to import the module."""
+LAZY = {
+    "distributed": {"processes/replay"},
+    "matplotlib": {"processes/replay"},
+    "mlx": {"models", "processes/inference", "processes/training"},
+}
+"""Imported only inside a function: a machine without it must be able to import the module, and what
+takes long to import is not waited for by who does not need it."""
 
 
 def imports(source: str) -> Iterator[tuple[str, int, bool]]:

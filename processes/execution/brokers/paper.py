@@ -12,16 +12,17 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from processes.execution.brokers.base import QUEUE_EVENTS, Events
+from processes.execution.fills import Level, fault, fee_of, fill_id, levels_of, standing, walk
 from schemas.settings import PaperSettings
-from schemas.tape import LEVELS, Flag, Kind
+from schemas.tape import Flag, Kind
 from schemas.trading import (
     BrokerEvent,
     Intent,
@@ -37,14 +38,6 @@ from shm.readers import RingReader
 IDLE_S: Final = 0.1
 BUSY_S: Final = 0.005
 RECENT_SLOTS: Final = 4096
-CENT: Final = Decimal("0.00000001")
-
-
-class Level(NamedTuple):
-    """One level of the book an order meets."""
-
-    price: Decimal
-    size: Decimal
 
 
 class Resting(msgspec.Struct):
@@ -233,8 +226,8 @@ class PaperBroker:
     def _take(self, command: Intent | str | list[str]) -> None:
         now_ns = self._now_ns()
         if isinstance(command, Intent):
-            fault = self._fault(command)
-            rejected = [OrderRejected(command.command_id, now_ns, fault)] if fault else []
+            why = fault(command, self._quotes)
+            rejected = [OrderRejected(command.command_id, now_ns, why)] if why else []
             if not self._memory.add_order(command, *rejected):
                 return  # known already: a venue with client ids does nothing twice
             if rejected:
@@ -259,16 +252,6 @@ class PaperBroker:
         self._memory.add_event(event)
         self._events.put(event)
 
-    def _fault(self, intent: Intent) -> str:
-        """Why no venue would have this order; empty if one would."""
-        if intent.instrument not in self._quotes:
-            return f"no instrument {intent.instrument}"
-        if not _above_zero(intent.quantity):
-            return f"quantity {intent.quantity!r}: must be above zero"
-        if intent.kind == "limit" and not _above_zero(intent.limit_price):
-            return f"limit price {intent.limit_price!r}: must be above zero"
-        return ""
-
     def _look_at_tapes(self) -> None:
         """Take the newest book of every instrument from the tapes."""
         for reader in self._readers:
@@ -289,16 +272,6 @@ class PaperBroker:
             self._books[int(instrument)] = newest["book"].copy()
             self._references[int(instrument)] = float(newest["reference_price"])
 
-    def _levels(self, instrument: int, side: str) -> list[Level]:
-        """The levels an order of this side meets, best first."""
-        book, reference = self._books[instrument], self._references[instrument]
-        base = 2 * LEVELS if side == "buy" else 0
-        return [
-            Level(_price(reference, float(book[base + n])), Decimal(repr(round(float(size), 8))))
-            for n, size in enumerate(book[base + LEVELS : base + 2 * LEVELS])
-            if size > 0
-        ]
-
     def _move(self, resting: Resting) -> None:
         intent = resting.intent
         now_ns = self._now_ns()
@@ -308,57 +281,33 @@ class PaperBroker:
             resting.arrived = True
             self._tell(OrderAccepted(intent.command_id, f"paper-{intent.command_id[:12]}", now_ns))
         limit = Decimal(intent.limit_price) if intent.kind == "limit" else None
-        levels = self._levels(intent.instrument, intent.side)
-        there = {level.price for level in levels}
-        resting.taken = {price: size for price, size in resting.taken.items() if price in there}
-        for level in levels:
-            if limit is not None and _worse(level.price, limit, intent.side):
-                break
-            self._fill(resting, level, now_ns)
-            if resting.remaining <= 0:
-                break
+        levels = levels_of(
+            self._books[intent.instrument],
+            self._references[intent.instrument],
+            asks=intent.side == "buy",
+        )
+        resting.taken = standing(resting.taken, levels)
+        for fill in walk(levels, resting.taken, resting.remaining, intent.side, limit):
+            self._fill(resting, fill, now_ns)
         if resting.remaining <= 0:
             del self._orders[intent.command_id]
         elif limit is None:
             del self._orders[intent.command_id]
             self._tell(OrderCanceled(intent.command_id, now_ns, "the book had no more"))
 
-    def _fill(self, resting: Resting, level: Level, now_ns: int) -> None:
-        before = resting.taken.get(level.price, Decimal(0))
-        amount = min(resting.remaining, level.size - before)
-        if amount <= 0:
-            return
-        resting.taken[level.price] = before + amount
-        resting.remaining -= amount
+    def _fill(self, resting: Resting, fill: Level, now_ns: int) -> None:
+        resting.remaining -= fill.size
         resting.fills += 1
-        fee_rate = Decimal(str(self._settings.fee_bps)) / 10_000
-        fee = (amount * level.price * fee_rate).quantize(CENT, ROUND_HALF_UP)
         intent = resting.intent
+        fee = fee_of(fill.price, fill.size, self._settings.fee_bps)
         self._tell(
             OrderFilled(
                 intent.command_id,
-                f"{intent.command_id[:16]}-{resting.fills}",
-                f"{level.price:f}",
-                f"{amount:f}",
+                fill_id(intent, resting.fills),
+                f"{fill.price:f}",
+                f"{fill.size:f}",
                 f"{fee:f}",
                 self._quotes.get(intent.instrument, ""),
                 now_ns,
             )
         )
-
-
-def _price(reference: float, offset: float) -> Decimal:
-    """A level's price again in the venue's digits: float32 offsets are good to nine of them."""
-    return Decimal(f"{reference + offset:.9g}")
-
-
-def _above_zero(text: str) -> bool:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        return False
-    return number.is_finite() and number > 0
-
-
-def _worse(price: Decimal, limit: Decimal, side: str) -> bool:
-    return price > limit if side == "buy" else price < limit

@@ -1,0 +1,1 @@
+"""Backtest: recorded tapes through the live code, with a broker that fills from them."""

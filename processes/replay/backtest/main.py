@@ -1,0 +1,198 @@
+"""A whole backtest: sessions one after another, their tapes through features, chain and machine.
+
+Positions and the day's result go over from session to session as over a restart of execution;
+windows, memories and orders do not (docs/decisions/0018-backtest-sessions.md).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from config.loader import flatten
+from processes.clock import utc_text
+from processes.execution.beginning import Beginning
+from processes.execution.positions import ZERO
+from processes.replay.backtest.gaps import Gaps
+from processes.replay.backtest.record import Journal, Record
+from processes.replay.backtest.result import Gap, Result
+from processes.replay.backtest.rows import Predictor, Rows
+from processes.replay.backtest.stretches import FOREVER, Piece, stretches
+from processes.replay.backtest.tops import Tops
+from processes.replay.backtest.trading import Trading
+from processes.replay.recording import Recording
+from processes.sessions import sessions_of
+from schemas.errors import UsageError
+from schemas.instruments import Instrument
+from schemas.settings import Settings
+
+SESSION_NS: Final = 1_000_000
+"""A session's number is its beginning in ms."""
+
+Report = Callable[[int, int], None]
+"""Told of the time that the tapes have come to, and how many events were taken."""
+
+
+class Span(Struct, frozen=True, kw_only=True):
+    """From one time up to another, which is not in it."""
+
+    from_ns: int = 0
+    to_ns: int = FOREVER
+
+
+def sessions_in(data: Path, span: Span) -> list[int]:
+    """Sessions that may hold events of a span, in order."""
+    known = sessions_of(data)
+    ends = [*[session * SESSION_NS for session in known[1:]], FOREVER]
+    return [
+        session
+        for session, end_ns in zip(known, ends, strict=True)
+        if session * SESSION_NS < span.to_ns and end_ns > span.from_ns
+    ]
+
+
+def nothing_there(data: Path, span: Span) -> UsageError:
+    """The error that says what there is instead."""
+    known = sessions_of(data)
+    if not known:
+        return UsageError(f"nothing is recorded in {data}; type: dcctl start")
+    listed = "; ".join(f"{one} from {utc_text(one * SESSION_NS)}" for one in known[-5:])
+    return UsageError(
+        f"no event is recorded between {_said(span.from_ns)} and {_said(span.to_ns)}. "
+        f"Sessions there are: {listed}. Type: dcctl backtest --session last"
+    )
+
+
+def _said(time_ns: int) -> str:
+    if time_ns in {0, FOREVER}:
+        return "the beginning" if not time_ns else "the end"
+    return utc_text(time_ns)
+
+
+class Session:
+    """One session's part of a backtest."""
+
+    def __init__(
+        self,
+        recording: Recording,
+        settings: Settings,
+        span: Span,
+        record: Record,
+    ) -> None:
+        instruments = list(recording.tables.instruments)
+        self.events = 0
+        self.last_ns = 0
+        self.first_ns = 0
+        self._recording = recording
+        self._span = span
+        self._record = record
+        self._tops = Tops(len(instruments))
+        self.predictor = Predictor(settings, len(instruments))
+        self.trading = Trading(
+            recording.session, recording.tables, settings, self._tops, Journal(record),
+            record.on_send, record.on_fill, record.on_time,
+        )  # fmt: skip
+        self.rows = Rows(
+            [item.tick_size for item in instruments], len(recording.venues), settings,
+            span.from_ns, self.predictor, self.trading.decide,
+        )  # fmt: skip
+        self._gaps = Gaps(instruments, list(recording.venues), span.from_ns)
+
+    def run(self, beginning: Beginning, report: Report) -> list[Gap]:
+        """Take all of the span; the gaps in it."""
+        for pieces in self._pieces():
+            ends_ns = max(int(piece.times[-1]) for piece in pieces if len(piece.times))
+            for number, piece in enumerate(pieces):
+                self._gaps.take(number, piece)
+            self._tops.begin(pieces)
+            if ends_ns >= self._span.from_ns and not self.first_ns:
+                self._begin(pieces, beginning)
+            self.rows.take(pieces)
+            if self.first_ns:
+                self.trading.advance(ends_ns)
+                self.last_ns = ends_ns
+            report(ends_ns, self.rows.events)
+        if not self.first_ns:
+            return []
+        self.trading.end(self.last_ns)
+        return self._gaps.end(self.last_ns)
+
+    def _begin(self, pieces: Sequence[Piece], beginning: Beginning) -> None:
+        began_ns = min(int(piece.times[0]) for piece in pieces if len(piece.times))
+        self.first_ns = max(self._span.from_ns, began_ns)
+        self._record.begin(self.first_ns, self._tops)
+        self.trading.begin(self.first_ns, beginning)
+
+    def _pieces(self) -> Iterator[Sequence[Piece]]:
+        """Stretches of the tapes up to the end of the span."""
+        tapes = [self._recording.tape(venue) for venue in self._recording.venues]
+        for pieces in stretches(tapes):
+            some = [piece.part(0, piece.before(self._span.to_ns)) for piece in pieces]
+            if not any(len(piece.times) for piece in some):
+                return
+            yield some
+
+
+def backtest(
+    data: Path,
+    sessions: Sequence[int],
+    span: Span,
+    settings: Settings,
+    report: Report = lambda *_: None,
+) -> Result:
+    """Run sessions, as far as they are in the span, one after another.
+
+    Raises:
+        UsageError: nothing of them is in it. OperatorError: one cannot be read.
+    """
+    recordings = [Recording(data, session) for session in sessions]
+    instruments = _instruments(recordings)
+    record = Record(instruments)
+    beginning = Beginning(
+        orders=[], positions={}, day="", realized_today=record.book.realized_today
+    )
+    done: list[Session] = []
+    gaps: list[Gap] = []
+    for recording in recordings:
+        one = Session(recording, settings, span, record)
+        for instrument in record.book.held():
+            mark = record.book.mark(instrument, ZERO)
+            one.trading.machine.book.see(instrument, float(mark))
+        gaps += one.run(beginning, report)
+        if one.first_ns:
+            done.append(one)
+            kept = Beginning.of([], one.trading.machine.book).encode()
+            beginning = Beginning.decode(kept)
+    if not done:
+        raise nothing_there(data, span)
+    traded = {fill.instrument for fill in record.fills}
+    rung = done[-1].predictor.rung.name.lower()
+    return Result(
+        profile=settings.profile,
+        from_ns=done[0].first_ns,
+        to_ns=done[-1].last_ns,
+        sessions=[one.trading.session for one in done],
+        currencies=sorted({i.pair.partition("/")[2] for i in instruments if i.index in traded}),
+        model=f"{rung} on {done[-1].predictor.device.name.lower()}",
+        events=sum(one.rows.events for one in done),
+        rows=sum(one.rows.made for one in done),
+        predictions=sum(one.predictor.made for one in done),
+        decisions=record.decisions,
+        digest=record.digest(),
+        summary=record.summary(),
+        reasons=record.reasons(),
+        hours=record.hours(),
+        positions=record.held(),
+        gaps=gaps,
+        trades=record.trades,
+        fills=record.fills,
+        equity=record.points,
+        settings=flatten(settings),
+    )
+
+
+def _instruments(recordings: Sequence[Recording]) -> list[Instrument]:
+    """Of all sessions; an index means the same in each."""
+    found = {item.index: item for one in recordings for item in one.tables.instruments}
+    return [found[index] for index in sorted(found)]
