@@ -72,6 +72,7 @@ def make_slots(events: int) -> tuple[np.ndarray, Tables]:
     """The last so many slots of such a tape, when all books are there."""
     slots, tables = make_tape(events)
     slots = slots[-events:].copy()
+    slots["sequence"] = slots["venue_sequence"] = np.arange(events) + 1
     assert (slots["kind"] == Kind.BOOK_LEVEL).all()
     return slots, tables
 

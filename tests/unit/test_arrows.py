@@ -43,7 +43,10 @@ ARROWS: dict[str, set[str]] = {
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
     # venues: ingest decodes recordings as the collector does; benchmarks: bench runs them
     "processes/cli": {"venues", "typer", "psutil", "benchmarks"},
-    # models: which network the chain is given; distributed, matplotlib: sweeps and reports
+    # what is done with sealed files: looking, proving, packing, asking
+    "processes/lake": {"pyarrow", "duckdb"},
+    # numba, venues: books are made again as they were made; models: which network the chain is
+    # given; distributed, matplotlib: sweeps and reports
     "processes/replay": {"venues", "models", "pyarrow", "numba", "distributed", "matplotlib"},
     # venues: simulated frames take the real decoder's way to become rows to learn from
     "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},

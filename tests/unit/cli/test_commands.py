@@ -16,7 +16,7 @@ from schemas.trading import KillLevel
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
 NEED_NO_INSTANCE = {"config", "doctor", "ingest", "kill", "arm", "start", "bench", "version"}
 NOTHING_TO_STOP = {"stop"}
-READ_FILES = {"logs"}
+READ_FILES = {"logs", "replay", "backtest"}
 
 
 def test_the_exit_codes_are_fixed():
