@@ -371,7 +371,18 @@ class Machine:
             self.kill_level,
             self.reconciled,
             self.ledger_away,
+            self._under_way(),
             self._order_times,
+        )
+
+    def _under_way(self) -> Decimal:
+        return sum(
+            (
+                (order.quantity - order.filled) * self.book.mark(order.intent.instrument, ZERO)
+                for order in self.open_orders()
+                if not order.intent.reduce_only
+            ),
+            ZERO,
         )
 
     def _pending(self, instrument: int) -> Order | None:

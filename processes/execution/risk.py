@@ -47,6 +47,8 @@ class Situation(NamedTuple):
     kill_level: int
     reconciled: bool
     ledger_away: bool
+    under_way: Decimal
+    """Value of open orders that add to a position, as far as they are not filled."""
     order_times: "deque[int]"
 
 
@@ -86,9 +88,9 @@ def max_position(proposal: Proposal, situation: Situation) -> bool:
 
 
 def max_total_position(proposal: Proposal, situation: Situation) -> bool:
-    """All positions after it too large."""
+    """All positions after it, and after the orders under way, too large."""
     added = abs(proposal.signed_quantity) * proposal.price
-    return situation.book.exposure() + added > situation.limits.max_total
+    return situation.book.exposure() + situation.under_way + added > situation.limits.max_total
 
 
 def daily_loss(_: Proposal, situation: Situation) -> bool:

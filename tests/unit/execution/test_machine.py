@@ -332,3 +332,14 @@ def test_a_life_goes_on_from_what_was_kept_of_the_one_before():
     assert other.book.realized_today == one.book.realized_today
     wanted = one.on_prediction(prediction(2, now_ns=later), later, 2)
     assert other.on_prediction(prediction(2, now_ns=later), later, 2) == wanted
+
+
+def test_orders_under_way_count_towards_the_total():
+    """Two instruments in one drain: neither is a position yet."""
+    made = machine(risk__max_total_notional="'150'", execution__order_notional="'100'")
+    _, intent = enter(made)
+    decision, effects = made.on_prediction(prediction(2, instrument=1), T0, 2)
+    assert (effects, decision.reason) == ([], Reason.MAX_TOTAL_POSITION)
+    made.on_event(OrderCanceled(intent.command_id, T0), T0)
+    decision, effects = made.on_prediction(prediction(3, instrument=1), T0, 3)
+    assert decision.reason == Reason.SIGNAL
