@@ -198,6 +198,8 @@ def postgres_server() -> Iterator[PostgresServer]:
             "fsync": "off",
             "full_page_writes": "off",
             "shared_buffers": "32MB",
+            # In its own folder, so that a killed server leaves nothing in the machine's memory.
+            "dynamic_shared_memory_type": "mmap",
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [*plain, postgres, "-D", data, "-p", str(port), *options]

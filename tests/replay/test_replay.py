@@ -1,18 +1,24 @@
 """A recorded session comes out the same to the bit; a bit that is changed is found and named."""
 
+import json
+import shutil
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from processes.cli.__main__ import main
 from processes.replay.books import Books
 from processes.replay.main import replay
 from processes.replay.recording import Recording, find_session
+from schemas import tape
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
 from schemas.features import CutReason
-from schemas.tape import Flag, Kind
+from schemas.tape import Flag, Kind, Marker, Side
 from tests.helpers import QuietLog
 from tests.recorded import SESSION, Recorder, record
 
@@ -61,20 +67,20 @@ def test_two_venues_whose_slots_arrive_in_any_order(tmp_path, seed):
 
 
 def test_slots_come_out_of_the_lake_as_they_went_in(session):
-    ((venue, tape),) = session.tapes.items()
+    ((venue, told),) = session.tapes.items()
     again = np.concatenate([b.view(np.uint8) for b in Recording(session.data, SESSION).tape(venue)])
-    slots = again.view(tape.dtype)
-    assert len(slots) == len(tape)
+    slots = again.view(told.dtype)
+    assert len(slots) == len(told)
     for name in ("sequence", "event_ns", "recv_ns", "venue_sequence", "price", "size", "epoch",
                  "kind", "side", "flags", "instrument", "stream", "id_low", "count"):  # fmt: skip
         # A ticker has columns of its own, and a trade of no funding market has no count.
-        mine = tape["kind"] != Kind.TICKER
-        mine &= (tape["kind"] != Kind.TRADE) | (name != "count")
-        assert np.array_equal(slots[name][mine], tape[name][mine]), name
-    ends = ((tape["flags"] & Flag.FRAME_END) != 0) & (tape["kind"] == Kind.BOOK_LEVEL)
+        mine = told["kind"] != Kind.TICKER
+        mine &= (told["kind"] != Kind.TRADE) | (name != "count")
+        assert np.array_equal(slots[name][mine], told[name][mine]), name
+    ends = ((told["flags"] & Flag.FRAME_END) != 0) & (told["kind"] == Kind.BOOK_LEVEL)
     assert ends.sum() > 1000
-    assert slots["book"][ends].tobytes() == tape["book"][ends].tobytes()
-    assert slots["reference_price"][ends].tobytes() == tape["reference_price"][ends].tobytes()
+    assert slots["book"][ends].tobytes() == told["book"][ends].tobytes()
+    assert slots["reference_price"][ends].tobytes() == told["reference_price"][ends].tobytes()
 
 
 def change(path: Path, column: str, row: int, value: object) -> None:
@@ -98,8 +104,6 @@ def first_file(data: Path, folder: str) -> Path:
 
 @pytest.fixture
 def copy(session, tmp_path) -> Path:
-    import shutil
-
     shutil.copytree(session.data, tmp_path / "data")
     return tmp_path / "data"
 
@@ -149,9 +153,6 @@ def test_a_session_that_is_not_there_says_what_is(session, tmp_path):
 
 def test_a_book_begins_anew_at_a_snapshot():
     """Else levels of before a reconnect would stay for ever."""
-    from schemas import tape
-    from schemas.tape import Marker, Side
-
     slots = np.zeros(4, tape.SLOT)
     slots["kind"] = [Kind.BOOK_LEVEL, Kind.MARKER, Kind.BOOK_LEVEL, Kind.BOOK_LEVEL]
     slots["flags"] = Flag.PRIMARY | Flag.FRAME_END
@@ -160,3 +161,56 @@ def test_a_book_begins_anew_at_a_snapshot():
     slots.view(np.uint32).reshape(4, -1)[1, 24] = Marker.SNAPSHOT_BEGIN
     Books(1).fill(slots)
     assert slots["reference_price"].tolist() == [101.0, 0.0, 99.0, 99.5]
+
+
+def dcctl(monkeypatch, capsys, data: Path, *words: str) -> tuple[int, str, str]:
+    """The command in this process."""
+    for name, folder in (("data", data), ("run", data / "run"), ("logs", data / "logs")):
+        monkeypatch.setenv(f"DC__paths__{name}", str(folder))
+    monkeypatch.setattr(sys, "argv", ["dcctl", "replay", *words])
+    try:
+        main()
+        code = 0
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_the_command_says_what_it_found(copy, monkeypatch, capsys):
+    code, out, _ = dcctl(monkeypatch, capsys, copy, "last", "--verify", "--json")
+    told = json.loads(out)
+    assert (code, told["identical"], told["first_difference"]) == (0, True, None)
+    assert set(told) >= {"events", "rows", "predictions", "decisions", "events_per_s"}
+    code, out, _ = dcctl(monkeypatch, capsys, copy, str(SESSION))
+    assert code == 0
+    assert "identical, to the bit" in out
+    change(first_file(copy, "features/bitfinex/tBTCUSD"), "microprice_bps", 40, 0.25)
+    code, out, _ = dcctl(monkeypatch, capsys, copy)
+    assert code == 0
+    assert "differs first in features" in out
+    code, _, err = dcctl(monkeypatch, capsys, copy, "last", "--verify")
+    assert code == 1
+    assert f"session {SESSION} did not come out as it is recorded" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--speed", "fast"), 2, "like 10"),
+        (("--speed", "-1"), 2, "like 10"),
+        (("17",), 1, f"say last, or one of {SESSION}"),
+    ],
+)
+def test_words_that_mean_nothing(session, monkeypatch, capsys, words, code, says):
+    found = dcctl(monkeypatch, capsys, session.data, *words)
+    assert (found[0], says in found[2]) == (code, True)
+
+
+def test_at_a_recorded_pace_it_takes_its_time_and_tells_what_was_done(session, monkeypatch, capsys):
+    began_s = time.monotonic()
+    code, out, _ = dcctl(monkeypatch, capsys, session.data, "last", "--speed", "60")
+    assert code == 0
+    assert time.monotonic() - began_s > 0.9  # a minute of the market
+    assert "enter_long" in out
+    assert "identical, to the bit" in out
