@@ -11,7 +11,7 @@ from schemas.tape import Flag, Kind, Marker, Side
 from tests.lakes import NOW
 
 Level = tuple[Any, ...]
-BOOKS, TRADES, COARSE, RAW = 0, 1, 2, 3
+BOOKS, TRADES, COARSE, RAW = 0, 1, 2, 4
 """Streams; only the first is of primary books."""
 
 
@@ -113,3 +113,37 @@ class Rebuilt:
         bids = sorted((one for one in levels if one[0] == Side.BID), key=lambda one: (-one[1], one))
         asks = sorted((one for one in levels if one[0] == Side.ASK), key=lambda one: (one[1], one))
         return [bids[:count], asks[:count]]
+
+
+def check_kept(sent: np.ndarray, kept: np.ndarray, tops: list[tuple[int, int]], levels: int) -> int:
+    """Nothing but book rows is missing, and books are right at every end of a frame; how many.
+
+    Args:
+        sent: all slots from sequence 1 on. kept: those of the lake.
+        tops: spans in which so many levels of primary books are right.
+    """
+    assert (np.diff(kept["sequence"].astype(np.int64)) > 0).all()
+    always = ~np.isin(sent["kind"], [Kind.BOOK_LEVEL, Kind.L3_ORDER])
+    assert np.isin(sent["sequence"][always], kept["sequence"]).all()
+    truth, told, at, checked, everything = Rebuilt(), Rebuilt(), 0, 0, 1 << 30
+    for row in kept:
+        told.apply([row])
+        if not row["flags"] & Flag.FRAME_END or row["kind"] != Kind.BOOK_LEVEL:
+            continue
+        number, key = int(row["sequence"]), (int(row["instrument"]), int(row["stream"]))
+        truth.apply(sent[at:number])
+        at = number
+        best = row["flags"] & Flag.PRIMARY and any(low <= number <= high for low, high in tops)
+        count = levels if best else everything
+        assert told.best(key, count) == truth.best(key, count), number
+        checked += 1
+    truth.apply(sent[at:])
+    for key in {(int(one["instrument"]), int(one["stream"])) for one in levels_of(sent)}:
+        assert told.best(key, everything) == truth.best(key, everything)
+    return checked
+
+
+def levels_of(slots: np.ndarray) -> np.ndarray:
+    """Rows of books of levels: orders have no id in slots that come out of the lake."""
+    found: np.ndarray = slots[slots["kind"] == Kind.BOOK_LEVEL]
+    return found

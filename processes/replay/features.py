@@ -171,7 +171,7 @@ class FeatureReplay:
             words[kernels.W_GENERATION] = generations[at]
             count = self._cut(made, at, times[at], reasons[at])
             self.rows += count
-            if count != end - at and not self._broken:
+            if count != end - at and not self._is_broken():
                 told = f"{end - at} rows of a cut, and {count} were made"
                 self._comparison.missing(int(block["sequence"][at]), told)
             at = end
@@ -191,16 +191,19 @@ class FeatureReplay:
     def _compare(self, block: np.ndarray, made: np.ndarray) -> None:
         if not len(block):
             return
-        # Windows and means remember: nothing of this life can be compared any more.
-        if not self._broken and any(tape.sampled for tape in self._tapes):
-            self._broken = "books were sampled by storage"
-        if not self._broken and any(tape.missing for tape in self._tapes):
-            self._broken = "the lake misses slots of a tape"
-        if self._broken:
+        if self._is_broken():
             first, last = int(block["sequence"][0]), int(block["sequence"][-1])
             self._comparison.leave_out(first, last, self._broken)
         else:
             self._comparison.add(block, made)
+
+    def _is_broken(self) -> bool:
+        """Windows and means remember: after a loss nothing of this life can be compared."""
+        if not self._broken and any(tape.sampled for tape in self._tapes):
+            self._broken = "books were sampled by storage"
+        if not self._broken and any(tape.missing for tape in self._tapes):
+            self._broken = "the lake misses slots of a tape"
+        return bool(self._broken)
 
     def _take_marker(self, marker: np.void) -> None:
         reason = CutReason(int(marker["reason"]))

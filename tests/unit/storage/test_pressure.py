@@ -54,9 +54,7 @@ def test_thresholds_out_of_order_are_refused():
 
 
 @given(
-    st.lists(
-        st.tuples(st.floats(0, 1.2), st.floats(0, 6), st.booleans()), min_size=1, max_size=60
-    )
+    st.lists(st.tuples(st.floats(0, 1.2), st.floats(0, 6), st.booleans()), min_size=1, max_size=60)
 )
 def test_any_course_of_loads(course):
     pressure, now_s, low_for_s, switches = Pressure(SETTINGS), 0.0, 0.0, 0
