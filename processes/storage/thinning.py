@@ -86,7 +86,7 @@ class Thinner:
             is_book[:place] &= series[:place] != which
         places = np.flatnonzero(is_book)
         is_book = (window["kind"] == Kind.BOOK_LEVEL) | (window["kind"] == Kind.L3_ORDER)
-        newest = _newest_of_level(join([held, pick(window, places)], tape.SLOT))
+        newest = _newest_of_level(_both(held, pick(window, places)))
         newest_held, newest_here = newest[: len(held)], places[newest[len(held) :]]
         edges: Edges = {}
         due = np.ones(len(held), np.bool_)
@@ -106,13 +106,14 @@ class Thinner:
         )  # fmt: skip
         newest_held[placed] = False
         still = pick(held, np.flatnonzero(newest_held))
-        owed = join([still, pick(window, back)], tape.SLOT)
+        owed = _both(still, pick(window, back))
         rows = self._rows(window, kept, ends, np.concatenate([_series(held), _series(owed)]), short)
         given = pick(held, placed)
         given["sequence"] = sequences
         given["flags"] = given["flags"] & ~np.uint16(Flag.FRAME_END) | np.uint16(Flag.SAMPLED)
-        rows = join([rows, given], tape.SLOT)
-        rows = pick(rows, np.argsort(rows["sequence"], kind="stable"))
+        if len(given):
+            rows = _both(rows, given)
+            rows = pick(rows, np.argsort(rows["sequence"], kind="stable"))
         return Thinned(rows, len(window) - len(rows), owed, edges)
 
     @staticmethod
@@ -200,12 +201,18 @@ def _among_best(slots: np.ndarray, edges: Edges) -> np.ndarray:
     """Which levels are among the best; of other than primary books, all."""
     found = np.ones(len(slots), np.bool_)
     primary = (slots["kind"] == Kind.BOOK_LEVEL) & (slots["flags"] & Flag.PRIMARY != 0)
-    for instrument in np.unique(slots["instrument"][primary]).tolist():
-        bid, ask = edges.get(instrument, (-np.inf, np.inf))
-        mine = primary & (slots["instrument"] == instrument)
-        is_bid, price = slots["side"] == Side.BID, slots["price"]
-        found[mine] = np.where(is_bid, price >= bid, price <= ask)[mine]
+    instruments, which = np.unique(slots["instrument"], return_inverse=True)
+    everything = (-np.inf, np.inf)
+    told = np.array([edges.get(one, everything) for one in instruments.tolist()], np.float64)
+    worst = told.reshape(-1, 2)[which]
+    is_bid, price = slots["side"] == Side.BID, slots["price"]
+    found[primary] = np.where(is_bid, price >= worst[:, 0], price <= worst[:, 1])[primary]
     return found
+
+
+def _both(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Slots one after the other; mostly the first are none."""
+    return join([one, other], tape.SLOT) if len(one) and len(other) else one if len(one) else other
 
 
 def _place(
