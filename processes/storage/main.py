@@ -6,6 +6,7 @@ than its lateness does.
 
 import os
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
@@ -20,6 +21,7 @@ from processes.storage.relief import Relief
 from processes.storage.store import Store, TableView
 from schemas.messages import StorageStepChanged
 from schemas.metrics import place
+from schemas.settings import PressureSettings
 
 READ_SLOTS = 8192
 NICENESS = 10
@@ -31,6 +33,13 @@ WORDS: Final = {
     Step.SAMPLED: "sampled",
     Step.TOPS: "best levels only",
 }
+
+
+def outside_load(stores: Sequence[Store], settings: PressureSettings) -> float:
+    """The load on every tape that is not its own: journals, and rings of which all is kept."""
+    journals = sum(store.journal.bytes for store in stores)
+    lags = [store.lag for store in stores if store.relief is None]
+    return max(journals / settings.journals_full_bytes, *lags, 0.0)
 
 
 class Storage:
@@ -127,18 +136,11 @@ class Storage:
             if store.relief is not None
         )
 
-    def _weigh(self) -> None:
-        """Tell every tape the load that is not its own."""
-        settings = self._settings.pressure
-        journals = sum(store.journal.bytes for store in self._stores)
-        computed = [store.lag for store in self._stores if store.relief is None]
-        load = max(journals / settings.journals_full_bytes, *computed, 0.0)
+    def _turn(self) -> None:
+        load = outside_load(self._stores, self._settings.pressure)
         for store in self._stores:
             if store.relief is not None:
                 store.relief.pressure.outside = load
-
-    def _turn(self) -> None:
-        self._weigh()
         for store in self._stores:
             store.take()
             if store.flush_due():

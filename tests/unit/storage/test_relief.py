@@ -17,6 +17,7 @@ from processes.storage import journal as journal_module
 from processes.storage import relief as relief_module
 from processes.storage import spans as spans_module
 from processes.storage.history_sources import JournalSource, Place
+from processes.storage.main import outside_load
 from processes.storage.pressure import Step
 from schemas import tape
 from schemas.layout import join
@@ -253,3 +254,24 @@ def test_an_older_note_is_told_again_and_the_last_word_counts(tmp_path):
     wanted = Hole(session=5, first=10, last=30, time_ns=7, reason="sampled", left_out=4)
     assert read_holes(lake, RING) == [wanted]
     assert wanted.reason in BY_DESIGN
+
+
+def test_journals_and_rings_of_which_all_is_kept_are_a_load_on_tapes(tmp_path, instance):
+    """A tape whose own lag is none is sampled for them."""
+    whole = Ring(tmp_path, instance)
+    try:
+        settings = PressureSettings(journals_full_bytes=1_000_000)
+        assert outside_load([whole.store], settings) == 0
+        whole.send(3000)
+        assert outside_load([whole.store], settings) == pytest.approx(3000 / 4096)
+        whole.store.take()
+        assert outside_load([whole.store], settings) == pytest.approx(3000 * 256 / 1e6, rel=1e-3)
+        whole.store.relief = relief_module.Relief(settings, tmp_path / "lake", RING, 5)
+        whole.store.relief.pressure.outside = outside_load([whole.store], settings)
+        whole.send(1)
+        whole.store.take()
+        assert whole.store.relief.step == Step.TOPS
+        whole.send(500)
+        assert outside_load([whole.store], settings) < 0.9
+    finally:
+        whole.close()
