@@ -1,10 +1,15 @@
-"""Holes: sequences that storage could not write, since the ring went round before it came.
+"""Holes: sequences that storage could not write, or left out on purpose since it was behind.
+
+The ring went round before storage came, or docs/decisions/0017-back-pressure.md.
 
     <lake>/holes/<ring>.jsonl
     {"session":7,"first":101,"last":230,"time_ns":...,"reason":"lapped"}
+    {"session":7,"first":900,"last":9230,"time_ns":...,"reason":"sampled","left_out":6021}
 
 A hole is written and synced before the first slot behind it is, so every hole in the lake stands
-here, or is a fault. Holes may overlap: a hole that was told and then grew is told again.
+here, or is a fault. Holes may overlap: a hole that was told and then grew is told again. Of lines
+with one first sequence and reason the last one counts: a span of sampling is told when it begins,
+with more than it will hold, and told again as it was when it is over.
 """
 
 import errno
@@ -20,7 +25,14 @@ LAPPED: Final = "lapped"
 """The ring went round: storage was slower than it is long, or was not there, or had no room."""
 
 
-class Hole(Struct, frozen=True, kw_only=True):
+SAMPLED: Final = "sampled"
+TOPS: Final = "tops"
+"""Left out by storage that was behind: books were sampled, or only their best levels kept."""
+BY_DESIGN: Final = frozenset({SAMPLED, TOPS})
+UNKNOWN: Final = -1
+
+
+class Hole(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Sequences of a ring's session, of which none (or, by reason, not all) is in the lake."""
 
     session: int
@@ -28,7 +40,13 @@ class Hole(Struct, frozen=True, kw_only=True):
     last: int
     time_ns: int
     """Of the first slot behind it."""
-    reason: str = LAPPED
+    reason: str
+    left_out: int = UNKNOWN
+    """Of a hole by design: how many of its sequences are in no file; unknown while it lasts, and
+    after storage was killed in it."""
+    owed: int = 0
+    """Of a hole by design that a stop cut short: levels of books that stay as they were until they
+    change again, or a snapshot comes; unknown after a kill."""
 
 
 def note_hole(lake: Path, ring: str, hole: Hole) -> None:
@@ -64,10 +82,11 @@ def read_holes(lake: Path, ring: str) -> list[Hole]:
         lines = (lake / FOLDER / f"{ring}.jsonl").read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
-    found = []
+    found: dict[tuple[int, int, str], Hole] = {}
     for line in filter(None, lines):
         try:
-            found.append(msgspec.json.decode(line, type=Hole))
+            hole = msgspec.json.decode(line, type=Hole)
         except msgspec.DecodeError:
             continue
-    return found
+        found[hole.session, hole.first, hole.reason] = hole
+    return [hole for hole in found.values() if hole.last >= hole.first]

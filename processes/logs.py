@@ -71,6 +71,20 @@ class _LineLogger:
 Log = structlog.typing.FilteringBoundLogger
 
 
+def open_screen_log() -> Log:
+    """Warnings and worse as lines on standard error, for a command that runs to its end."""
+    log: Log = structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
+    return log
+
+
 def open_log(folder: Path, process: str, settings: LogSettings, now_ns: Callable[[], int]) -> Log:
     """The process's log. `now_ns` is the context's clock."""
     file = RotatingFile(folder / f"{process}.jsonl", settings.max_bytes, settings.keep)

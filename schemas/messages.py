@@ -74,6 +74,16 @@ class ConfigChanged(Struct, frozen=True, tag="config"):
     keys: list[str]
 
 
+class StorageStepChanged(Struct, frozen=True, tag="storage"):
+    """Storage keeps less or more of a tape's books than before."""
+
+    ring: str
+    step: str
+    """`full`, `sampled` or `tops`."""
+    time_ns: int
+    text: str = ""
+
+
 Fact = (
     ProcessChanged
     | RungChanged
@@ -82,6 +92,7 @@ Fact = (
     | PositionChanged
     | FeedChanged
     | ConfigChanged
+    | StorageStepChanged
 )
 
 

@@ -353,6 +353,36 @@ class HistorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     timeout_s: Annotated[float, Meta(ge=0.05, le=60)] = 5.0
 
 
+class PressureSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What storage does when it falls behind: books in samples, then their best levels only.
+
+    The load is the greatest of the lags behind the rings, as shares of their capacities, and the
+    journals' size as a share of `journals_full_bytes`. It must be
+    `back_below` < `sample_at` < `tops_at`.
+    """
+
+    enabled: bool = True
+    sample_at: Share = 0.5
+    """Books are sampled from this load on."""
+    tops_at: Share = 0.75
+    """Of a book only the best levels are kept from this load on."""
+    back_below: Share = 0.25
+    """A load below this for `back_after_s` takes one step back."""
+    back_after_s: Seconds = 10.0
+    sample_ms: Annotated[int, Meta(ge=10, le=60_000)] = 250
+    """Between two samples of a book."""
+    top_levels: Annotated[int, Meta(ge=1, le=10)] = 1
+    """Levels a side that are kept of the primary book in the last step."""
+    journals_full_bytes: Annotated[int, Meta(ge=1_000_000)] = 8_000_000_000
+    """Journals of this size are a load of 1. They are `storage.journal_max_bytes` and some at the
+    most while the disk keeps up, so this should be several times as much."""
+
+    def __post_init__(self) -> None:
+        """Refuse thresholds that would go up and down at once."""
+        if not self.back_below < self.sample_at < self.tops_at:
+            raise ValueError("it must be back_below < sample_at < tops_at")
+
+
 class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Journals and the lake."""
 
@@ -364,6 +394,7 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     journal_max_bytes: Annotated[int, Meta(ge=1_000_000)] = 2_000_000_000
     """Files are sealed early when the journals grow past this, so that segments can go."""
     journal_segment_bytes: Annotated[int, Meta(ge=65_536)] = 128_000_000
+    pressure: PressureSettings = PressureSettings()
 
 
 class BucketSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

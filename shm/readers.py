@@ -228,7 +228,8 @@ class RingReader:
         self._block = np.zeros(limit, dtype)
         self.block_address = int(self._block.ctypes.data)
         """Where the slots that `read` returns stand, always."""
-        self._limit = limit
+        self.limit = limit
+        """Most slots that a `read` returns."""
 
     @property
     def committed(self) -> int:
@@ -263,7 +264,7 @@ class RingReader:
         Raises:
             TornReadError: never, or the ring's protocol is broken.
         """
-        count, lost = take(self._ring_address, self.position, self.block_address, self._limit)
+        count, lost = take(self._ring_address, self.position, self.block_address, self.limit)
         if count == TORN:
             raise TornReadError(f"{self.name} read a torn slot of {self.ring_name}")
         self.lost_before = lost

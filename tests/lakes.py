@@ -8,6 +8,8 @@ import pyarrow as pa
 from processes.lake_files import batches, counting, folders_of
 from processes.rings import ring_layout
 from processes.storage.lake import salvage
+from processes.storage.pressure import Step
+from processes.storage.relief import Relief
 from processes.storage.store import Store, TableView
 from schemas import tape
 from schemas.instruments import Instrument, Stream, Tables
@@ -28,6 +30,7 @@ TABLES = Tables(
         Stream(index=1, channel="trades"),
         Stream(index=2, channel="books", precision="P1", frequency="F0", length=25),
         Stream(index=3, channel="candles", timeframe="1m"),
+        Stream(index=4, channel="raw_books", precision="R0"),
     ],
 )
 
@@ -51,8 +54,10 @@ def tape_slots(count: int, first: int = 1, seed: int = 1) -> np.ndarray:
 class Ring:
     """A tape ring with the store that empties it."""
 
-    def __init__(self, folder, instance, **settings):
+    def __init__(self, folder, instance, pressure=None, **settings):
         self.folder = folder
+        self.pressure = pressure
+        self.steps: list[Step] = []
         (folder / "lake").mkdir(exist_ok=True)
         self.settings = StorageSettings(**settings)
         self.dtype, self.layout = ring_layout("tape.bitfinex")
@@ -77,9 +82,17 @@ class Ring:
             TableView(TABLES),
             session,
             self.settings,
+            relief=self._relief(session),
         )
         self.store.recover()
         return self.store
+
+    def _relief(self, session) -> Relief | None:
+        if self.pressure is None:
+            return None
+        lake = self.folder / "lake"
+        told = lambda _, step, __: self.steps.append(step)  # noqa: E731
+        return Relief(self.pressure, lake, "tape.bitfinex", session, told)
 
     def send(self, count):
         self.writer.append(tape_slots(count, self.sent + 1))

@@ -83,6 +83,12 @@ def _ledger(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _pressure(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.pressure import measure
+
+    return measure(quick=quick)
+
+
 def _latency(quick: bool) -> "dict[str, Figure]":
     from benchmarks.figures import figure
     from benchmarks.latency import measure
@@ -136,6 +142,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "stages": _stages,
     "lake": _lake,
     "ledger": _ledger,
+    "pressure": _pressure,
     "venues": _venues,
     "replay": _replay,
     "influx": _influx,

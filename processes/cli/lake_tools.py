@@ -198,8 +198,9 @@ def verify_lake(lake: Path | None, session: int, *, fix: bool, as_json: bool) ->
     say(table(head, rows, right=(1, 2, 3, 4, 5)))
     for hole in report.holes:
         if hole.reason:
+            count = f", {hole.left_out:,} left out" if hole.left_out else ""
             say(f"hole: {hole.ring} session {hole.session}, {hole.first} to {hole.last}: "
-                f"{hole.reason}")  # fmt: skip
+                f"{hole.reason}{count}")  # fmt: skip
     for left in report.leftovers:
         say(f"leftover: {left.file}: {left.what}{', removed' if left.removed else ''}")
     verdict = "faults below" if report.faults else colour("as they should be", "green")

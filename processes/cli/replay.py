@@ -8,12 +8,11 @@ import numpy as np
 from processes.cli.instance import find_paths
 from processes.cli.screen import colour, say, say_json, span
 from processes.clock import monotonic_s, utc_text
-from processes.logs import open_log
+from processes.logs import open_screen_log
 from processes.replay.main import Verdict, replay
 from processes.replay.recording import find_session
 from schemas.decisions import STRATEGIES, SlotKind
 from schemas.errors import OperatorError, UsageError
-from schemas.settings import LogSettings
 from schemas.trading import Action, Reason
 
 DRAW_S: Final = 0.2
@@ -64,11 +63,10 @@ def replay_session(session: str, speed: str, *, verify: bool, as_json: bool) -> 
             was not the same.
     """
     pace = _pace(speed)
-    data, logs = find_paths().data, find_paths().logs
+    data = find_paths().data
     number = find_session(data, session)
-    log = open_log(logs, "replay", LogSettings(level="warning"), lambda: 0)
     screen = Screen(quiet=as_json, decisions=bool(pace))
-    verdict = replay(data, number, log, screen.report, pace)
+    verdict = replay(data, number, open_screen_log(), screen.report, pace)
     screen.end()
     if as_json:
         say_json(verdict)

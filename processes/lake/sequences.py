@@ -1,6 +1,7 @@
 """Which sequences of a ring were seen: a bit each, so that a thousand million rows are 125 MB."""
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -81,6 +82,18 @@ def without(intervals: Iterable[Interval], covers: Iterable[Interval]) -> list[I
             if part[0] <= part[1]
         ]
     return left
+
+
+def within(intervals: Sequence[Interval], cover: Interval) -> list[Interval]:
+    """The parts of rising intervals that a cover reaches."""
+    low, high = cover
+    found = []
+    for index in range(bisect_left(intervals, low, key=lambda one: one[1]), len(intervals)):
+        first, last = intervals[index]
+        if first > high:
+            break
+        found.append((max(first, low), min(last, high)))
+    return found
 
 
 def length(intervals: Iterable[Interval]) -> int:

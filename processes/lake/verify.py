@@ -7,6 +7,7 @@ a journal and not yet in the lake is no fault, since storage brings it in. What 
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ from msgspec import Struct
 from processes.journal_files import Segment, segments_of
 from processes.lake.files import check_is_there
 from processes.lake.lock import hold
-from processes.lake.sequences import Interval, SequenceSet, length, without
+from processes.lake.sequences import Interval, SequenceSet, length, within, without
 from processes.lake_files import (
     PACKING,
     PART,
@@ -30,7 +31,7 @@ from processes.lake_files import (
     sequence_column,
     superseded,
 )
-from processes.lake_holes import read_holes
+from processes.lake_holes import BY_DESIGN, UNKNOWN, Hole, read_holes
 from schemas.errors import LakeError
 from schemas.lake import SCHEMAS
 
@@ -57,7 +58,10 @@ class HoleFound(Struct, frozen=True, kw_only=True):
     first: int
     last: int
     reason: str
-    """`lapped`, `in the journal` (comes in by itself), or nothing: a fault."""
+    """`lapped`, `sampled` or `tops` (left out by design), `in the journal` (comes in by itself), or
+    nothing: a fault."""
+    left_out: int = 0
+    """Of a span by design: how many of its sequences no file holds."""
 
 
 class Leftover(Struct, frozen=True, kw_only=True):
@@ -236,9 +240,14 @@ class Verification:
             waiting = [(segment.first, segment.last) for segment in (*then, *now)]
             noted = [h for h in read_holes(self._lake, ring) if h.session == session]
             unexplained = without(missing, [(hole.first, hole.last) for hole in noted])
-            for reason in dict.fromkeys(hole.reason for hole in noted):
-                mine = [(hole.first, hole.last) for hole in noted if hole.reason == reason]
-                self._note(key, without(missing, without(missing, mine)), reason)
+            lost = [hole for hole in noted if hole.reason not in BY_DESIGN]
+            for reason in dict.fromkeys(hole.reason for hole in lost):
+                mine = [within(missing, (h.first, h.last)) for h in lost if h.reason == reason]
+                self._note(key, _united(chain.from_iterable(mine)), reason)
+            left_out = without(missing, [(hole.first, hole.last) for hole in lost])
+            for hole in noted:
+                if hole.reason in BY_DESIGN:
+                    self._note_span(key, hole, left_out, waiting)
             elsewhere = without(unexplained, waiting)
             late = [(1, seen.last - PASS_SLOTS)] if waiting else []
             coming = without(without(unexplained, elsewhere), late)
@@ -271,6 +280,33 @@ class Verification:
             what = f"{length(intervals)} rows are in no file: {spans}{more}"
             self._fault(f"ring {ring}, session {session}", what, do)
 
+    def _note_span(
+        self,
+        key: tuple[str, int],
+        hole: Hole,
+        missing: list[Interval],
+        waiting: list[Interval],
+    ) -> None:
+        """A span in which storage left out so many slots, and no more."""
+        ring, session = key
+        mine = within(missing, (hole.first, hole.last))
+        count = length(mine)
+        last = mine[-1][1] if hole.left_out == UNKNOWN and mine else hole.last
+        self._report.holes.append(
+            HoleFound(
+                ring=ring, session=session, first=hole.first, last=last, reason=hole.reason,
+                left_out=count,
+            )
+        )  # fmt: skip
+        comes = any(first <= hole.last and last >= hole.first for first, last in waiting)
+        known = hole.left_out != UNKNOWN and not comes
+        if known and count > hole.left_out:
+            what = (
+                f"{count - hole.left_out} more rows than storage left out are missing from "
+                f"{hole.first} to {hole.last}"
+            )
+            self._fault(f"ring {ring}, session {session}", what, MISSING)
+
     def _fault(self, where: Path | str, what: str, do: str) -> None:
         if isinstance(where, Path):
             what = what.removeprefix(f"{where} ")
@@ -288,6 +324,17 @@ JOURNAL_HAS: Final = (
     "after a loss of power dcctl start brings them in from the journal; if verify says so still, "
     "files were removed or have lost rows: restore them from a copy"
 )
+
+
+def _united(intervals: Iterable[Interval]) -> list[Interval]:
+    """Overlapping intervals as one."""
+    found: list[Interval] = []
+    for first, last in sorted(intervals):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found
 
 
 class _Checker:

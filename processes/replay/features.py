@@ -5,7 +5,7 @@ comes to the same as any other order, since an instrument is on one tape. Builde
 and losses of the ring are rows too, so a replay forgets and skips what they did.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -28,12 +28,21 @@ class Tape:
 
     Args:
         read: begins at the first slot. kept: so many slots back it can be rewound without that.
+        thinned: spans in which slots were left out, and others changed for that.
     """
 
-    def __init__(self, read: Callable[[], Iterator[np.ndarray]], kept: int) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Iterator[np.ndarray]],
+        kept: int,
+        thinned: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.position = 0
         self.missing = 0
         """Slots that are in no file, among those that were to be applied."""
+        self.sampled = False
+        """Whether some of what was applied is of a span that storage sampled."""
+        self._thinned = thinned
         self._read = read
         self._kept = kept
         self._begin()
@@ -49,6 +58,8 @@ class Tape:
     def apply(self, position: int, number: int, words: int) -> int:
         """Apply what comes up to a position as slots of this tape; how many slots."""
         taken = 0
+        begin = self.position
+        self.sampled |= any(first <= position and last > begin for first, last in self._thinned)
         while self.position < position and (block := self._block()) is not None:
             sequences, slots = block
             at = int(np.searchsorted(sequences, np.uint64(self.position), side="right"))
@@ -102,7 +113,11 @@ class FeatureReplay:
         self._recording = recording
         self._comparison = comparison
         self._tapes = [
-            Tape(partial(recording.tape, venue), recording.settings.rings.tape)
+            Tape(
+                partial(recording.tape, venue),
+                recording.settings.rings.tape,
+                recording.thinned(venue),
+            )
             for venue in recording.venues
         ]
         self._broken = ""
@@ -120,7 +135,7 @@ class FeatureReplay:
         words[:] = 0
         self._broken = ""
         for tape in self._tapes:
-            tape.missing = 0
+            tape.missing, tape.sampled = 0, False
         words[kernels.W_STATES] = self._states.ctypes.data
         words[kernels.W_COUNT] = len(self._states)
         words[kernels.W_STALE] = int(settings.features.stale_after_s * 1e9)
@@ -156,7 +171,7 @@ class FeatureReplay:
             words[kernels.W_GENERATION] = generations[at]
             count = self._cut(made, at, times[at], reasons[at])
             self.rows += count
-            if count != end - at and not self._broken:
+            if count != end - at and not self._is_broken():
                 told = f"{end - at} rows of a cut, and {count} were made"
                 self._comparison.missing(int(block["sequence"][at]), told)
             at = end
@@ -176,14 +191,19 @@ class FeatureReplay:
     def _compare(self, block: np.ndarray, made: np.ndarray) -> None:
         if not len(block):
             return
-        if any(tape.missing for tape in self._tapes):
-            # Windows and means remember: nothing of this life can be compared any more.
-            self._broken = "the lake misses slots of a tape"
-        if self._broken:
+        if self._is_broken():
             first, last = int(block["sequence"][0]), int(block["sequence"][-1])
             self._comparison.leave_out(first, last, self._broken)
         else:
             self._comparison.add(block, made)
+
+    def _is_broken(self) -> bool:
+        """Windows and means remember: after a loss nothing of this life can be compared."""
+        if not self._broken and any(tape.sampled for tape in self._tapes):
+            self._broken = "books were sampled by storage"
+        if not self._broken and any(tape.missing for tape in self._tapes):
+            self._broken = "the lake misses slots of a tape"
+        return bool(self._broken)
 
     def _take_marker(self, marker: np.void) -> None:
         reason = CutReason(int(marker["reason"]))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from processes.lake_holes import BY_DESIGN, read_holes
 from processes.replay.books import Books
 from processes.replay.rows import read_ring
 from processes.replay.slots import (
@@ -118,6 +119,14 @@ class Recording:
             slots = tape_slots(parts, self._indices)
             books.fill(slots)
             yield slots
+
+    def thinned(self, venue: str) -> list[tuple[int, int]]:
+        """Spans of a venue's tape in which storage left slots out by design: first and last."""
+        return sorted(
+            (hole.first, hole.last)
+            for hole in read_holes(self._lake, f"tape.{venue}")
+            if hole.session == self.session and hole.reason in BY_DESIGN and hole.left_out
+        )
 
     def features(self) -> Iterator[np.ndarray]:
         """Feature rows and the builder's markers, in blocks."""

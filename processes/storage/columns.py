@@ -57,7 +57,7 @@ class Rows:
 
 def pick(slots: np.ndarray, places: np.ndarray) -> np.ndarray:
     """`slots[places]`, as words: numpy copies structures a field at a time."""
-    words = np.ascontiguousarray(slots).view(np.int64).reshape(len(slots), -1)
+    words = np.ascontiguousarray(slots).view(np.int64).reshape(-1, slots.itemsize // 8)
     picked: np.ndarray = words[places].view(slots.dtype).reshape(-1)
     return picked
 

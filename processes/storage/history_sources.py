@@ -107,9 +107,9 @@ class JournalSource:
             nothing = np.zeros(0, self._dtype)
             return SlotBatch(nothing, Place(str(session), place), holes) if holes else None
         hole(segment.session, segment.first - 1)
-        skip = max(place + 1 - segment.first, 0) if session == segment.session else 0
+        read = place if session == segment.session else 0
         try:
-            block = next(read_slots(segment, self._dtype, skip), None)
+            block = next(read_slots(segment, self._dtype, read), None)
         except FileNotFoundError:
             return None
         if block is None or not len(block):

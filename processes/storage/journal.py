@@ -1,7 +1,8 @@
 """Journals: the raw slots of a ring, appended as they are read. The journal's end is the position.
 
 A segment is a file of a 64-byte head and slots of one session without a hole; a hole (slots that
-were lost before they could be read) begins a new one. Written means handed to the operating system,
+were lost before they could be read) begins a new one, and so do slots of which some were left out
+(a thin segment). Written means handed to the operating system,
 safe from this process's death; `sync` makes it safe from a loss of power. A write that fails (a
 full disk) leaves nothing behind: the same slots can be appended again once there is room. The
 layout of a segment is in `processes/journal_files.py`.
@@ -14,7 +15,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from processes.journal_files import HEAD, MAGIC, SUFFIX, Segment, read_segment
+from processes.journal_files import (
+    HEAD,
+    MAGIC,
+    SUFFIX,
+    THIN_MAGIC,
+    Segment,
+    read_segment,
+)
 
 READ_SLOTS: Final = 65_536
 
@@ -63,16 +71,20 @@ class Journal:
         os.ftruncate(self._file, self._size)
         os.lseek(self._file, self._size, os.SEEK_SET)
 
-    def append(self, slots: np.ndarray) -> None:
+    def append(self, slots: np.ndarray, *, thin_first: int = 0) -> None:
         """Write slots whose sequences follow each other; they need not follow the position.
+
+        Args:
+            thin_first: given if some were left out: the first sequence that these stand for.
 
         Raises:
             OSError: they could not be written; the journal is as it was before.
         """
-        first = int(slots["sequence"][0])
+        first, thin = thin_first or int(slots["sequence"][0]), bool(thin_first)
         assert first > self.position
-        if self._file < 0 or first != self.position + 1 or self._size >= self._segment_bytes:
-            self._begin(first)
+        follows = first == self.position + 1 and self._file >= 0
+        if not follows or self._size >= self._segment_bytes or self.segments[-1].thin != thin:
+            self._begin(first, thin=thin)
         raw = np.ascontiguousarray(slots).view(np.uint8).data
         try:
             _write_all(self._file, raw)
@@ -82,7 +94,7 @@ class Journal:
             os.lseek(self._file, self._size, os.SEEK_SET)
             raise
         self._size += len(raw)
-        self.position = first + len(slots) - 1
+        self.position = int(slots["sequence"][-1])
         last = self.segments[-1]
         self.segments[-1] = Segment(
             path=last.path,
@@ -91,9 +103,10 @@ class Journal:
             session=last.session,
             first=last.first,
             slots=last.slots + len(slots),
+            thin_last=self.position if thin else 0,
         )
 
-    def _begin(self, first: int) -> None:
+    def _begin(self, first: int, *, thin: bool) -> None:
         self.close()
         if self.segments and not self.segments[-1].slots:
             # Its first slots could not be written, and by now others come first.
@@ -101,7 +114,9 @@ class Journal:
         path = self._folder / f"{self._session}-{first:020d}{SUFFIX}"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         slot_bytes = self._dtype.itemsize
-        head = HEAD.pack(MAGIC, self._layout, slot_bytes, self._session, first)
+        head = HEAD.pack(
+            THIN_MAGIC if thin else MAGIC, self._layout, slot_bytes, self._session, first
+        )
         try:
             _write_all(self._file, memoryview(head))
         except OSError:
@@ -118,6 +133,7 @@ class Journal:
                 session=self._session,
                 first=first,
                 slots=0,
+                thin_last=-1 if thin else 0,
             )
         )
 
@@ -125,8 +141,7 @@ class Journal:
         """The slots after a sequence, in blocks."""
         for segment in list(self.segments):
             if segment.last > after:
-                skip = max(after + 1 - segment.first, 0)
-                yield from read_slots(segment, self._dtype, skip)
+                yield from read_slots(segment, self._dtype, after)
 
     @property
     def bytes(self) -> int:
@@ -168,9 +183,10 @@ def _write_all(file: int, content: memoryview) -> None:
         written += os.write(file, content[written:])
 
 
-def read_slots(segment: Segment, dtype: np.dtype[Any], skip: int = 0) -> Iterator[np.ndarray]:
-    """The slots of a segment, in blocks."""
+def read_slots(segment: Segment, dtype: np.dtype[Any], after: int = 0) -> Iterator[np.ndarray]:
+    """The slots of a segment after a sequence, in blocks."""
     assert dtype.itemsize == segment.slot_bytes
+    skip = segment.skip(after)
     with segment.path.open("rb") as file:
         file.seek(HEAD.size + skip * segment.slot_bytes)
         left = segment.slots - skip

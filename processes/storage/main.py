@@ -6,7 +6,9 @@ than its lateness does.
 
 import os
 import shutil
+from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 from processes.clock import monotonic_s, nap
 from processes.runtime import Context, run
@@ -14,12 +16,30 @@ from processes.storage.history import History
 from processes.storage.lake import salvage
 from processes.storage.memory import give_back, use_system_memory
 from processes.storage.pause import NO_ROOM, Pause
+from processes.storage.pressure import Step
+from processes.storage.relief import Relief
 from processes.storage.store import Store, TableView
+from schemas.messages import StorageStepChanged
 from schemas.metrics import place
+from schemas.settings import PressureSettings
 
 READ_SLOTS = 8192
 NICENESS = 10
 """The ring waits 50 s and more for storage; an event should not wait for storage at all."""
+
+
+WORDS: Final = {
+    Step.FULL: "kept whole again",
+    Step.SAMPLED: "sampled",
+    Step.TOPS: "best levels only",
+}
+
+
+def outside_load(stores: Sequence[Store], settings: PressureSettings) -> float:
+    """The load on every tape that is not its own: journals, and rings of which all is kept."""
+    journals = sum(store.journal.bytes for store in stores)
+    lags = [store.lag for store in stores if store.relief is None]
+    return max(journals / settings.journals_full_bytes, *lags, 0.0)
 
 
 class Storage:
@@ -83,11 +103,44 @@ class Storage:
                     context.session,
                     self._settings,
                     context.service,
+                    self._relief(ring),
                 )
             )
         self._stores[-1].recover()
 
+    def _relief(self, ring: str) -> Relief | None:
+        """What may be left out of a ring: of a tape books, of any other nothing."""
+        if not ring.startswith("tape."):
+            return None
+        settings = self._settings.pressure
+        return Relief(settings, self._lake, ring, self._context.session, self._on_step)
+
+    def _on_step(self, ring: str, step: Step, load: float) -> None:
+        """Say that another step is in force: to the log, the bus and `dcctl status`."""
+        context, name = self._context, step.name.lower()
+        told = context.log.info if step == Step.FULL else context.log.warning
+        told(f"books of {ring}: {WORDS[step]}", ring=ring, step=name, load=round(load, 3))
+        time_ns = context.clock.now_ns()
+        context.bus.publish(
+            StorageStepChanged(ring=ring, step=name, time_ns=time_ns, text=WORDS[step])
+        )
+        self._pause.text = self._words()
+        context.say(self._pause.text)
+
+    def _words(self) -> str:
+        """Which books are not kept whole, for `dcctl status`."""
+        lean = [store for store in self._stores if store.relief and store.relief.step]
+        return "; ".join(
+            f"behind: books of {store.ring} {WORDS[store.relief.step]}"
+            for store in lean
+            if store.relief is not None
+        )
+
     def _turn(self) -> None:
+        load = outside_load(self._stores, self._settings.pressure)
+        for store in self._stores:
+            if store.relief is not None:
+                store.relief.pressure.outside = load
         for store in self._stores:
             store.take()
             if store.flush_due():
@@ -119,7 +172,12 @@ class Storage:
                 store.seal()
         metrics.set(place("journal_bytes"), journal_bytes)
         metrics.set(place("disk_free_bytes"), shutil.disk_usage(self._context.paths.data).free)
+        reliefs = [store.relief for store in stores if store.relief is not None]
+        metrics.set(place("storage_step"), max((one.step for one in reliefs), default=0))
+        metrics.set(place("storage_owed"), sum(one.owed for one in reliefs))
         totals = {
+            "storage_steps": sum(one.pressure.switches for one in reliefs),
+            "storage_left_out": sum(one.left_out for one in reliefs),
             "journal_slots": sum(store.slots for store in stores),
             "lake_rows": sum(store.lake.rows for store in stores),
             "lake_files_sealed": sum(store.lake.sealed for store in stores),

@@ -24,6 +24,8 @@ class Pause:
     def __init__(self, context: Context) -> None:
         self.serving = False
         """Whether storage had begun its work, so that it is ready again when there is room."""
+        self.text = ""
+        """What `status` says while it does not wait."""
         self._context = context
         self._since_s = 0.0
         self._retry_s = 0.0
@@ -69,4 +71,4 @@ class Pause:
             self._since_s = 0.0
             self._context.metrics.set(place("storage_paused"), 0)
             if self.serving:
-                self._context.ready()
+                self._context.ready(self.text)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from processes.clock import monotonic_s
 from processes.journal_files import Segment
 from processes.lake_files import tape_folder
-from processes.lake_holes import Hole, note_hole
+from processes.lake_holes import LAPPED, Hole, note_hole
 from processes.rings import ring_layout
 from processes.storage.columns import (
     decision_batch,
@@ -30,6 +30,7 @@ from processes.storage.columns import (
 )
 from processes.storage.journal import Journal, read_slots
 from processes.storage.lake import Pulse, Series, SeriesKey, last_of_ring, last_sequence
+from processes.storage.relief import Relief
 from schemas.instruments import Instrument, Stream, Tables
 from schemas.layout import join
 from schemas.settings import StorageSettings
@@ -211,6 +212,7 @@ class Store:
     Args:
         journals: folder of the journals. lake: root of the lake.
         pulse: called again and again in what may take long.
+        relief: what is left out when this falls behind; None: nothing ever.
 
     Nothing is read before `recover` has come to its end once.
     """
@@ -225,12 +227,14 @@ class Store:
         session: int,
         settings: StorageSettings,
         pulse: Pulse = lambda: None,
+        relief: Relief | None = None,
     ) -> None:
         dtype, layout = ring_layout(ring)
         self.ring = ring
         self.lost = 0
         """Slots that the ring lost before they were read."""
         self.slots = 0
+        self.relief = relief
         self._noted = 0
         self._recovered = False
         self._dtype: np.dtype[Any] = dtype
@@ -261,6 +265,11 @@ class Store:
         """Slots of the ring that are not in the journal."""
         return self._reader.committed - self.journal.position
 
+    @property
+    def lag(self) -> float:
+        """The same as a share of the ring."""
+        return self.behind / self._reader.capacity
+
     def recover(self) -> None:
         """Bring into the lake what the journals hold and the last life may not have written there.
 
@@ -271,6 +280,8 @@ class Store:
         for block in self.journal.read(0):
             self.lake.write(block)
         self._drop_sealed()
+        if self.relief is not None:
+            self.relief.begin(self.journal.position)
         self._recovered = True
 
     def _finish_foreign(self) -> None:
@@ -304,23 +315,39 @@ class Store:
         """
         assert self._recovered
         taken = 0
-        while True:
-            if self._pending_count >= PENDING_SLOTS:
-                self.flush()
-            block = self._reader.read()
-            if not len(block):
-                return taken
-            try:
-                self._note_lost(block)
-                self.journal.append(block)
-            except OSError:
-                self._reader.seek(int(block["sequence"][0]) - 1)
-                raise
-            self._reader.acknowledge()
-            self._pending.append(block.copy())
-            self._pending_count += len(block)
-            taken += len(block)
-            self.slots += len(block)
+        while count := self._take_block():
+            taken += count
+        return taken
+
+    def _take_block(self) -> int:
+        if self._pending_count >= PENDING_SLOTS:
+            self.flush()
+        relief, journal = self.relief, self.journal
+        thin = relief is not None and relief.turn(self.lag, journal.position)
+        block = self._reader.read()
+        if not len(block):
+            return 0
+        before = int(block["sequence"][0]) - 1
+        try:
+            self._note_lost(block)
+            if thin and relief is not None:
+                for rows in relief.write(block, journal, full=len(block) == self._reader.limit):
+                    self._keep(rows)
+            else:
+                journal.append(block)
+                self._keep(block.copy())
+        finally:
+            # Behind a window that is not over, or that found no room, it is read again.
+            self._reader.seek(max(journal.position, before))
+            if journal.position > before:
+                self._reader.acknowledge()
+        return max(journal.position - before, 0)
+
+    def _keep(self, slots: np.ndarray) -> None:
+        """Slots are in the journal, and wait for the lake."""
+        self._pending.append(slots)
+        self._pending_count += len(slots)
+        self.slots += len(slots)
 
     def _note_lost(self, block: np.ndarray) -> None:
         """Note the hole before slots that do not follow the journal's last."""
@@ -328,7 +355,7 @@ class Store:
         if last < first or last <= self._noted:
             return
         time_ns = self._split.time_ns(block, 0)
-        hole = Hole(session=self._session, first=first, last=last, time_ns=time_ns)
+        hole = Hole(session=self._session, first=first, last=last, time_ns=time_ns, reason=LAPPED)
         note_hole(self._lake_root, self.ring, hole)
         self.lost += last - max(first - 1, self._noted)
         self._noted = last
@@ -371,6 +398,10 @@ class Store:
         """
         if not self._recovered:
             self.recover()
+        if self.relief is not None:
+            self.relief.ending = True
         self.take()
+        if self.relief is not None:
+            self.relief.end(self.journal.position)
         self.seal()
         self.journal.remove()

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from processes.cli.__main__ import main
+from processes.lake_holes import SAMPLED, Hole, note_hole
 from processes.replay.books import Books
 from processes.replay.main import replay
 from processes.replay.recording import Recording, find_session
@@ -141,6 +142,28 @@ def test_rows_that_the_lake_misses_are_excluded_and_said(copy):
     assert found.first_difference is None
     assert {span.why for span in found.excluded} == {"the lake misses slots of a tape"}
     assert {span.stage for span in found.excluded} == {"features"}
+
+
+def test_what_storage_sampled_is_excluded_with_that_reason(copy):
+    path = first_file(copy, "websocket/books/tBTCUSD")
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    numbers = table["tape_seq"].to_pylist()
+    half = len(numbers) // 2
+    kept = pa.concat_tables([table.slice(0, half), table.slice(half + 9)])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(kept)
+    hole = Hole(
+        session=SESSION, first=numbers[half - 3], last=numbers[half + 9], time_ns=1,
+        reason=SAMPLED, left_out=9,
+    )  # fmt: skip
+    note_hole(copy / "lake", "tape.bitfinex", hole)
+    found = verdict(copy)
+    assert found.first_difference is None
+    assert found.identical
+    assert {span.why for span in found.excluded} == {"books were sampled by storage"}
+    assert {span.stage for span in found.excluded} == {"features"}
+    assert found.excluded[0].first > 1
 
 
 def test_a_session_that_is_not_there_says_what_is(session, tmp_path):

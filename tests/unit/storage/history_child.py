@@ -18,8 +18,8 @@ def main() -> None:
     """Write all that is there; say so."""
     folder, url = Path(sys.argv[1]), sys.argv[2]
     # Small batches, so that a kill meets many of them.
-    history_sources.read_slots = lambda segment, dtype, skip: (
-        block[:BATCH] for block in read_slots(segment, dtype, skip)
+    history_sources.read_slots = lambda segment, dtype, after: (
+        block[:BATCH] for block in read_slots(segment, dtype, after)
     )
     history_sources.LOG_BYTES = 2000
     tables = msgspec.json.decode((folder / "tables.json").read_bytes(), type=Tables)

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from processes.lake.verify import Verification
-from processes.lake_holes import FOLDER, Hole, note_hole, read_holes
+from processes.lake_holes import FOLDER, LAPPED, Hole, note_hole, read_holes
 from processes.places import read_registry
 from processes.rings import ring_layout
 from processes.storage import journal as journal_module
@@ -203,7 +203,7 @@ def test_a_ring_that_goes_round_while_there_is_no_room_is_a_noted_hole(ring, mon
 
 
 def test_a_line_of_a_hole_that_a_crash_cut_off_spoils_none(tmp_path):
-    holes = [Hole(session=1, first=n, last=n + 5, time_ns=7) for n in (10, 30)]
+    holes = [Hole(session=1, first=n, last=n + 5, time_ns=7, reason=LAPPED) for n in (10, 30)]
     note_hole(tmp_path, "features", holes[0])
     path = tmp_path / FOLDER / "features.jsonl"
     with path.open("ab") as file:
