@@ -17,6 +17,7 @@ from processes.replay.slots import (
     decision_slots,
     feature_slots,
     prediction_slots,
+    tape_columns,
     tape_slots,
 )
 from processes.rings import enabled_venues
@@ -115,7 +116,7 @@ class Recording:
     def tape(self, venue: str) -> Iterator[np.ndarray]:
         """A venue's tape in blocks of slots, those that end a book's frame with its ten levels."""
         books = Books(len(self.tables.instruments))
-        for parts in read_ring(self._lake, f"{venue}/websocket", self.session):
+        for parts in read_ring(self._lake, f"{venue}/websocket", self.session, tape_columns):
             slots = tape_slots(parts, self._indices)
             books.fill(slots)
             yield slots

@@ -4,7 +4,7 @@ Files are what `processes/lake_files.py` says that counts: open, sealed and dail
 each series is in memory at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +17,8 @@ from schemas.errors import OperatorError
 
 MOST_ROWS: Final = 131_072
 """Rows in a part of the ring, about."""
+Wanted = Callable[[str], Sequence[str]]
+"""Says which columns of a table are read."""
 
 
 class Part(Struct, frozen=True):
@@ -45,13 +47,13 @@ def _first(file: LakeFile, session: int) -> int:
     return min(piece.first_seq for piece in file.pieces if piece.session == session)
 
 
-def _rows_of(file: LakeFile, session: int) -> Iterator[pa.RecordBatch]:
+def _rows_of(file: LakeFile, session: int, wanted: Wanted) -> Iterator[pa.RecordBatch]:
     """A file's rows of one session; a daily file has its sessions one after another."""
     skip = sum(piece.rows for piece in file.pieces if piece.session < session)
     left = sum(piece.rows for piece in file.pieces if piece.session == session)
     if file.form == "open":
         left = 1 << 62  # it may have grown since
-    for batch in batches(file):
+    for batch in batches(file, wanted(file.table)):
         if skip >= len(batch):
             skip -= len(batch)
             continue
@@ -67,11 +69,11 @@ def _rows_of(file: LakeFile, session: int) -> Iterator[pa.RecordBatch]:
 class _Cursor:
     """Where the reading of a series stands."""
 
-    def __init__(self, files: list[LakeFile], session: int) -> None:
+    def __init__(self, files: list[LakeFile], session: int, wanted: Wanted) -> None:
         file = files[0]
         piece = next(piece for piece in file.pieces if piece.session == session)
         self._metadata = {**piece.constants, "table": file.table}
-        self._batches = (batch for file in files for batch in _rows_of(file, session))
+        self._batches = (batch for file in files for batch in _rows_of(file, session, wanted))
         self._batch: pa.RecordBatch | None = None
         self._sequences = np.zeros(0, np.uint64)
         self._at = 0
@@ -115,25 +117,28 @@ class _Cursor:
         return part
 
 
-def read_ring(root: Path, folder: str, session: int) -> Iterator[list[Part]]:
+def read_ring(
+    root: Path, folder: str, session: int, wanted: Wanted = lambda _: ()
+) -> Iterator[list[Part]]:
     """A ring's rows: parts of series that together are a stretch of the ring.
 
     Args:
         root: of the lake. folder: the ring's, as `bitfinex/websocket` or `features`.
+        wanted: which columns of a table are read; all if it names none.
 
     Raises:
         LakeError: a file cannot be read. OperatorError: one was sealed or packed meanwhile.
     """
     try:
-        yield from _read_ring(root, folder, session)
+        yield from _read_ring(root, folder, session, wanted)
     except FileNotFoundError as error:
         raise OperatorError(
             f"{error.filename or error} was sealed or packed meanwhile; type the same again"
         ) from None
 
 
-def _read_ring(root: Path, folder: str, session: int) -> Iterator[list[Part]]:
-    cursors = [_Cursor(files, session) for files in series_of(root, folder, session)]
+def _read_ring(root: Path, folder: str, session: int, wanted: Wanted) -> Iterator[list[Part]]:
+    cursors = [_Cursor(files, session, wanted) for files in series_of(root, folder, session)]
     cursors = [cursor for cursor in cursors if not cursor.done]
     while cursors:
         first = min(cursor.first for cursor in cursors)

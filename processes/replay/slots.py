@@ -15,6 +15,7 @@ from processes.replay.rows import Part
 from schemas import decisions, features, predictions, tape
 from schemas.features import CATALOGUE, MAX_TAPES, CutReason
 from schemas.instruments import Stream, Tables
+from schemas.lake import SCHEMAS
 from schemas.predictions import MODELS, Device, Rung, outputs_of
 from schemas.tape import WHOLE_CONNECTION, Flag, Kind, Marker, Side
 from schemas.trading import Action, KillLevel, Reason
@@ -82,6 +83,12 @@ _COMMON: Final = {
     "epoch": "epoch",
     "flags": "flags",
 }
+
+
+def tape_columns(table: str) -> list[str]:
+    """The columns of a table that a tape slot is made of, but for tickers' and others' own."""
+    wanted = [*_COMMON, "marker", "price", "amount", "count", "period", "trade_id"]
+    return [name for name in wanted if name in SCHEMAS[table].names]
 
 
 def tape_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
