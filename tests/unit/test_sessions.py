@@ -37,7 +37,7 @@ def test_settings_of_another_version_are_left_as_they_are(tmp_path):
     folder.keep(Resolved(generation=1, folders={}, settings=settings(0.1)), TABLES)
     (folder.path / "config-1.json").write_text('{"generation":1,"folders":{},"settings":{"old":1}}')
     assert folder.generation_for(settings(0.1)) == 2
-    with pytest.raises(OperatorError, match="config-1.json cannot be read"):
+    with pytest.raises(OperatorError, match=r"config-1\.json cannot be read"):
         folder.settings(1)
 
 
