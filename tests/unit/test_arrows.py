@@ -29,7 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/collector": {"numba", "uvloop", "venues"},
     "processes/features": {"numba"},
     "processes/inference": {"numba", "mlx", "models"},
-    "processes/execution": {"numba"},
+    # aiohttp: the control interface of a Freqtrade bot
+    "processes/execution": {"numba", "aiohttp"},
     "processes/storage": {"pyarrow"},
     # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
     # at a time
@@ -225,7 +226,7 @@ def test_no_permission_outlives_its_use():
         ("processes/collector/made_up.py", "import pyarrow"),
         ("processes/made_up.py", "import pyarrow"),
         ("processes/features/made_up.py", "import venues.book"),
-        ("processes/execution/made_up.py", "class A:\n    def f(self):\n        import aiohttp"),
+        ("processes/execution/made_up.py", "class A:\n    def f(self):\n        import psycopg"),
         ("processes/execution/made_up.py", "import mlx"),
         ("processes/simulator/made_up.py", "from venues.bitfinex import kernel"),
         ("processes/storage/made_up.py", "import importlib\nimportlib.import_module('models')"),
