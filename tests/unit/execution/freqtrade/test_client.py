@@ -57,7 +57,7 @@ def test_loopback_is_loopback(url):
         (Call.ENTER, 502, "Force_entry not enabled.", Verdict.REFUSED),
         (Call.ENTER, 502, "Can't go short on Spot markets.", Verdict.REFUSED),
         (Call.ENTER, 502, "Symbol does not exist or market is not active.", Verdict.REFUSED),
-        (Call.ENTER, 502, "Wrong pair selected. Only pairs with stake-currency USD allowed.", Verdict.REFUSED),
+        (Call.ENTER, 502, "Wrong pair selected. Only pairs with USD.", Verdict.REFUSED),
         (Call.ENTER, 502, "Maximum number of trades is reached.", Verdict.REFUSED),
         (Call.ENTER, 502, "Failed to enter position for ETH/USD.", Verdict.REFUSED),
         (Call.ENTER, 502, "position for ETH/USD already open - id: 1", Verdict.DOUBTFUL),
