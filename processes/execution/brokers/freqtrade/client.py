@@ -60,12 +60,13 @@ class Access(Struct, frozen=True):
 
 
 def check_loopback(url: str) -> str:
-    """The address itself, without a slash at its end.
+    """The address as a number, without a slash at its end.
 
     Raises:
         ConfigError: it is not an address of this machine, written as a number.
     """
-    parts = urlsplit(url)
+    # Whatever the machine thinks that its own name means.
+    parts = urlsplit(url.replace("http://localhost:", "http://127.0.0.1:", 1))
     here = False
     with contextlib.suppress(ValueError):
         here = ipaddress.ip_address(parts.hostname or "").is_loopback and parts.port is not None
@@ -76,7 +77,7 @@ def check_loopback(url: str) -> str:
             "on this machine may be driven, since its interface has no encryption; write "
             "http://127.0.0.1:PORT, or bring a far one here with: ssh -L PORT:127.0.0.1:PORT HOST"
         )
-    return url.rstrip("/")
+    return f"http://{parts.netloc}"
 
 
 class GateShutError(Exception):

@@ -39,6 +39,8 @@ class Command(Struct, kw_only=True):
     """Exit orders that the trade had before this one."""
     sent_ns: int = 0
     """When it was handed over, put down before that; 0 = it was not."""
+    answered: bool = False
+    """The call has ended in the bot, with whatever answer: nothing of it is still to come."""
     refusal: str = ""
     """What the bot said against it; it stands unless the order is found nevertheless."""
     order_id: str = ""

@@ -7,9 +7,9 @@ is one of these:
     never handed over                     EXPIRED
     the bot had said no                   REJECTED
     it was accepted before                CANCELED: what is cancelled without a fill is erased
-    handed over less than WINDOW ago      the call may still run in the bot: asked again
-    longer ago, dry-run                   EXPIRED: nothing but the bot could have it
-    longer ago, live                      UNKNOWN for good: the venue may have it without the bot
+    not answered, less than WINDOW ago    the call may still run in the bot: asked again
+    else, dry-run                         EXPIRED: nothing but the bot could have it
+    else, live                            UNKNOWN for good: the venue may have it without the bot
 
 A trade of which fills were told cannot vanish; if it does, that is an alarm and no outcome.
 """
@@ -62,9 +62,13 @@ def news_of(command: Command, reading: Reading, now_ns: int) -> News:
     """What is new of an order; the command is brought up to date.
 
     The reading must have been begun after the last call about this order had ended or was given up.
+    Of an order that is over, only fills that came late are news, and that it is open nevertheless:
+    then it is to be cancelled.
     """
     trade = reading.find(command.tag, command.opened_ms)
-    if trade is None:
+    if command.over:
+        news = _late(command, trade, now_ns)
+    elif trade is None:
         news = _without_trade(command, reading, now_ns)
     else:
         command.opened_ms = trade.open_timestamp
@@ -75,6 +79,18 @@ def news_of(command: Command, reading: Reading, now_ns: int) -> News:
         else:
             _progress(command, trade, order, now_ns, news)
     command.told += news.events
+    return news
+
+
+def _late(command: Command, trade: BotTrade | None, now_ns: int) -> News:
+    """What was over has come to life: a call that took longer than anybody could expect."""
+    news = News(events=[], alarms=[])
+    # An exit without an order has no name: what is new in its trade may be another one's.
+    if trade is not None and (command.order_id or command.role == "entry"):
+        order = _order_of(command, trade, news)
+        if order is not None and (order.is_open or order.done > command.filled):
+            _progress(command, trade, order, now_ns, news)
+            command.cancel_wanted = news.open
     return news
 
 
@@ -106,7 +122,7 @@ def _progress(command: Command, trade: BotTrade, order: BotOrder, now_ns: int, n
         text = f"{order.order_id} had {before:f} filled and now has {order.done:f}"
         news.alarms.append(Alarm(TRADE_LOST, text))
     news.open = order.is_open
-    if not order.is_open and order.done < command.quantity:
+    if not order.is_open and order.done < command.quantity and not command.over:
         ended = order.status if order.status != "closed" else "the bot ordered less"
         news.events.append(OrderCanceled(command.id, now_ns, ended))
 
@@ -156,8 +172,8 @@ def _without_order(command: Command, reading: Reading, now_ns: int, news: News) 
         news.events.append(OrderExpired(number, now_ns, "never handed over to the bot"))
     elif command.refusal:
         news.events.append(OrderRejected(number, now_ns, command.refusal))
-    elif reading.begun_ns - command.sent_ns < WINDOW_NS:
-        pass
+    elif not command.answered and reading.begun_ns - command.sent_ns < WINDOW_NS:
+        pass  # the call may still be under way in the bot
     elif reading.config.dry_run:
         news.events.append(OrderExpired(number, now_ns, "the bot does not know it"))
     elif not command.checked:

@@ -34,7 +34,7 @@ def enter(client: FreqtradeClient, sending=nullcontext):
     "url",
     [
         "http://192.168.1.5:8080", "https://127.0.0.1:8080", "http://example.com:8080",
-        "http://localhost:8080", "http://127.0.0.1", "http://127.0.0.1.nip.io:80",
+        "http://localhost", "http://127.0.0.1", "http://127.0.0.1.nip.io:80",
         "http://user:word@127.0.0.1:8080", "http://127.0.0.1:8080/elsewhere", "http://0.0.0.0:80",
         "ws://127.0.0.1:8080", "http://[::2]:8080", "127.0.0.1:8080", "",
     ],
@@ -48,6 +48,7 @@ def test_only_a_bot_on_this_machine_may_be_driven(url):
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://127.5.0.1:1/", "http://[::1]:80"])
 def test_loopback_is_loopback(url):
     assert check_loopback(url) == url.rstrip("/")
+    assert check_loopback("http://localhost:8080") == "http://127.0.0.1:8080"
 
 
 @pytest.mark.parametrize(
