@@ -553,6 +553,17 @@ class PlaybackSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Times as fast as it was recorded; 0 = as fast as the client reads."""
 
 
+class SimulatorAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An account at a venue of the local exchange; its key and secret open nothing else."""
+
+    venue: Literal["bitfinex", "kraken", "gmo"]
+    key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=_-]{8,128}$")]
+    secret: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=_-]{8,128}$")]
+    """Invented; at Kraken base64, as its secrets are."""
+    balances: dict[str, Decimals] = {}
+    """What it begins with, by asset: USD, BTC ..."""
+
+
 class SimulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The local exchange."""
 
@@ -574,6 +585,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Between two protocol-level pings of GMO Coin."""
     gmo_too_fast: Literal["error", "ignored"] = "error"
     """What GMO Coin does with more than one command a second."""
+    accounts: tuple[SimulatorAccount, ...] = ()
+    """Who can trade there: venue, key, secret and balances of each."""
     playback: PlaybackSettings = PlaybackSettings()
     faults: SimulatorFaults = SimulatorFaults()
     log_sent: bool = False

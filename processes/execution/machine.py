@@ -468,6 +468,12 @@ class Machine:
         """Orders of which something may still come."""
         return [order for order in self.orders.values() if order.open]
 
+    def remembered(self, account: str, closed: int) -> list[Order]:
+        """An account's open orders, and so many of those that were closed last."""
+        own = [order for order in self.orders.values() if order.intent.account == account]
+        over = [order for order in own if not order.open]
+        return over[-closed:] + [order for order in own if order.open]
+
     def _forget_closed(self) -> None:
         """Closed orders are kept for a while, since late events may come; not for ever."""
         if len(self.orders) > 2 * CLOSED_KEPT:

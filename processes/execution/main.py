@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from processes.clock import monotonic_s
 from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events, Outstanding
 from processes.execution.brokers.registry import Brokerage
@@ -47,6 +48,10 @@ from schemas.trading import (
 from shm.atomics import read_word
 
 GIL_SWITCH_S: Final = 0.0002
+HEALTHY_S: Final = 2.0
+"""A main thread that has not turned for so long is not at work: dead-man timers run out."""
+CLOSED_ASKED: Final = 50
+"""So many closed orders a venue is asked about with the open ones, for fills that came late."""
 KEPT_NS: Final = 3_600_000_000_000
 """Closed orders of the last hour are remembered over a restart."""
 
@@ -78,6 +83,7 @@ class Execution:
             context.clock.now_ns,
             context.settings.execution.send_within_ms * 1_000_000,
         )
+        self._turned_s = monotonic_s()
         self._brokers = self._make_brokers()
         self._next_timer_ns = 0
         self._places = {
@@ -102,6 +108,7 @@ class Execution:
             lambda account: [
                 context.reader(ring, start="newest", name=f"execution.{account}") for ring in rings
             ],
+            lambda: monotonic_s() - self._turned_s < HEALTHY_S,
         ).brokers()
 
     # ---- start
@@ -153,6 +160,7 @@ class Execution:
         timeout_ms = context.settings.signal.timeout_ms
         while not context.stopping:
             self._inbox.wait(timeout_ms)
+            self._turned_s = monotonic_s()
             self._look_at_switch()
             self._take_predictions()
             self._take_events()
@@ -335,10 +343,10 @@ class Execution:
                 intent=order.intent,
                 venue_order_id=order.venue_order_id,
                 fill_ids=frozenset(order.fill_ids),
+                filled=f"{order.filled:f}",
                 open=order.open,
             )
-            for order in self._machine.orders.values()
-            if order.intent.account == account
+            for order in self._machine.remembered(account, CLOSED_ASKED)
         ]
         if not self._brokers[account].reconcile(outstanding):
             self._context.log.error("the broker's queue is full", account=account)

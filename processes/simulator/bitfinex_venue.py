@@ -26,6 +26,7 @@ from processes.simulator.bitfinex_channels import (
 from processes.simulator.history import BITFINEX_FRAMES
 from processes.simulator.market import BookSide
 from processes.simulator.numbers import price_text
+from processes.simulator.orders import Listing, Rules
 from processes.simulator.venue import Level, Venue, handler, json_reply, whole_number
 
 PREFIXES = ("/v2", "/bitfinex/v2")
@@ -69,6 +70,10 @@ class BitfinexVenue(Venue):
             for prefix in PREFIXES
             for path, call in calls.items()
         ]
+
+    def rules(self) -> Rules:
+        """Fees in what is received; a post-only order that would match is canceled at once."""
+        return Rules(listing=listing_of, fee_in="received", refuses_post_only=False)
 
     # ---- truth
 
@@ -215,6 +220,14 @@ class BitfinexVenue(Venue):
         }
         asked = request.match_info["keys"].split(",")
         return json_reply(json.dumps([known.get(key, []) for key in asked]))
+
+
+def listing_of(symbol: str) -> Listing:
+    """What orders of a pair are held against; derivatives and funding count as spot here."""
+    base, quote = _codes(symbol[1:]) if not is_funding(symbol) else [symbol[1:]] * 2
+    return Listing(
+        symbol=symbol, base=base, quote=quote, taker_parts=2000, maker_parts=1000, min_units=1000
+    )
 
 
 def _codes(pair: str) -> list[str]:

@@ -30,15 +30,35 @@ open sockets, without `symbol` for whatever comes first.
     slow             for `seconds` there are 50 ms between two frames
     storm            the next `count` connections are refused (`how`: refuse) or cut at once (cut)
     garbage          `count` frames that are no frames, out of the seed
+    move             somebody trades the market of `symbol` through to `price`, and quotes around it
+
+These are meant for accounts, without `account` (an API key) for all of the venue's:
+
+    kind                 what happens
+    reject_order         the next `count` orders are refused
+    insufficient_funds   the next `count` orders are refused for want of money
+    rate_limit           the next `count` commands are refused as too many
+    nonce_error          the next `count` signed requests are refused for their nonce (or time)
+    lose_request         the next `count` commands (only of the kind `command`: order, amend,
+                         cancel) are not taken and their connection is cut; `how` silent: it stays
+    lose_answer          the same, but the command is taken and its answer never comes
+    late_answer          the next `count` answers to commands come `seconds` late
+    late_fills           the next `count` fills are told `seconds` late, with what follows of them
+    doubled_events       the next `count` events are told twice
+    out_of_order_events  events of the next `count` commands are told before the commands' answers
+    hold_fills           for `seconds`, or until `release_fills`, orders match nothing but for
+                         `share` (decimal text, 0 to 1) of each
+    release_fills        the end of `hold_fills`
 """
 
 import json
 from collections.abc import Iterable
+from decimal import Decimal
 from random import Random
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from processes.simulator.conversation import ANY
 from schemas.errors import OperatorError
@@ -46,8 +66,18 @@ from schemas.errors import OperatorError
 Kind = Literal[
     "cut", "cut_snapshot", "silence", "heartbeats_only", "gap", "bad_checksum", "restart",
     "maintenance", "maintenance_end", "down", "up", "refuse", "late_ack", "dup", "limit", "slow",
-    "storm", "garbage", "rest_down", "rest_slow",
+    "storm", "garbage", "rest_down", "rest_slow", "move",
+    "reject_order", "insufficient_funds", "rate_limit", "nonce_error", "lose_request",
+    "lose_answer", "late_answer", "late_fills", "doubled_events", "out_of_order_events",
+    "hold_fills", "release_fills",
 ]  # fmt: skip
+ACCOUNT_KINDS = frozenset(
+    {
+        "reject_order", "insufficient_funds", "rate_limit", "nonce_error", "lose_request",
+        "lose_answer", "late_answer", "late_fills", "doubled_events", "out_of_order_events",
+        "hold_fills", "release_fills",
+    }
+)  # fmt: skip
 DEFAULT_S = 5.0
 FOREVER_NS = 1 << 62
 
@@ -61,7 +91,11 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     symbol: str = ANY
     seconds: float | None = None
     count: int | None = None
-    how: Literal["refuse", "cut"] = "refuse"
+    how: Literal["refuse", "cut", "silent"] = "refuse"
+    account: str = ""
+    command: Literal["", "order", "amend", "cancel"] = ""
+    share: Annotated[str, Meta(pattern=r"^(0(\.\d{1,8})?|1)$")] = "0"
+    price: Annotated[str, Meta(pattern=r"^(\d{1,12}(\.\d{1,12})?)?$")] = ""
 
     @property
     def times(self) -> int:
@@ -71,6 +105,11 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     def until_ns(self, now_ns: int) -> int:
         """The end of the fault, five seconds from now if nothing is said."""
         return now_ns + int((DEFAULT_S if self.seconds is None else self.seconds) * 1e9)
+
+    @property
+    def held_share(self) -> Decimal:
+        """`share` as a number."""
+        return Decimal(self.share)
 
     def until_told_ns(self, now_ns: int) -> int:
         """The end of the fault, for those that last if nothing is said."""
@@ -92,6 +131,8 @@ def read_fault(arguments: dict[str, Any], venues: Iterable[str]) -> Fault:
         raise OperatorError(f"no venue {fault.venue} here; there are {', '.join(venues)}")
     if (fault.seconds or 0) < 0 or (fault.count or 0) < 0:
         raise OperatorError("seconds and count of a fault are not negative")
+    if fault.kind == "move" and not (fault.price and fault.venue and fault.symbol != ANY):
+        raise OperatorError("move needs a venue, a symbol and a price")
     if fault.kind == "bad_checksum" and fault.venue == "gmo":
         raise OperatorError("gmo sends no checksums; ask for bad_checksum at bitfinex or kraken")
     return fault

@@ -20,6 +20,7 @@ MARKET_TILT = 0.42
 SHARES = (0.52, 0.36, 0.12)
 """Of limit orders, cancels and market orders."""
 TARGET_ORDERS = 260
+SIDES: tuple[BookSide, BookSide] = (1, -1)
 
 START_PRICES: dict[str, tuple[str, str]] = {
     "tBTCUSD": ("86700", "1"),
@@ -93,6 +94,15 @@ class Flow:
             self._send_one(start_ns + int(self.time_s * 1e9))
             sent += 1
         return sent
+
+    def move(self, ticks: int, time_ns: int) -> None:
+        """Trade all that rests on the way to a price, and at it; then quote around the price."""
+        for side in SIDES:
+            units = sum(units for _, units in self.market.walk(side, 1 << 80, ticks, ""))
+            if units:
+                self.market.submit(side, units, time_ns, ticks=ticks, rests=False)
+        self._fill_book(ticks, time_ns)
+        self._last_ticks = ticks
 
     def _fill_book(self, ticks: int, time_ns: int) -> None:
         for _ in range(self._resting // 2):

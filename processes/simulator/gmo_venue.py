@@ -7,6 +7,7 @@ unknown symbol, path or interval is ERR-5207 with HTTP 404. Source: api.coin.z.c
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
@@ -21,13 +22,14 @@ from processes.simulator.gmo import (
     trade_sides,
 )
 from processes.simulator.history import DAY, GMO_FRAMES, JST_DAY_S, History
-from processes.simulator.market import BookSide
+from processes.simulator.market import UNITS, BookSide
 from processes.simulator.numbers import (
     plain_amount_text,
     plain_price_text,
     plain_text,
     time_text,
 )
+from processes.simulator.orders import Listing, Rules
 from processes.simulator.venue import (
     Level,
     Venue,
@@ -39,6 +41,7 @@ from processes.simulator.venue import (
 PREFIX = "/gmo/public/v1"
 BOOK_LEVELS = 500
 PAGE_ROWS = 100
+LEVERAGE = 2
 BY_DAY = ("1min", "5min", "10min", "15min", "30min", "1hour")
 """Candles that are asked for by the day; longer ones by the year."""
 MAINTENANCE = ("ERR-5201", "MAINTENANCE. Please wait for a while")
@@ -86,6 +89,10 @@ class GmoVenue(Venue):
         }
         routes = [web.get(f"{PREFIX}/{n}", handler(self._open_only(c))) for n, c in calls.items()]
         return [*routes, web.get(f"{PREFIX}/status", handler(self._status))]
+
+    def rules(self) -> Rules:
+        """Fees in yen, fractions of a yen dropped; a post-only order that would match expires."""
+        return Rules(listing=listing_of, fee_decimals=0, refuses_post_only=False)
 
     # ---- truth
 
@@ -216,6 +223,20 @@ class GmoVenue(Venue):
                 }
             )
         return self._success(json.dumps(rows))
+
+
+def listing_of(symbol: str) -> Listing:
+    """What orders of a symbol are held against: spot with fees, leverage symbols without."""
+    step = round(Decimal(LOTS.get(symbol, "0.00000001")) * UNITS)
+    if symbol.endswith("_JPY"):
+        return Listing(
+            symbol=symbol, base=symbol.removesuffix("_JPY"), quote="JPY", taker_parts=0,
+            maker_parts=0, step_units=step, min_units=step, leverage=LEVERAGE,
+        )  # fmt: skip
+    return Listing(
+        symbol=symbol, base=symbol, quote="JPY", taker_parts=500, maker_parts=-100,
+        step_units=step, min_units=step,
+    )  # fmt: skip
 
 
 def _klines(history: History, interval: str) -> list[tuple[int, str]]:

@@ -7,8 +7,10 @@ leaves the margin keys out.
 
 from typing import Any
 
+from processes.simulator.balances import atoms
 from processes.simulator.kraken_books import PairText
-from processes.simulator.market import Market
+from processes.simulator.market import UNITS, Market
+from processes.simulator.orders import Listing
 
 OLD_NAMES = {"BTC": "XBT", "DOGE": "XDG"}
 PREFIXED = {"XBT": "X", "ETH": "X", "XRP": "X", "LTC": "X", "XDG": "X"}
@@ -44,6 +46,20 @@ def known_names(symbol: str) -> set[str]:
     """All names by which REST takes a pair."""
     base, quote = map(old_asset, symbol.split("/"))
     return {rest_name(symbol), base + quote, f"{base}/{quote}", symbol, symbol.replace("/", "")}
+
+
+def listing_of(symbol: str) -> Listing:
+    """What orders of a pair are held against; fees are those of the first volume tier."""
+    base, quote = symbol.split("/")
+    return Listing(
+        symbol=symbol,
+        base=base,
+        quote=quote,
+        taker_parts=round(FEES[0][1] * 10_000),
+        maker_parts=round(FEES_MAKER[0][1] * 10_000),
+        min_units=round(QTY_MIN * UNITS),
+        min_cost=atoms(str(COST_MIN)),
+    )
 
 
 def instrument_data(markets: list[Market], system: str) -> dict[str, Any]:

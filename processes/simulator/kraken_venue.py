@@ -19,10 +19,12 @@ from processes.simulator.conversation import seeded
 from processes.simulator.history import KRAKEN_FRAMES, History
 from processes.simulator.kraken import CANDLES_SHOWN, KrakenConnection
 from processes.simulator.kraken_books import BookWindow, Level3Window, PairText
-from processes.simulator.kraken_listing import asset_pair, known_names, rest_name
+from processes.simulator.kraken_listing import asset_pair, known_names, listing_of, rest_name
 from processes.simulator.market import BookSide
 from processes.simulator.numbers import time_text
+from processes.simulator.orders import Rules
 from processes.simulator.venue import Level, Venue, handler, json_reply, whole_number
+from schemas.settings import SimulatorAccount
 
 PREFIX = "/kraken"
 API_KEY = "simulator-key"
@@ -79,6 +81,17 @@ class KrakenVenue(Venue):
             web.get(f"{PREFIX}/0/public/{name}", handler(call)) for name, call in calls.items()
         ]
         return [*public, web.post(f"{PREFIX}/0/private/GetWebSocketsToken", self._issue_token)]
+
+    def named_accounts(self) -> list[SimulatorAccount]:
+        """The settings' accounts, and one without money for whoever only needs a token."""
+        return [
+            *super().named_accounts(),
+            SimulatorAccount(venue="kraken", key=API_KEY, secret=API_SECRET),
+        ]
+
+    def rules(self) -> Rules:
+        """Fees in the quote currency; a post-only order that would match is refused."""
+        return Rules(listing=listing_of)
 
     # ---- truth
 

@@ -113,20 +113,77 @@ class Market:
         """How many orders rest."""
         return len(self._orders)
 
+    def take_number(self) -> int:
+        """The id of an order that is to be submitted; no other gets it."""
+        number = self._next_order
+        self._next_order += 1
+        return number
+
     def submit(
-        self, side: BookSide, units: int, time_ns: int, *, ticks: int | None = None, owner: str = ""
+        self,
+        side: BookSide,
+        units: int,
+        time_ns: int,
+        *,
+        ticks: int | None = None,
+        owner: str = "",
+        number: int = 0,
+        rests: bool = True,
     ) -> tuple[int, int]:
         """A limit order, or a market order without a price: (order id, units left unmatched).
 
-        What a market order leaves unmatched is gone; the rest of a limit order rests.
+        What a market order leaves unmatched is gone; the rest of a limit order rests if it may.
+        Matching stops at an order of the same owner; who submits sees to it (`meets_own`).
+
+        Args:
+            number: an id from `take_number`, or that of an order that has left the book.
         """
         assert units > 0
-        number = self._next_order
-        self._next_order += 1
-        left = self._match(side, units, ticks, number, time_ns)
-        if left and ticks is not None:
+        assert number not in self._orders
+        number = number or self.take_number()
+        left = self._match(side, units, ticks, number, time_ns, owner)
+        if left and ticks is not None and rests and not self.meets_own(side, ticks, owner):
             self._rest(Order(number, side, ticks, left, owner, time_ns))
         return number, left
+
+    def crosses(self, side: BookSide, ticks: int | None) -> bool:
+        """True if an order would match at once."""
+        best = self.best(-1 if side == 1 else 1)
+        return best is not None and (ticks is None or side * best <= side * ticks)
+
+    def meets_own(self, side: BookSide, ticks: int | None, owner: str) -> Order | None:
+        """The order of the same owner that stands first in the way of a further match."""
+        other: BookSide = -1 if side == 1 else 1
+        best = self.best(other)
+        if not owner or best is None or not self.crosses(side, ticks):
+            return None
+        first = self._queues[other][best][0]
+        return first if first.owner == owner else None
+
+    def walk(
+        self, side: BookSide, units: int, ticks: int | None, owner: str
+    ) -> list[tuple[int, int]]:
+        """What an order would match at once: (ticks, units) in the order of matching."""
+        found: list[tuple[int, int]] = []
+        other: BookSide = -1 if side == 1 else 1
+        for rank in self._ranks[other]:
+            best = -other * rank
+            if ticks is not None and side * best > side * ticks:
+                break
+            for maker in self._queues[other][best]:
+                if not units or (owner and maker.owner == owner):
+                    return found
+                found.append((best, min(units, maker.units)))
+                units -= found[-1][1]
+        return found
+
+    def shrink(self, number: int, units: int) -> None:
+        """Take units off a resting order, which keeps its place in the queue."""
+        order = self._orders[number]
+        assert 0 < units < order.units
+        order.units -= units
+        self._totals[order.side][order.ticks] -= units
+        self.version += 1
 
     def cancel(self, number: int) -> bool:
         """Take a resting order out; False if it is not there any more."""
@@ -142,7 +199,7 @@ class Market:
         return True
 
     def _match(
-        self, side: BookSide, units: int, ticks: int | None, number: int, time_ns: int
+        self, side: BookSide, units: int, ticks: int | None, number: int, time_ns: int, owner: str
     ) -> int:
         other: BookSide = -1 if side == 1 else 1
         while units:
@@ -151,6 +208,8 @@ class Market:
                 break
             queue = self._queues[other][best]
             maker = queue[0]
+            if owner and maker.owner == owner:
+                break
             traded = min(units, maker.units)
             units -= traded
             maker.units -= traded

@@ -31,6 +31,7 @@ from processes.simulator.kraken_session import (
     Subscription,
 )
 from processes.simulator.market import BookSide
+from processes.simulator.orders import Rules
 from processes.simulator.recordings import (
     EVERYBODY,
     READERS,
@@ -305,9 +306,10 @@ class PlaybackVenue(Venue):
     """
 
     def __init__(self, venue: Venue, files: Sequence[str], speed: float) -> None:
-        super().__init__((), venue.settings, venue.now_ns, lambda _history, _trade: None)
         self._venue = venue
         self.name, self.sockets, self.frames = venue.name, venue.sockets, venue.frames
+        super().__init__((), venue.settings, venue.now_ns, lambda _history, _trade: None)
+        self.accounts = venue.accounts
         self.conduct = venue.conduct
         try:
             lines = list(read_lines(map(Path, files)))
@@ -329,6 +331,10 @@ class PlaybackVenue(Venue):
         conversation = PLAYBACKS[self.name](player, send, now_ns, **options)
         self._open.append((player, conversation))
         return conversation
+
+    def rules(self) -> Rules:
+        """As the venue's."""
+        return self._venue.rules()
 
     def tick(self, now_ns: int) -> None:  # noqa: ARG002
         """Cut a client that has seen all of a recorded connection, if another one follows."""

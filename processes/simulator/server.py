@@ -16,6 +16,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import IO, Any
 
 from aiohttp import WSMsgType, web
@@ -179,6 +180,7 @@ class Exchange:
         for venue in self.venues.values():
             if fault.venue in {"", venue.name}:
                 self._commit_at_venue(fault, venue)
+                venue.accounts.commit(fault, self._now_ns())
         for client, socket in meant:
             self._commit_at_client(fault, client, socket)
         return len(meant)
@@ -207,6 +209,8 @@ class Exchange:
             conduct.twice = fault.times
         elif fault.kind == "limit":
             conduct.limit = fault.count
+        elif fault.kind == "move":
+            venue.move(fault.symbol, Decimal(fault.price), now_ns)
         elif fault.kind == "storm":
             self._storm[venue.name] = (fault.times, fault.how)
 
@@ -253,18 +257,21 @@ class Exchange:
 
         Args:
             arguments: `venue`, `symbol`, `kind` (book, trades or candles); for a book what the
-                venue's `true_book` takes, for candles `timeframe`.
+                venue's `true_book` takes, for candles `timeframe`. With `kind` account: `venue` and
+                `key`, of which `Accounts.truth` tells all.
 
         Returns:
             {"bids": levels, "asks": levels} best first, or {"rows": rows} oldest first.
 
         Raises:
-            OperatorError: there is no such venue, symbol, kind or timeframe.
+            OperatorError: there is no such venue, symbol, kind, timeframe or account.
         """
         venue = self.venues.get(str(arguments.get("venue", "")))
         if venue is None:
             raise OperatorError(f"truth needs a venue: {', '.join(self.venues)}")
         symbol, kind = str(arguments.get("symbol", "")), arguments.get("kind")
+        if kind == "account":
+            return venue.accounts.truth(str(arguments.get("key", "")))
         if kind == "book":
             book = venue.true_book(symbol, arguments)
             return {"bids": book[1], "asks": book[-1]}
@@ -274,7 +281,7 @@ class Exchange:
         if kind == "candles" and timeframe in venue.frames:
             return {"rows": venue.true_candles(symbol, timeframe)}
         frames = ", ".join(venue.frames)
-        raise OperatorError(f"truth has kinds book, trades, candles; timeframes {frames}")
+        raise OperatorError(f"truth has kinds book, trades, candles, account; timeframes {frames}")
 
     # ---- sockets
 

@@ -6,16 +6,19 @@ one engine and one kind of flow, and move when the server says so.
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
+from decimal import Decimal
 from typing import Any
 
 from aiohttp import web
 
+from processes.simulator.accounts import Accounts
 from processes.simulator.conversation import Conduct, Conversation
 from processes.simulator.flow import Flow, make_market
 from processes.simulator.history import History, TimeFrame
-from processes.simulator.market import BookSide, Trade
+from processes.simulator.market import BookSide, Market, Trade
+from processes.simulator.orders import Rules, price_ticks
 from schemas.errors import OperatorError
-from schemas.settings import SimulatorSettings
+from schemas.settings import SimulatorAccount, SimulatorSettings
 
 Level = tuple[str, ...]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -51,9 +54,11 @@ class Venue(ABC):
         self.begin_ns = now_ns() - int(settings.past_s * 1e9)
         """Zero of the markets' time."""
         first_trade = now_ns() // 10**6
+        markets: dict[str, Market] = {}
         for symbol in symbols:
             market, ticks = make_market(symbol, first_trade)
             history = History(market, self.frames)
+            markets[symbol] = market
             market.on_trade = _note(history, on_trade)
             flow = Flow(
                 market,
@@ -66,6 +71,19 @@ class Venue(ABC):
             flow.advance(settings.past_s, self.begin_ns)
             self.histories[symbol] = history
             self.flows.append(flow)
+        self.accounts = Accounts(
+            self.name, self.named_accounts(), markets, self.rules(), first_id=now_ns() // 10**6
+        )
+        for symbol, market in markets.items():
+            market.on_trade = _both(market.on_trade, self.accounts.noting(symbol))
+
+    def named_accounts(self) -> list[SimulatorAccount]:
+        """Those of the settings that are at this venue."""
+        return [each for each in self.settings.accounts if each.venue == self.name]
+
+    @abstractmethod
+    def rules(self) -> Rules:
+        """What the venue does with orders, and what it lists."""
 
     # ---- for the server
 
@@ -89,9 +107,23 @@ class Venue(ABC):
         return False
 
     def tick(self, now_ns: int) -> None:
-        """Do what is the venue's own business: keep the hourly best prices."""
+        """Do what is the venue's own business: accounts, and the hourly best prices."""
+        self.accounts.tick(now_ns)
         for history in self.histories.values():
             history.note_quote(now_ns)
+
+    def move(self, symbol: str, price: Decimal, now_ns: int) -> None:
+        """Have the market of a symbol traded through to a price.
+
+        Raises:
+            OperatorError: there is no such symbol, or the price lies between two ticks.
+        """
+        market = self.history(symbol).market
+        ticks = price_ticks(market.tick, price)
+        if not ticks:
+            raise OperatorError(f"{symbol} has ticks of {market.tick}; {price} is no price of it")
+        flow = next(flow for flow in self.flows if flow.market is market)
+        flow.move(ticks, now_ns)
 
     # ---- what is so, in the venue's own text
 
@@ -123,6 +155,14 @@ def _note(history: History, on_trade: Callable[[History, Trade], None]) -> Calla
     def note(trade: Trade) -> None:
         history.add(trade)
         on_trade(history, trade)
+
+    return note
+
+
+def _both(one: Callable[[Trade], None], other: Callable[[Trade], None]) -> Callable[[Trade], None]:
+    def note(trade: Trade) -> None:
+        one(trade)
+        other(trade)
 
     return note
 

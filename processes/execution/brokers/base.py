@@ -21,6 +21,8 @@ class Outstanding(Struct, frozen=True, kw_only=True):
     venue_order_id: str = ""
     fill_ids: frozenset[str] = frozenset()
     """Fills that need not be told again; a fill told twice does no harm."""
+    filled: str = "0"
+    """What those fills come to."""
     open: bool = True
     """False: closed as far as we know; only fills that came late are wanted of it."""
 
@@ -38,8 +40,9 @@ class Broker(Protocol):
     happens.
     """
 
-    error: BaseException | None
-    """What ended its thread, if something did: execution ends too, and asks again in a new life."""
+    @property
+    def error(self) -> BaseException | None:
+        """What ended its thread, if something did: execution ends too, and asks in a new life."""
 
     def start(self) -> None:
         """Begin; connect where there is something to connect to."""

@@ -1,16 +1,28 @@
 """From settings to brokers: one an account."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from config.secrets import read_secret
 from processes.execution.brokers.base import Broker, Events
+from processes.execution.brokers.freqtrade.client import Access as BotAccess
+from processes.execution.brokers.freqtrade.session import FreqtradeSession
+from processes.execution.brokers.network import BrokerLoop
 from processes.execution.brokers.paper import PaperBroker
+from processes.execution.brokers.venue import VenueSession
 from processes.execution.gate import SendGate
-from schemas.brokers import PaperAccount
+from processes.nonces import Nonces
+from schemas.brokers import FreqtradeAccount, PaperAccount, VenueAccount
 from schemas.errors import ConfigError
 from schemas.instruments import Instrument
 from schemas.settings import Settings
 from shm.readers import RingReader
+from venues.access import TRADINGS, make_client, settings_of
+from venues.rest import Tools
+from venues.trading import Access
 
 
 class Brokerage:
@@ -18,6 +30,7 @@ class Brokerage:
 
     Args:
         readers: makes readers of the tapes for a paper account, newest first.
+        healthy: whether execution's main thread is at work.
     """
 
     def __init__(
@@ -29,7 +42,9 @@ class Brokerage:
         gate: SendGate,
         now_ns: Callable[[], int],
         readers: Callable[[str], list[RingReader]],
+        healthy: Callable[[], bool],
     ) -> None:
+        self._healthy = healthy
         self._settings = settings
         self._instruments = instruments
         self._data = data
@@ -37,6 +52,8 @@ class Brokerage:
         self._gate = gate
         self._now_ns = now_ns
         self._readers = readers
+
+        self._loop = BrokerLoop(events)
 
     def brokers(self) -> dict[str, Broker]:
         """All accounts' brokers, by account.
@@ -50,7 +67,50 @@ class Brokerage:
         account = self._settings.execution.accounts[name]
         if isinstance(account, PaperAccount):
             return self._paper(name)
-        raise ConfigError(f"execution.accounts.{name}.broker: only paper can be used yet")
+        if isinstance(account, VenueAccount):
+            return self._loop.add(name, self._session(name, account))
+        return self._loop.add(name, self._bot(name, account))
+
+    def _session(self, name: str, account: VenueAccount) -> VenueSession:
+        venue = str(account.__struct_config__.tag)
+        if venue not in TRADINGS:
+            raise ConfigError(f"execution.accounts.{name}: {venue} cannot be traded at yet")
+        sections = self._settings.rest
+        if account.rest_url:
+            changed = {"url": account.rest_url, "private_url": account.rest_url}
+            section = settings_of(venue, sections)
+            own = {key: value for key, value in changed.items() if hasattr(section, key)}
+            sections = replace(sections, **{venue: replace(section, **own)})
+        tools = Tools(utc_ns=self._now_ns, uniform=random.SystemRandom().random)
+        access = Access(
+            key=read_secret(f"execution.accounts.{name}.key", account.key),
+            secret=read_secret(f"execution.accounts.{name}.secret", account.secret),
+            rest=make_client(venue, sections, self._data / "state", tools),
+            socket_url=account.socket_url or "",
+            next_nonce=Nonces(self._data / "state" / "nonces" / name, self._now_ns).next,
+            now_ns=self._now_ns,
+        )
+        return VenueSession(
+            name, TRADINGS[venue](access), self._gate, self._loop.emit, self._now_ns,
+            self._healthy, account.dead_man_s,
+        )  # fmt: skip
+
+    def _bot(self, name: str, account: FreqtradeAccount) -> FreqtradeSession:
+        return FreqtradeSession(
+            name,
+            BotAccess(
+                account.url,
+                account.username,
+                read_secret(f"execution.accounts.{name}.password", account.password),
+                read_secret(f"execution.accounts.{name}.ws_token", account.ws_token),
+            ),
+            {item.index: item.pair for item in self._instruments if item.venue == account.venue},
+            self._data / f"{name}.sqlite",
+            self._loop.emit,
+            self._gate,
+            self._now_ns,
+            live=self._settings.execution.live,
+        )
 
     def _paper(self, name: str) -> PaperBroker:
         quotes = {item.index: item.pair.partition("/")[2] for item in self._instruments}

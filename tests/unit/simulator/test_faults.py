@@ -33,6 +33,7 @@ BOOKS = {
         {"command": "subscribe", "channel": "orderbooks", "symbol": "ETH_JPY"},
     ],
 }
+SYMBOLS = {"bitfinex": "tBTCUSD", "kraken": "BTC/USD", "gmo": "BTC_JPY"}
 VENUES = list(SOCKETS)
 
 
@@ -69,13 +70,34 @@ def test_every_kind_is_committed_at_every_venue_and_nothing_else():
             for venue in VENUES:
                 if (kind, venue) == ("bad_checksum", "gmo"):
                     continue
-                assert place.exchange.commit_fault({"kind": kind, "venue": venue}) == 0
+                more = {"symbol": SYMBOLS[venue], "price": "100"} if kind == "move" else {}
+                assert place.exchange.commit_fault({"kind": kind, "venue": venue, **more}) == 0
         for wrong in (
             {"kind": "nope"}, {}, {"kind": "cut", "venue": "nope"}, {"kind": "cut", "more": 1},
             {"kind": "slow", "seconds": -1}, {"kind": "bad_checksum", "venue": "gmo"},
+            {"kind": "move", "venue": "kraken", "symbol": "BTC/USD"},
+            {"kind": "move", "venue": "kraken", "symbol": "NO/SUCH", "price": "1"},
+            {"kind": "move", "venue": "kraken", "symbol": "BTC/USD", "price": "1.00001"},
+            {"kind": "hold_fills", "share": "2"},
         ):  # fmt: skip
             with pytest.raises(OperatorError):
                 place.exchange.commit_fault(wrong)
+
+    story(tell)
+
+
+@pytest.mark.parametrize(("price", "side"), [("80000", 1), ("90000", -1)])
+def test_a_market_is_moved_and_fills_what_rests_on_the_way(price, side):
+    async def tell(place):
+        market = place.exchange.venues["kraken"].histories["BTC/USD"].market
+        ticks = int(price) * 10
+        number, left = market.submit(side, 5, place.now_ns, ticks=ticks)
+        assert left == 5
+        move = {"kind": "move", "venue": "kraken", "symbol": "BTC/USD", "price": price}
+        place.exchange.commit_fault(move)
+        assert market.resting(number) is None
+        assert market.best(1) < ticks < market.best(-1)
+        assert place.exchange.venues["kraken"].histories["BTC/USD"].last == ticks
 
     story(tell)
 

@@ -56,18 +56,14 @@ def _find(command: Command, one: Outstanding, reading: Reading) -> tuple[BotTrad
 
 
 def _told(command: Command, one: Outstanding, order: BotOrder) -> list[Told]:
-    """What the ledger has: a fill's name says how much of its order was filled with it."""
+    """What the ledger has of it already."""
     told: list[Told] = [OrderAccepted(command.id, order.order_id, command.sent_ns)]
-    mark = fill_name(order.order_id, Decimal(0)).partition("@")[0]
-    filled = [
-        Decimal(name.partition("@")[2]) for name in one.fill_ids if name.startswith(f"{mark}@")
-    ]
+    filled = Decimal(one.filled)
     if filled:
-        most = max(filled)
         told.append(
             OrderFilled(
-                command.id, fill_name(order.order_id, most), f"{order.safe_price:f}",
-                f"{most:f}", "0", "", command.sent_ns,
+                command.id, fill_name(order.order_id, filled), f"{order.safe_price:f}",
+                f"{filled:f}", "0", "", command.sent_ns,
             )
         )  # fmt: skip
     return told
