@@ -29,7 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/collector": {"numba", "uvloop", "venues"},
     "processes/features": {"numba"},
     "processes/inference": {"numba", "mlx", "models"},
-    # uvloop, venues: brokers of accounts at venues; aiohttp: the control interface of a Freqtrade bot
+    # uvloop, venues: brokers of accounts at venues; aiohttp: the control interface of a Freqtrade
+    # bot
     "processes/execution": {"numba", "aiohttp", "uvloop", "venues"},
     "processes/storage": {"pyarrow"},
     # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
