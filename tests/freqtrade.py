@@ -203,6 +203,14 @@ class FreqtradeBot(Server):
             return False
         return status == 200 and health["last_process_ts"] is not None
 
+    def state(self) -> str:
+        """Running, paused, stopped, reload_config; away while it does not answer."""
+        try:
+            status, config = self.ask("show_config")
+        except OSError:
+            return "away"
+        return str(config["state"]) if status == 200 else "away"
+
     def log_text(self) -> str:
         """All that it has logged. Holds its WebSocket token."""
         return self._log.read_text(errors="replace")

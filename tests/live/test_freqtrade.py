@@ -145,10 +145,10 @@ def test_a_pulled_switch_lets_nothing_through_and_stops_the_bots_entries(bot, de
     desk.reach(order, S.EXPIRED)
     assert order.text == "the kill switch is on"
     desk.agree()
-    assert bot.ask("show_config")[1]["state"] == "paused"
+    assert bot.state() == "paused"
     desk.gate.level[0] = KillLevel.NONE
     desk.agree()
-    assert bot.ask("show_config")[1]["state"] == "running"
+    assert bot.state() == "running"
     assert_agrees(desk, bot)
 
 
@@ -156,10 +156,10 @@ def test_exits_go_through_a_pause_and_bring_a_stopped_bot_to_life(bot, desk):
     bought(desk)
     desk.gate.level[0] = KillLevel.PAUSE
     bot.ask("stop", {})
-    wait_until(lambda: bot.ask("show_config")[1]["state"] == "stopped")
+    wait_until(lambda: bot.state() == "stopped")
     order = desk.send("0.17241379", side="sell")
     desk.reach(order, S.FILLED)
-    assert bot.ask("show_config")[1]["state"] == "paused"
+    assert bot.state() == "paused"
     assert_agrees(desk, bot)
 
 
@@ -185,7 +185,7 @@ def test_a_bot_killed_with_a_resting_entry_fills_it_unseen_and_it_is_found(venue
     bot.start()
     desk.connect()
     desk.reach(entry, S.FILLED)
-    assert bot.ask("show_config")[1]["state"] == "running"
+    assert bot.state() == "running"
     assert_agrees(desk, bot)
 
 
@@ -298,9 +298,9 @@ def test_a_bot_that_reloads_begins_paused_and_is_let_run_again(bot, desk):
     bot.ask("reload_config", {})
     desk.until(lambda: not desk.agreed, "the link to end")
     desk.connect()
-    assert bot.ask("show_config")[1]["state"] == "running"
+    assert bot.state() == "running"
     desk.gate.level[0] = KillLevel.PAUSE
     bot.ask("reload_config", {})
     desk.until(lambda: not desk.agreed, "the link to end")
     desk.connect()
-    assert bot.ask("show_config")[1]["state"] == "paused"
+    assert bot.state() == "paused"

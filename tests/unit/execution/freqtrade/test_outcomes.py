@@ -271,7 +271,8 @@ def lives(draw):
 
 @given(lives(), st.sampled_from([entry, leaving]), st.booleans())
 def test_orders_follow_the_bot_whatever_it_does_and_however_often_it_is_looked_at(life, make, lost):
-    """The order that the events make is what the bot showed last; told twice makes no difference."""
+    """The order that the events make is what the bot showed last; told twice makes no
+    difference."""
     command = make(sent_ns=T0)
     ledger = Order.of(command.intent)
     ledger.sent = True
@@ -341,7 +342,13 @@ def test_an_exit_goes_to_the_oldest_open_trade_of_ours_that_holds_something():
 
 @pytest.mark.parametrize(
     ("quantity", "amount"),
-    [("0.4", "0.4"), ("1", None), ("1.5", None), ("0.99999999", None), ("0.99999998", "0.99999998")],
+    [
+        ("0.4", "0.4"),
+        ("1", None),
+        ("1.5", None),
+        ("0.99999999", None),
+        ("0.99999998", "0.99999998"),
+    ],
 )
 def test_all_of_a_trade_is_exited_as_all_of_it(quantity, amount):
     wanted = None if amount is None else Decimal(amount)
