@@ -108,7 +108,7 @@ def _decide(
     told: np.ndarray, tables: Tables, settings: Settings, folder: SessionFolder
 ) -> np.ndarray:
     ring, now_ns = Ring(decisions.SLOT), START_NS
-    machine = Machine(SESSION, {i.index: i.symbol for i in tables.instruments}, settings)
+    machine = Machine(SESSION, tables.instruments, settings)
     journal = InputJournal(ring, lambda: now_ns)
     journal.generation = 1
     mark = folder.keep_state(Beginning.of([], Book()).encode())

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from schemas.brokers import Account, PaperAccount
 from schemas.instruments import Channel
 from schemas.rest import RestSections, Url
 
@@ -19,6 +20,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 BasisPoints = Annotated[float, Meta(ge=0)]
 Decimals = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
 """An amount of money or goods as decimal text."""
+AccountName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?$")]
 BitfinexTimeframe = Literal[
@@ -278,10 +280,14 @@ class ExecutionSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     enabled: bool = True
     """false: everything is decided and recorded, nothing is sent."""
-    broker: Literal["paper"] = "paper"
+    live: bool = False
+    """Whether orders may go where money is. Beside it `dcctl arm --live` is needed."""
+    accounts: dict[AccountName, Account] = field(default_factory=lambda: {"paper": PaperAccount()})
     order_notional: Decimals = "100"
     """Size of an entry, in quote currency."""
     timer_s: Seconds = 1.0
+    send_within_ms: Positive = 2000
+    """An order that has waited longer for its broker is not sent any more."""
     paper: PaperSettings = PaperSettings()
 
 
@@ -632,7 +638,8 @@ RESTARTS: dict[str, tuple[str, ...]] = {
     "influx": ("influx",),
     "bridge": ("bridge",),
     "simulator": ("simulator",),
-    "execution.broker": ("execution",),
+    "execution.live": ("execution",),
+    "execution.accounts": ("execution",),
     "execution.paper": ("execution",),
 }
 """Keys (and all below them) for which a reload restarts processes."""

@@ -4,9 +4,10 @@ Money is decimal text here and everywhere after the strategy: `"0.00150000"`, ne
 """
 
 from enum import IntEnum
-from typing import Literal
+from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Action(IntEnum):
@@ -39,6 +40,7 @@ class Reason(IntEnum):
     NOT_FINITE = 25
     NOT_RECONCILED = 26
     LEDGER_AWAY = 27
+    NO_ACCOUNT = 28
     MAX_ORDER = 30
     MAX_POSITION = 31
     DAILY_LOSS = 32
@@ -73,8 +75,9 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.NO_MODEL: "no model is in force: positions are managed, nothing is entered",
     Reason.SPREAD: "the spread is wider than risk.max_spread_bps",
     Reason.NOT_FINITE: "a number in the prediction is not finite",
-    Reason.NOT_RECONCILED: "ledger and venue have not been compared yet",
+    Reason.NOT_RECONCILED: "the account's venue and the ledger have not been compared yet",
     Reason.LEDGER_AWAY: "the ledger's database is away, and nothing is sent that is not in it",
+    Reason.NO_ACCOUNT: "no account of execution.accounts has the instrument",
     Reason.MAX_ORDER: "the order is larger than risk.max_order_notional",
     Reason.MAX_POSITION: "the position would be larger than risk.max_position_notional",
     Reason.DAILY_LOSS: "today's loss has reached risk.max_daily_loss",
@@ -133,6 +136,7 @@ class Intent(Struct, frozen=True, kw_only=True):
     """32 hex digits: hash of session, cut, instrument, strategy and leg."""
     instrument: int
     symbol: str
+    account: str = "paper"
     side: OrderSide
     quantity: str
     kind: OrderKind
@@ -240,14 +244,54 @@ class CancelNotSent(Struct, frozen=True, tag="cancel_not_sent"):
     time_ns: int
 
 
-class Reconciled(Struct, frozen=True, tag="reconciled"):
-    """The broker has answered for every open order of the ledger; new orders may be sent."""
+class AccountConnected(Struct, frozen=True, tag="account_connected"):
+    """An account's venue can be asked; it is told which orders to answer for."""
 
     account: str
     time_ns: int
 
 
-BrokerEvent = (
+class AccountAway(Struct, frozen=True, tag="account_away"):
+    """An account's venue is lost sight of: nothing new goes there until `Reconciled`."""
+
+    account: str
+    time_ns: int
+    text: str = ""
+
+
+class Reconciled(Struct, frozen=True, tag="reconciled"):
+    """The broker has answered for every order it was asked about; new ones may be sent."""
+
+    account: str
+    time_ns: int
+
+
+class AssetHeld(Struct, frozen=True, tag="asset_held"):
+    """What an account has of one asset, as its venue says."""
+
+    account: str
+    time_ns: int
+    asset: str
+    total: str
+    available: str
+    """Without what open orders hold."""
+
+
+class AccountAlarm(Struct, frozen=True, tag="account_alarm"):
+    """Something about an account that a person must know of.
+
+    An order that is not ours, an answer that fits several orders. With `pause` it latches the kill
+    switch's first level.
+    """
+
+    account: str
+    time_ns: int
+    code: str
+    text: str
+    pause: bool = False
+
+
+OrderEvent = (
     OrderAccepted
     | OrderFilled
     | OrderCanceled
@@ -256,5 +300,16 @@ BrokerEvent = (
     | OrderUnknown
     | NotSent
     | CancelNotSent
-    | Reconciled
 )
+AccountFact = AccountConnected | AccountAway | Reconciled | AssetHeld | AccountAlarm
+BrokerEvent = OrderEvent | AccountFact
+TEXT_BYTES: Final = 120
+"""A text of an event is cut to so many bytes, so that every event fits a slot."""
+
+
+def clipped(event: BrokerEvent) -> BrokerEvent:
+    """The event with its text short enough for a slot."""
+    text = getattr(event, "text", "")
+    if len(text.encode()) <= TEXT_BYTES:
+        return event
+    return replace(event, text=text.encode()[:TEXT_BYTES].decode(errors="ignore"))

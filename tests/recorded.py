@@ -238,16 +238,16 @@ class Recorder:
     def decide(self, *, restarts: int = 2) -> None:
         """Decisions about the predictions: fills, the switch, new settings, restarts."""
         told = self.predictions.slots
-        symbols = {item.index: item.symbol for item in self.tables.instruments}
+
         lives = sorted(int(n) for n in self.draw.integers(0, len(told), restarts))
-        machine, journal, screen = self._begin_execution(symbols, None, 1)
+        machine, journal, screen = self._begin_execution(None, 1)
         at, generation, self.now_ns = 0, 1, START_NS
         while at < len(told):
             self.now_ns = max(self.now_ns, int(told["cut_ns"][at])) + 1_000_007
             what = self.draw.integers(0, 12)
             if lives and at >= lives[0]:
                 lives.pop(0)
-                machine, journal, screen = self._begin_execution(symbols, machine, generation)
+                machine, journal, screen = self._begin_execution(machine, generation)
             elif what == 0:
                 level = int(self.draw.choice([0, 0, 1, 3]))
                 journal.kill_level = KillLevel(level)
@@ -274,10 +274,10 @@ class Recorder:
             at += count
 
     def _begin_execution(
-        self, symbols: dict[int, str], before: Machine | None, generation: int
+        self, before: Machine | None, generation: int
     ) -> tuple[Machine, InputJournal, Screen]:
         settings = self.folder.settings(generation)
-        machine = Machine(SESSION, symbols, settings)
+        machine = Machine(SESSION, self.tables.instruments, settings)
         orders = list(before.orders.values()) if before is not None else []
         book = before.book if before is not None else machine.book
         kept = Beginning.of(orders, book).encode()

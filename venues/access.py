@@ -1,6 +1,8 @@
 """Clients and instruments by the venue's name: the one list of venues that REST reaches."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from schemas.errors import UsageError
 from schemas.reference import Listing
@@ -17,6 +19,7 @@ from venues.kraken.rest import KrakenRest
 from venues.pace import Pace
 from venues.registry import NAMES
 from venues.rest import RestClient, Settings, Tools
+from venues.trading import Access, Trading
 
 
 def check_venue(venue: str) -> str:
@@ -57,6 +60,10 @@ async def fetch_listings(venue: str, client: RestClient) -> list[Listing]:
     if venue == "kraken":
         return await kraken.listings(KrakenRest(client))
     return await gmo.listings(GmoRest(client))
+
+
+TRADINGS: Final[dict[str, Callable[[Access], Trading]]] = {}
+"""Trading calls by venue."""
 
 
 def trades_source(venue: str, client: RestClient) -> TradesFrom | None:

@@ -26,7 +26,7 @@ from processes.execution.positions import ZERO, Book, Position
 from processes.files import write_whole
 from schemas.errors import DatabaseError, DatabaseUnavailableError, DataControllerError
 from schemas.settings import LedgerSettings
-from schemas.trading import BrokerEvent, Intent, OrderFilled, OrderSide, OrderState, Reconciled
+from schemas.trading import Intent, OrderEvent, OrderFilled, OrderSide, OrderState
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 ROOM: Final = "ledger"
@@ -158,7 +158,7 @@ class Ledger:
         seen: set[tuple[str, str]] = set()
         statements = []
         for number, body, instrument, symbol, side in rows:
-            event = msgspec.json.decode(body, type=BrokerEvent)
+            event = msgspec.json.decode(body, type=OrderEvent)
             assert isinstance(event, OrderFilled)
             if (event.command_id, event.fill_id) not in seen:
                 seen.add((event.command_id, event.fill_id))
@@ -210,8 +210,7 @@ class Ledger:
             order = Order.of(msgspec.json.decode(body, type=Intent))
             orders[order.intent.command_id] = order
         for (body,) in events:
-            event = msgspec.json.decode(body, type=BrokerEvent)
-            assert not isinstance(event, Reconciled)
+            event = msgspec.json.decode(body, type=OrderEvent)
             orders[event.command_id].add(event)
         for number, order in orders.items():
             known = Known.of(order.intent)
@@ -278,15 +277,13 @@ class Ledger:
         found = self._database.read(query, (row[0],), deadline_s)
         return bool(found) and bytes(found[0][0]) == row[-1]
 
-    def record_event(self, event: BrokerEvent, state: OrderState) -> None:
+    def record_event(self, event: OrderEvent, state: OrderState) -> None:
         """Write what a broker told, and the fill if it is one. Kept if the database is away.
 
         Raises:
             LedgerUnavailableError: too much waits, or the event's order must be asked for.
             LedgerError: the order is not in the ledger, or the ledger is no longer ours.
         """
-        if isinstance(event, Reconciled):
-            return
         with _told():
             known = self._known(event.command_id)
         self._number += 1

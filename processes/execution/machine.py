@@ -7,17 +7,27 @@ broker) is `main.py`'s.
 
 import hashlib
 from collections import deque
+from collections.abc import Sequence
 from decimal import ROUND_DOWN, Decimal
 from typing import Final, NamedTuple
 
 from processes.execution.beginning import Beginning
+from processes.execution.gate import KILL_SWITCH
 from processes.execution.orders import Order
 from processes.execution.policy import Policy, Prediction, Wish
 from processes.execution.positions import ZERO, Book, Position
 from processes.execution.risk import Proposal, Situation, denial, limits_of
+from processes.execution.routes import NOWHERE, routes_of
+from schemas.brokers import PaperAccount
+from schemas.instruments import Instrument
 from schemas.settings import Settings
 from schemas.trading import (
+    AccountAlarm,
+    AccountAway,
+    AccountConnected,
+    AccountFact,
     Action,
+    AssetHeld,
     BrokerEvent,
     CancelNotSent,
     ExternalSignal,
@@ -80,7 +90,6 @@ class Send(NamedTuple):
     """Effect: record the intent, then hand it to the broker."""
 
     intent: Intent
-    by_kill_switch: bool = False
 
 
 class Cancel(NamedTuple):
@@ -89,7 +98,19 @@ class Cancel(NamedTuple):
     command_id: str
 
 
-Effect = Send | Cancel
+class CancelAll(NamedTuple):
+    """Effect: ask the broker to cancel every order of an account."""
+
+    account: str
+
+
+class Reconcile(NamedTuple):
+    """Effect: ask the broker what became of all that is remembered of an account."""
+
+    account: str
+
+
+Effect = Send | Cancel | CancelAll | Reconcile
 
 
 def command_id(session: int, cut: int | str, instrument: int, strategy: str, leg: str) -> str:
@@ -107,14 +128,21 @@ class Machine:
     """All of execution's state.
 
     Args:
-        session: part of every command id. symbols: the venues' names by instrument.
+        session: part of every command id.
+
+    Raises:
+        ConfigError: two accounts want the same instrument.
     """
 
-    def __init__(self, session: int, symbols: dict[int, str], settings: Settings) -> None:
+    def __init__(self, session: int, instruments: Sequence[Instrument], settings: Settings) -> None:
         self.orders: dict[str, Order] = {}
         self.book = Book()
         self.kill_level = KillLevel.NONE
-        self.reconciled = False
+        self.reconciled: set[str] = set()
+        """Accounts whose venue has answered for all that the ledger has."""
+        self._asked_ns: dict[str, int] = {}
+        self.holdings: dict[str, dict[str, AssetHeld]] = {}
+        """What venues say that accounts have, by account and asset."""
         self.ledger_away = False
         self.denied = 0
         self.changed_orders: list[tuple[Order, OrderState]] = []
@@ -125,11 +153,14 @@ class Machine:
         self.signals: dict[str, str] = {}
         """Outside signals that were decided: the stream entry that brought each, by id."""
         self._session = session
-        self._symbols = symbols
+        self._instruments = list(instruments)
+        self._symbols = {item.index: item.symbol for item in instruments}
         self._policy = Policy(settings)
         self._order_times: deque[int] = deque(maxlen=1000)
         self._last_order_ns: dict[int, int] = {}
         self._flattened: dict[int, Attempts] = {}
+        self._swept: set[str] = set()
+        """Accounts that were asked to cancel everything since the switch was pulled."""
         self.on_config(settings)
 
     @property
@@ -146,6 +177,13 @@ class Machine:
         self._notional = Decimal(settings.execution.order_notional)
         self._enabled = settings.execution.enabled
         self._cooldown_ns = int(settings.strategy.cooldown_s * 1e9)
+        self._routes = routes_of(settings, self._instruments)
+        self._accounts = list(settings.execution.accounts)
+        self._ask_every_ns = {
+            name: int(account.ask_every_s * 1e9)
+            for name, account in settings.execution.accounts.items()
+            if not isinstance(account, PaperAccount)
+        }
 
     def on_prediction(
         self, prediction: Prediction, now_ns: int, sequence: int
@@ -215,9 +253,8 @@ class Machine:
         self.changed_orders.clear()
         self.changed_positions.clear()
         self.news_of = None
-        if isinstance(event, Reconciled):
-            self.reconciled = True
-            return self._obey_kill(now_ns)
+        if isinstance(event, AccountFact):
+            return self._on_account(event, now_ns)
         if isinstance(event, NotSent):
             self.orders.pop(event.command_id, None)
             return []
@@ -239,10 +276,42 @@ class Machine:
         self._forget_closed()
         return self._obey_kill(now_ns)
 
+    def _on_account(self, fact: AccountFact, now_ns: int) -> list[Effect]:
+        match fact:
+            case AccountConnected():
+                self.reconciled.discard(fact.account)
+                return [self._ask(fact.account, now_ns)]
+            case AccountAway():
+                self.reconciled.discard(fact.account)
+            case Reconciled():
+                self.reconciled.add(fact.account)
+            case AssetHeld():
+                self.holdings.setdefault(fact.account, {})[fact.asset] = fact
+            case AccountAlarm():
+                pass  # told by who wires us; a pause comes back as the switch's own input
+        return self._obey_kill(now_ns)
+
+    def unreconciled(self) -> list[str]:
+        """Accounts that are waited for."""
+        return [name for name in self._accounts if name not in self.reconciled]
+
     def on_timer(self, now_ns: int) -> list[Effect]:
         """Time has passed."""
         self.book.turn_day(now_ns)
-        return self._obey_kill(now_ns)
+        return self._ask_again(now_ns) + self._obey_kill(now_ns)
+
+    def _ask_again(self, now_ns: int) -> list[Effect]:
+        """Venues are compared with the ledger from time to time, nothing to be seen amiss."""
+        due = [
+            name
+            for name, every_ns in self._ask_every_ns.items()
+            if name in self.reconciled and now_ns - self._asked_ns.get(name, 0) >= every_ns
+        ]
+        return [self._ask(name, now_ns) for name in due]
+
+    def _ask(self, account: str, now_ns: int) -> Reconcile:
+        self._asked_ns[account] = now_ns
+        return Reconcile(account)
 
     def on_ledger(self, *, away: bool) -> None:
         """The ledger's database has gone, or is back."""
@@ -309,7 +378,7 @@ class Machine:
             reduces=wish.action == Action.EXIT,
             now_ns=now_ns,
         )
-        denied = denial(proposal, self._situation())
+        denied = denial(proposal, self._situation(prediction.instrument))
         if denied is None and not self._enabled:
             denied = Reason.EXECUTION_DISABLED
         if denied is not None:
@@ -349,6 +418,7 @@ class Machine:
             command_id=number,
             instrument=proposal.instrument,
             symbol=self._symbols.get(proposal.instrument, ""),
+            account=self._routes.get(proposal.instrument, NOWHERE).account,
             side=side,
             quantity=f"{abs(proposal.signed_quantity):f}",
             kind="market",
@@ -364,12 +434,14 @@ class Machine:
         self._last_order_ns[proposal.instrument] = now_ns
         return intent
 
-    def _situation(self) -> Situation:
+    def _situation(self, instrument: int) -> Situation:
+        route = self._routes.get(instrument, NOWHERE)
         return Situation(
             self.book,
             self._limits,
             self.kill_level,
-            self.reconciled,
+            route,
+            route.account in self.reconciled,
             self.ledger_away,
             self._under_way(),
             self._order_times,
@@ -395,6 +467,12 @@ class Machine:
         """Orders of which something may still come."""
         return [order for order in self.orders.values() if order.open]
 
+    def remembered(self, account: str, closed: int) -> list[Order]:
+        """An account's open orders, and so many of those that were closed last."""
+        own = [order for order in self.orders.values() if order.intent.account == account]
+        over = [order for order in own if not order.open]
+        return over[-closed:] + [order for order in own if order.open]
+
     def _forget_closed(self) -> None:
         """Closed orders are kept for a while, since late events may come; not for ever."""
         if len(self.orders) > 2 * CLOSED_KEPT:
@@ -406,20 +484,27 @@ class Machine:
 
     def _obey_kill(self, now_ns: int) -> list[Effect]:
         """What the level asks for now: cancel what is open, then close what is held."""
+        if self.kill_level < KillLevel.CANCEL:
+            self._swept.clear()
+            return []
         effects: list[Effect] = []
-        if self.kill_level >= KillLevel.CANCEL:
-            for order in self.open_orders():
-                if not order.cancel_asked and order.intent.strategy != "kill_switch":
-                    order.cancel_asked = True
-                    effects.append(Cancel(order.intent.command_id))
-        if self.kill_level >= KillLevel.FLATTEN and self.reconciled and not effects:
-            effects += self._flatten(now_ns)
-        return effects
+        for order in self.open_orders():
+            if not order.cancel_asked and order.intent.strategy != KILL_SWITCH:
+                order.cancel_asked = True
+                effects.append(Cancel(order.intent.command_id))
+        flat = not effects and self.kill_level >= KillLevel.FLATTEN
+        # Beside ours there may be orders that a crash or a person left at the venue.
+        unswept = sorted(self.reconciled - self._swept)
+        self._swept.update(unswept)
+        swept: list[Effect] = [CancelAll(account) for account in unswept]
+        return swept + effects + (self._flatten(now_ns) if flat else [])
 
     def _flatten(self, now_ns: int) -> list[Effect]:
         effects: list[Effect] = []
         for instrument in self.book.held():
             if self._pending(instrument) is not None:
+                continue
+            if self._routes.get(instrument, NOWHERE).account not in self.reconciled:
                 continue
             position = self.book.position(instrument)
             attempts = self._flattened.get(instrument, Attempts(0, 0))
@@ -432,7 +517,7 @@ class Machine:
             proposal = Proposal(
                 instrument, -position.quantity, mark, mark, reduces=True, now_ns=now_ns
             )
-            number = command_id(self._session, now_ns, instrument, "kill_switch", str(attempt))
-            intent = self._intent(number, proposal, "kill_switch", Reason.KILL_FLATTEN, now_ns, 0)
-            effects.append(Send(intent, by_kill_switch=True))
+            number = command_id(self._session, now_ns, instrument, KILL_SWITCH, str(attempt))
+            intent = self._intent(number, proposal, KILL_SWITCH, Reason.KILL_FLATTEN, now_ns, 0)
+            effects.append(Send(intent))
         return effects

@@ -9,15 +9,20 @@ import queue
 import sys
 from typing import Any, Final
 
+import msgspec
+
+from processes.clock import monotonic_s
 from processes.execution.beginning import Beginning
-from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events
-from processes.execution.brokers.paper import PaperBroker
+from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events, Outstanding
+from processes.execution.brokers.registry import Brokerage
+from processes.execution.gate import SendGate
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
 from processes.execution.ledger import LedgerUnavailableError, open_ledger
-from processes.execution.machine import Cancel, Effect, Machine, Send
+from processes.execution.machine import Cancel, CancelAll, Effect, Machine, Reconcile, Send
 from processes.execution.orders import Order
 from processes.execution.screen import Screen
 from processes.execution.signals import SignalDesk
+from processes.latch import Latch, write_latch
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
 from processes.sessions import SessionFolder
@@ -27,6 +32,10 @@ from schemas.messages import KillChanged, OrderChanged, PositionChanged
 from schemas.metrics import place
 from schemas.settings import Settings
 from schemas.trading import (
+    AccountAlarm,
+    AccountAway,
+    AccountFact,
+    AssetHeld,
     BrokerEvent,
     CancelNotSent,
     KillLevel,
@@ -34,10 +43,15 @@ from schemas.trading import (
     OrderExpired,
     OrderNew,
     OrderUnknown,
+    clipped,
 )
 from shm.atomics import read_word
 
 GIL_SWITCH_S: Final = 0.0002
+HEALTHY_S: Final = 2.0
+"""A main thread that has not turned for so long is not at work: dead-man timers run out."""
+CLOSED_ASKED: Final = 50
+"""So many closed orders a venue is asked about with the open ones, for fills that came late."""
 KEPT_NS: Final = 3_600_000_000_000
 """Closed orders of the last hour are remembered over a restart."""
 
@@ -54,18 +68,23 @@ class Execution:
         self._inbox = context.inbox([self._reader], ["predictions"])
         self._ledger = open_ledger(context.settings.ledger, context.paths.data, context.session)
         self._events: Events = queue.Queue(QUEUE_EVENTS)
-        instruments = context.tables.instruments
-        symbols = {item.index: item.symbol for item in instruments}
-        self._machine = Machine(context.session, symbols, context.settings)
+        self._machine = Machine(context.session, context.tables.instruments, context.settings)
         self._screen = Screen(self._journal, self._machine)
         self._desk = SignalDesk(
             self._writer.ring, self._journal, self._machine, context.clock.now_ns, self._do
         )
         self._desk.enabled = context.settings.bridge.signals.enabled
         context.bus.on_command("signals", self._on_signals)
-        quotes = {item.index: item.pair.partition("/")[2] for item in instruments}
-        self._broker = self._make_broker(quotes)
         self._kill_word = context.control.word_address(Word.KILL_LEVEL)
+        self._obeyed: KillLevel | None = None
+        """A level of the switch that is obeyed and not acknowledged yet."""
+        self._gate = SendGate(
+            self._kill_word,
+            context.clock.now_ns,
+            context.settings.execution.send_within_ms * 1_000_000,
+        )
+        self._turned_s = monotonic_s()
+        self._brokers = self._make_brokers()
         self._next_timer_ns = 0
         self._places = {
             name: place(name)
@@ -76,18 +95,21 @@ class Execution:
         self._denied = 0
         context.on_reload(self._obey)
 
-    def _make_broker(self, quotes: dict[int, str]) -> Broker:
+    def _make_brokers(self) -> dict[str, Broker]:
         context = self._context
         rings = [f"tape.{venue}" for venue in enabled_venues(context.settings)]
-        readers = [context.reader(ring, start="newest", name="execution.paper") for ring in rings]
-        return PaperBroker(
-            readers,
+        return Brokerage(
+            context.settings,
+            context.tables.instruments,
+            context.paths.data,
             self._events,
-            context.paths.data / "paper.sqlite",
-            quotes,
-            context.settings.execution.paper,
+            self._gate,
             context.clock.now_ns,
-        )
+            lambda account: [
+                context.reader(ring, start="newest", name=f"execution.{account}") for ring in rings
+            ],
+            lambda: monotonic_s() - self._turned_s < HEALTHY_S,
+        ).brokers()
 
     # ---- start
 
@@ -117,11 +139,11 @@ class Execution:
         self._look_at_switch()
         # What an earlier life acknowledged is not this one's answer.
         self._context.control.set(Word.KILL_ACKNOWLEDGED, self._machine.kill_level)
-        self._broker.start()
+        for broker in self._brokers.values():
+            broker.start()
         # What an earlier life may have sent is asked for, never sent again.
         for number in open_ids:
             self._take_event(OrderUnknown(number, now_ns, "after a restart"))
-        self._broker.reconcile(open_ids)
         self._context.log.info("restored", open_orders=open_ids, positions=len(book.held()))
 
     def _last_prediction(self) -> int:
@@ -138,31 +160,45 @@ class Execution:
         timeout_ms = context.settings.signal.timeout_ms
         while not context.stopping:
             self._inbox.wait(timeout_ms)
+            self._turned_s = monotonic_s()
             self._look_at_switch()
             self._take_predictions()
             self._take_events()
             self._take_time()
-            if self._broker.error is not None:
-                raise RuntimeError("the broker's thread has ended") from self._broker.error
+            self._look_at_brokers()
             context.service()
-        self._broker.close()
+        for broker in self._brokers.values():
+            broker.close()
         self._ledger.close()
+
+    def _look_at_brokers(self) -> None:
+        for account, broker in self._brokers.items():
+            if broker.error is not None:
+                raise RuntimeError(f"the broker of {account} has ended") from broker.error
 
     def _look_at_switch(self) -> None:
         """The kill switch: journaled as a command, obeyed, acknowledged."""
         level = read_word(self._kill_word)
         if level == self._machine.kill_level:
+            self._acknowledge()
             return
         now_ns = self._context.clock.now_ns()
         self._journal.kill_level = KillLevel(level)
         self._journal.message(SlotKind.INPUT_COMMAND, now_ns, {"kill_level": level})
         effects = self._machine.on_kill(level, now_ns)
-        # From here on nothing is sent but what the switch itself asks for.
-        self._context.control.set(Word.KILL_ACKNOWLEDGED, level)
+        self._obeyed = KillLevel(level)
+        self._acknowledge()
         self._do(effects)
         name = KillLevel(level).name.lower()
         self._context.log.warning("kill switch", level=name)
         self._context.bus.publish(KillChanged(level=level, by="", time_ns=now_ns))
+
+    def _acknowledge(self) -> None:
+        """From here on nothing is sent but what the switch itself asks for."""
+        # No broker is between its last look and the end of its write.
+        if self._obeyed is not None and self._gate.idle:
+            self._context.control.set(Word.KILL_ACKNOWLEDGED, self._obeyed)
+            self._obeyed = None
 
     def _take_predictions(self) -> None:
         slots = self._reader.read()
@@ -195,9 +231,12 @@ class Execution:
 
     def _take_event(self, event: BrokerEvent) -> None:
         now_ns = self._context.clock.now_ns()
+        event = clipped(event)
         self._journal.event(event, now_ns)
         effects = self._machine.on_event(event, now_ns)
-        if self._machine.news_of is not None:
+        if isinstance(event, AccountFact):
+            self._tell_account(event)
+        elif self._machine.news_of is not None:
             self._ledger.record_event(event, self._machine.news_of.state)
         for order, _ in self._machine.changed_orders:
             self._tell_order(order, now_ns)
@@ -216,8 +255,9 @@ class Execution:
         self._do(self._machine.on_timer(now_ns))
         self._count()
         text = "the ledger is away: nothing is sent" if self._machine.ledger_away else ""
-        if not self._machine.reconciled:
-            text = "waiting for the broker to reconcile"
+        if waits := self._machine.unreconciled():
+            text = f"nothing is sent to {', '.join(waits)}: not reconciled yet"
+        # One account that is away is no reason to hold up the others.
         if self._machine.reconciled:
             self._context.ready(text)
         else:
@@ -227,10 +267,16 @@ class Execution:
 
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Send):
-                self._send(effect)
-            else:
-                self._cancel(effect)
+            match effect:
+                case Send():
+                    self._send(effect)
+                case Cancel():
+                    self._cancel(effect)
+                case CancelAll():
+                    if not self._brokers[effect.account].cancel_all():
+                        self._context.log.error("the broker's queue is full", **effect._asdict())
+                case Reconcile():
+                    self._reconcile(effect.account)
 
     def _send(self, effect: Send) -> None:
         intent = effect.intent
@@ -255,16 +301,11 @@ class Execution:
                 intent.limit_price, intent.reduce_only, intent.strategy,
             ),
         )  # fmt: skip
-        # The last look, immediately before the send: nothing but the switch's own orders passes.
-        level = read_word(self._kill_word)
-        if (
-            level != KillLevel.NONE
-            and not effect.by_kill_switch
-            and not (level == KillLevel.PAUSE and intent.reduce_only)
-        ):
-            self._take_event(OrderExpired(intent.command_id, now_ns, "the kill switch is on"))
+        # A first look; the broker takes the last one, immediately before it writes.
+        if refused := self._gate.refusal(intent):
+            self._take_event(OrderExpired(intent.command_id, now_ns, refused))
             return
-        if not self._broker.submit(intent):
+        if not self._brokers[intent.account].submit(intent):
             self._take_event(OrderExpired(intent.command_id, now_ns, "the broker's queue is full"))
             return
         self._context.metrics.add(self._places["orders_sent"])
@@ -288,13 +329,46 @@ class Execution:
         self._context.log.warning("the ledger is away" if away else "the ledger is back")
 
     def _cancel(self, effect: Cancel) -> None:
-        if self._broker.cancel(effect.command_id):
+        order = self._machine.orders[effect.command_id]
+        if self._brokers[order.intent.account].cancel(effect.command_id):
             self._context.log.info("cancel sent", command_id=effect.command_id)
             return
         self._context.log.error("the broker's queue is full", command_id=effect.command_id)
         self._take_event(CancelNotSent(effect.command_id, self._context.clock.now_ns()))
 
+    def _reconcile(self, account: str) -> None:
+        """Have a broker answer for what is open, and for what was closed lately."""
+        outstanding = [
+            Outstanding(
+                intent=order.intent,
+                venue_order_id=order.venue_order_id,
+                fill_ids=frozenset(order.fill_ids),
+                filled=f"{order.filled:f}",
+                open=order.open,
+            )
+            for order in self._machine.remembered(account, CLOSED_ASKED)
+        ]
+        if not self._brokers[account].reconcile(outstanding):
+            self._context.log.error("the broker's queue is full", account=account)
+
+    def _pause(self, alarm: AccountAlarm) -> None:
+        """Latch the switch's first level; what it changes comes back as its own input."""
+        by = f"execution: {alarm.account}: {alarm.code}"
+        latch = Latch(level=KillLevel.PAUSE, by=by, since_ns=alarm.time_ns)
+        write_latch(self._context.paths.data, latch)
+        if self._context.control.raise_to(Word.KILL_LEVEL, KillLevel.PAUSE):
+            self._context.control.set(Word.KILL_SINCE_NS, alarm.time_ns)
+
     # ---- telling
+
+    def _tell_account(self, fact: AccountFact) -> None:
+        told = msgspec.to_builtins(fact)
+        if isinstance(fact, AccountAlarm | AccountAway):
+            self._context.log.warning("account", **told)
+        elif not isinstance(fact, AssetHeld):
+            self._context.log.info("account", **told)
+        if isinstance(fact, AccountAlarm) and fact.pause:
+            self._pause(fact)
 
     def _tell_order(self, order: Order, now_ns: int) -> None:
         fills = len(order.fill_ids)
@@ -345,6 +419,7 @@ class Execution:
             SlotKind.INPUT_CONFIG, now_ns, {"generation": self._context.generation}
         )
         self._machine.on_config(settings)
+        self._gate.within_ns = settings.execution.send_within_ms * 1_000_000
         self._desk.enabled = settings.bridge.signals.enabled
 
 

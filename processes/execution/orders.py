@@ -19,17 +19,17 @@ from typing import Final
 from msgspec import Struct
 
 from schemas.trading import (
-    BrokerEvent,
     CancelNotSent,
     Intent,
+    NotSent,
     OrderAccepted,
     OrderCanceled,
+    OrderEvent,
     OrderExpired,
     OrderFilled,
     OrderRejected,
     OrderState,
     OrderUnknown,
-    Reconciled,
 )
 
 S = OrderState
@@ -65,6 +65,7 @@ class Order(Struct):
     fill_ids: set[str] = set()
     cancel_asked: bool = False
     text: str = ""
+    venue_order_id: str = ""
 
     @classmethod
     def of(cls, intent: Intent) -> "Order":
@@ -95,13 +96,14 @@ class Order(Struct):
         """Something may still happen, as far as we know."""
         return not self.state.final
 
-    def add(self, event: BrokerEvent) -> bool:
+    def add(self, event: OrderEvent) -> bool:
         """Add what an event says; True if it was news."""
         before = (self.accepted, self.canceled, self.rejected, self.expired, self.unknown)
         fills = len(self.fill_ids)
         match event:
             case OrderAccepted():
                 self.accepted = self.sent = True
+                self.venue_order_id = event.venue_order_id or self.venue_order_id
             case OrderFilled():
                 self._fill(event)
             case OrderCanceled():
@@ -117,7 +119,7 @@ class Order(Struct):
                 self.unknown = self.sent = True
             case CancelNotSent():
                 self.cancel_asked = False
-            case Reconciled():
+            case NotSent():
                 pass
         after = (self.accepted, self.canceled, self.rejected, self.expired, self.unknown)
         return before != after or fills != len(self.fill_ids)

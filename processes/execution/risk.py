@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from processes.execution.positions import Book
+from processes.execution.routes import Route
 from schemas.settings import RiskSettings
 from schemas.trading import KillLevel, Reason
 
@@ -45,7 +46,9 @@ class Situation(NamedTuple):
     book: Book
     limits: Limits
     kill_level: int
+    route: Route
     reconciled: bool
+    """The route's account."""
     ledger_away: bool
     under_way: Decimal
     """Value of open orders that add to a position, as far as they are not filled."""
@@ -61,8 +64,19 @@ def killed(_: Proposal, situation: Situation) -> bool:
     return situation.kill_level >= KillLevel.PAUSE
 
 
+def no_account(_: Proposal, situation: Situation) -> bool:
+    """The instrument's orders go nowhere."""
+    return not situation.route.account
+
+
+def short_not_allowed(proposal: Proposal, situation: Situation) -> bool:
+    """The account cannot sell what it does not hold."""
+    held = situation.book.position(proposal.instrument).quantity
+    return held + proposal.signed_quantity < 0 and not situation.route.may_short
+
+
 def not_reconciled(_: Proposal, situation: Situation) -> bool:
-    """Ledger and venue have not been compared."""
+    """Ledger and the account's venue have not been compared."""
     return not situation.reconciled
 
 
@@ -113,6 +127,8 @@ def price_band(proposal: Proposal, situation: Situation) -> bool:
 
 ENTRY_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.KILLED, killed),
+    (Reason.NO_ACCOUNT, no_account),
+    (Reason.SHORT_NOT_ALLOWED, short_not_allowed),
     (Reason.NOT_RECONCILED, not_reconciled),
     (Reason.LEDGER_AWAY, ledger_away),
     (Reason.MIN_SIZE, min_size),
@@ -124,6 +140,7 @@ ENTRY_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.ORDER_RATE, order_rate),
 )
 EXIT_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
+    (Reason.NO_ACCOUNT, no_account),
     (Reason.NOT_RECONCILED, not_reconciled),
     (Reason.LEDGER_AWAY, ledger_away),
     (Reason.MIN_SIZE, min_size),

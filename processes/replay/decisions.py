@@ -220,8 +220,8 @@ class DecisionReplay:
             self._why = str(error)
             return
         self._why = ""
-        symbols = {item.index: item.symbol for item in folder.tables(number).instruments}
-        self._machine = Machine(self._recording.session, symbols, settings)
+        instruments = folder.tables(number).instruments
+        self._machine = Machine(self._recording.session, instruments, settings)
         self._machine.take_up(beginning)
         for _, signal in self._signals:
             self._machine.remember_signal(signal)

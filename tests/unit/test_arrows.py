@@ -29,7 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/collector": {"numba", "uvloop", "venues"},
     "processes/features": {"numba"},
     "processes/inference": {"numba", "mlx", "models"},
-    "processes/execution": {"numba"},
+    # uvloop, venues: brokers of accounts at venues
+    "processes/execution": {"numba", "uvloop", "venues"},
     "processes/storage": {"pyarrow"},
     # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
     # at a time

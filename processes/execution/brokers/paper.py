@@ -19,15 +19,17 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from processes.execution.brokers.base import QUEUE_EVENTS, Events
+from processes.execution.brokers.base import QUEUE_COMMANDS, Events, Outstanding
 from processes.execution.fills import Level, fault, fee_of, fill_id, levels_of, standing, walk
+from processes.execution.gate import SendGate
 from schemas.settings import PaperSettings
 from schemas.tape import Flag, Kind
 from schemas.trading import (
-    BrokerEvent,
+    AccountConnected,
     Intent,
     OrderAccepted,
     OrderCanceled,
+    OrderEvent,
     OrderExpired,
     OrderFilled,
     OrderRejected,
@@ -66,7 +68,7 @@ class Memory:
             " body BLOB) STRICT;"
         )
 
-    def add_order(self, intent: Intent, *events: BrokerEvent) -> bool:
+    def add_order(self, intent: Intent, *events: OrderEvent) -> bool:
         """Keep an order, and what is to be told of it at once, both or neither.
 
         False if its id is known, as a venue refuses a client id twice.
@@ -86,15 +88,14 @@ class Memory:
         self._db.execute("COMMIT")
         return True
 
-    def add_event(self, event: BrokerEvent) -> None:
+    def add_event(self, event: OrderEvent) -> None:
         """Keep an event before it is told."""
-        assert not isinstance(event, Reconciled)
         self._db.execute(
             "INSERT INTO events (command_id, body) VALUES (?,?)",
             (event.command_id, msgspec.json.encode(event)),
         )
 
-    def events(self, command_id: str) -> list[BrokerEvent] | None:
+    def events(self, command_id: str) -> list[OrderEvent] | None:
         """All that was told of an order; None if there never was one."""
         known = self._db.execute("SELECT 1 FROM orders WHERE command_id=?", (command_id,))
         if known.fetchone() is None:
@@ -102,7 +103,7 @@ class Memory:
         rows = self._db.execute(
             "SELECT body FROM events WHERE command_id=? ORDER BY number", (command_id,)
         )
-        return [msgspec.json.decode(body, type=BrokerEvent) for (body,) in rows]
+        return [msgspec.json.decode(body, type=OrderEvent) for (body,) in rows]
 
     def open_orders(self) -> list[Resting]:
         """Orders of an earlier life that are not finished."""
@@ -127,30 +128,39 @@ class Memory:
         self._db.close()
 
 
+Command = Intent | str | None | tuple[Outstanding, ...]
+"""An order, the id of one to cancel, nothing to cancel all, or orders to answer for."""
+
+
 class PaperBroker:
     """The broker and its thread.
 
     Args:
-        readers: the tapes, newest first, to see books on. events: where events go.
+        account: its name. readers: the tapes, newest first, to see books on. events: where events
+            go.
         quotes: quote currencies for fees, by instrument; all the instruments there are.
     """
 
     def __init__(
         self,
+        account: str,
         readers: Sequence[RingReader],
         events: Events,
         path: Path,
         quotes: dict[int, str],
         settings: PaperSettings,
         now_ns: Callable[[], int],
+        gate: SendGate,
     ) -> None:
+        self._account = account
+        self._gate = gate
         self._readers = list(readers)
         self._events = events
         self._memory = Memory(path)
         self._quotes = quotes
         self._settings = settings
         self._now_ns = now_ns
-        self._commands: queue.Queue[Intent | str | list[str]] = queue.Queue(QUEUE_EVENTS)
+        self._commands: queue.Queue[Command] = queue.Queue(QUEUE_COMMANDS)
         self._orders: dict[str, Resting] = {}
         self._books: dict[int, np.ndarray] = {}
         self._references: dict[int, float] = {}
@@ -163,6 +173,7 @@ class PaperBroker:
         """Take up the orders of an earlier life, then live."""
         for resting in self._memory.open_orders():
             self._orders[resting.intent.command_id] = resting
+        self._events.put(AccountConnected(self._account, self._now_ns()))
         self._thread.start()
 
     def submit(self, intent: Intent) -> bool:
@@ -173,11 +184,15 @@ class PaperBroker:
         """Ask for a cancel."""
         return self._put(command_id)
 
-    def reconcile(self, command_ids: Sequence[str]) -> None:
-        """Tell all that is known of these orders."""
-        self._put(list(command_ids))
+    def cancel_all(self) -> bool:
+        """Ask for the cancel of every order."""
+        return self._put(None)
 
-    def _put(self, command: Intent | str | list[str]) -> bool:
+    def reconcile(self, outstanding: Sequence[Outstanding]) -> bool:
+        """Tell all that is known of these orders."""
+        return self._put(tuple(outstanding))
+
+    def _put(self, command: Command) -> bool:
         try:
             self._commands.put_nowait(command)
         except queue.Full:
@@ -223,32 +238,48 @@ class PaperBroker:
         for reader in self._readers:
             reader.seek(reader.committed)
 
-    def _take(self, command: Intent | str | list[str]) -> None:
+    def _take(self, command: Command) -> None:
         now_ns = self._now_ns()
         if isinstance(command, Intent):
-            why = fault(command, self._quotes)
-            rejected = [OrderRejected(command.command_id, now_ns, why)] if why else []
-            if not self._memory.add_order(command, *rejected):
-                return  # known already: a venue with client ids does nothing twice
-            if rejected:
-                self._events.put(rejected[0])
-                return
-            due_ns = now_ns + int(self._settings.latency_ms * 1e6)
-            self._orders[command.command_id] = Resting(command, due_ns, Decimal(command.quantity))
+            with self._gate.sending(command) as refused:
+                if not refused:
+                    self._take_order(command, now_ns)
+            if refused:
+                self._events.put(OrderExpired(command.command_id, now_ns, refused))
         elif isinstance(command, str):
-            resting = self._orders.pop(command, None)
-            if resting is not None:
-                self._tell(OrderCanceled(command, now_ns, "cancelled on request"))
+            self._cancel(command, now_ns)
+        elif command is None:
+            for number in list(self._orders):
+                self._cancel(number, now_ns)
         else:
-            for number in command:
-                known = self._memory.events(number)
-                if known is None:
-                    self._events.put(OrderExpired(number, now_ns, "never reached the venue"))
-                for event in known or []:
-                    self._events.put(event)
-            self._events.put(Reconciled("paper", now_ns))
+            self._answer_for(command, now_ns)
 
-    def _tell(self, event: BrokerEvent) -> None:
+    def _take_order(self, intent: Intent, now_ns: int) -> None:
+        why = fault(intent, self._quotes)
+        rejected = [OrderRejected(intent.command_id, now_ns, why)] if why else []
+        if not self._memory.add_order(intent, *rejected):
+            return  # known already: a venue with client ids does nothing twice
+        if rejected:
+            self._events.put(rejected[0])
+            return
+        due_ns = now_ns + int(self._settings.latency_ms * 1e6)
+        self._orders[intent.command_id] = Resting(intent, due_ns, Decimal(intent.quantity))
+
+    def _cancel(self, command_id: str, now_ns: int) -> None:
+        if self._orders.pop(command_id, None) is not None:
+            self._tell(OrderCanceled(command_id, now_ns, "cancelled on request"))
+
+    def _answer_for(self, outstanding: Sequence[Outstanding], now_ns: int) -> None:
+        for order in outstanding:
+            number = order.intent.command_id
+            known = self._memory.events(number)
+            if known is None and order.open:
+                self._events.put(OrderExpired(number, now_ns, "never reached the venue"))
+            for event in known or []:
+                self._events.put(event)
+        self._events.put(Reconciled(self._account, now_ns))
+
+    def _tell(self, event: OrderEvent) -> None:
         self._memory.add_event(event)
         self._events.put(event)
 

@@ -24,10 +24,10 @@ from schemas.instruments import Instrument
 from schemas.settings import FeeSettings, Settings
 from schemas.tape import LEVELS, Kind, Side
 from schemas.trading import (
-    BrokerEvent,
     Intent,
     OrderAccepted,
     OrderCanceled,
+    OrderEvent,
     OrderFilled,
     OrderRejected,
 )
@@ -81,7 +81,7 @@ class TapeBroker:
         tops: Tops,
         instruments: list[Instrument],
         settings: Settings,
-        tell: Callable[[BrokerEvent, int], None],
+        tell: Callable[[OrderEvent, int], None],
         note: Callable[[Execution], None],
     ) -> None:
         self._tops = tops

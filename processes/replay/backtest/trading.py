@@ -13,7 +13,7 @@ from typing import Final
 
 from processes.execution.beginning import Beginning
 from processes.execution.journal import DRAIN, Destination, InputJournal
-from processes.execution.machine import Effect, Machine, Send
+from processes.execution.machine import Cancel, CancelAll, Effect, Machine, Reconcile, Send
 from processes.execution.screen import Screen
 from processes.replay.backtest.broker import Execution, TapeBroker
 from processes.replay.backtest.tops import Tops
@@ -21,7 +21,7 @@ from schemas import predictions
 from schemas.decisions import SlotKind
 from schemas.instruments import Tables
 from schemas.settings import Settings
-from schemas.trading import BrokerEvent, Intent, Reconciled
+from schemas.trading import BrokerEvent, Intent, OrderEvent, Reconciled
 
 GENERATION: Final = 1
 """Of the settings, which never change in a backtest."""
@@ -75,8 +75,8 @@ class Trading:
     ) -> None:
         self.now_ns = 0
         self.session = session
-        symbols = {item.index: item.symbol for item in tables.instruments}
-        self.machine = Machine(session, symbols, settings)
+        self.machine = Machine(session, tables.instruments, settings)
+        self._accounts = list(settings.execution.accounts)
         self._journal = InputJournal(journal, lambda: self.now_ns)
         self._journal.generation = GENERATION
         self._screen = Screen(self._journal, self.machine)
@@ -100,7 +100,8 @@ class Trading:
             "realized_today": str(self.machine.book.realized_today),
         }
         self._journal.message(SlotKind.INPUT_START, now_ns, told)
-        self._take_event(Reconciled("backtest", now_ns))
+        for account in self._accounts:
+            self._take_event(Reconciled(account, now_ns))
 
     def advance(self, until_ns: int) -> None:
         """Let time pass, the broker following the tape."""
@@ -150,8 +151,7 @@ class Trading:
         self._number += 1
         heapq.heappush(self._waiting, (time_ns, self._number, what))
 
-    def _tell(self, event: BrokerEvent, time_ns: int) -> None:
-        assert not isinstance(event, Reconciled)
+    def _tell(self, event: OrderEvent, time_ns: int) -> None:
         back_ns = self._delays.back(event.command_id)
         self._wait(time_ns + back_ns, lambda: self._take_event(event))
 
@@ -161,10 +161,15 @@ class Trading:
 
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
-            if isinstance(effect, Send):
-                self._send(effect.intent)
-            else:
-                self._cancel(effect.command_id)
+            match effect:
+                case Send():
+                    self._send(effect.intent)
+                case Cancel():
+                    self._cancel(effect.command_id)
+                case CancelAll():
+                    raise AssertionError("nobody pulls the switch in a backtest")
+                case Reconcile():
+                    pass  # the venue and the ledger are one here
 
     def _send(self, intent: Intent) -> None:
         self._on_send(intent, self.machine.book.mark(intent.instrument, Decimal(0)))

@@ -97,7 +97,7 @@ class World:
         context = Context(self.instance.paths.run, "execution")
         made = Watched(context)
         made.begin()
-        made._take_event(Reconciled("test", context.clock.now_ns()))
+        made._take_event(Reconciled("paper", context.clock.now_ns()))
         self.lives.append(context)
         return made
 
@@ -194,7 +194,7 @@ def test_a_signal_becomes_a_journaled_input_a_decision_and_an_order(world):
     world.pump(execution, bridge, lambda: bridge.taken == 1)
     world.pump(execution, bridge, lambda: world.pending() == 0)
     assert world.outcomes() == [("ENTER_LONG", "SIGNAL")]
-    assert len(execution._broker.submitted()) == 1
+    assert len(execution._brokers["paper"].submitted()) == 1
     recent = execution._journal._writer.ring.recent(20)
     kinds = [SlotKind(int(kind)).name for kind in recent["kind"]]
     at = kinds.index("INPUT_SIGNAL")
@@ -229,7 +229,7 @@ def test_a_repeated_id_is_decided_once(world):
     assert world.outcomes() == [
         ("ENTER_LONG", "SIGNAL"), ("HOLD", "SIGNAL_DUPLICATE"), ("HOLD", "ORDER_PENDING"),
     ]  # fmt: skip
-    assert len(execution._broker.submitted()) == 1
+    assert len(execution._brokers["paper"].submitted()) == 1
     world.end(execution)
 
 
@@ -248,7 +248,7 @@ def test_denied_with_the_reason_of_what_denied_it(world):
     world.pump(execution, bridge, lambda: bridge.taken == 5)
     reasons = [reason for _, reason in world.outcomes()]
     assert reasons == ["NO_MARKET", "NOTHING_TO_EXIT", "SHORT_NOT_ALLOWED", "PRICE_BAND", "KILLED"]
-    assert execution._broker.submitted() == []
+    assert execution._brokers["paper"].submitted() == []
     world.end(execution)
 
 
@@ -284,7 +284,7 @@ def test_an_execution_that_died_after_the_journal_does_not_act_again(world):
     world.see_market(execution)
     bridge = world.bridge()
     world.pump(execution, bridge, lambda: bridge.taken == 1)
-    assert execution._broker.submitted() == []
+    assert execution._brokers["paper"].submitted() == []
     assert world.outcomes() == []
     world.end(execution)
 

@@ -14,6 +14,7 @@ from processes.runtime import Context
 from schemas.control import Word
 from schemas.decisions import SlotKind
 from schemas.trading import (
+    AccountConnected,
     Intent,
     KillLevel,
     OrderAccepted,
@@ -50,8 +51,13 @@ class Broker:
         self.asked.append(("cancel", command_id))
         return self.takes
 
-    def reconcile(self, command_ids) -> None:
-        self.asked.append(("reconcile", list(command_ids)))
+    def cancel_all(self) -> bool:
+        self.asked.append("cancel_all")
+        return self.takes
+
+    def reconcile(self, outstanding) -> bool:
+        self.asked.append(("reconcile", [order.intent.command_id for order in outstanding]))
+        return True
 
     def close(self) -> None:
         self.asked.append("close")
@@ -63,8 +69,8 @@ class Broker:
 class Watched(Execution):
     """Execution with that broker."""
 
-    def _make_broker(self, quotes):
-        return Broker(self)
+    def _make_brokers(self):
+        return {"paper": Broker(self)}
 
 
 class Life:
@@ -73,13 +79,13 @@ class Life:
     def __init__(self, instance) -> None:
         self.context = Context(instance.paths.run, "execution")
         self.execution = Watched(self.context)
-        self.broker = self.execution._broker
+        self.broker = self.execution._brokers["paper"]
         self.machine = self.execution._machine
 
     def begin(self, *, reconciled: bool = True) -> "Life":
         self.execution.begin()
         if reconciled:
-            self.tell(Reconciled("test", T0))
+            self.tell(Reconciled("paper", T0))
         return self
 
     def tell(self, *events) -> None:
@@ -95,7 +101,7 @@ class Life:
         intent = Intent(command_id=f"{number:032x}", **wanted)
         order = self.machine.orders[intent.command_id] = Order.of(intent)
         order.sent = True
-        self.execution._send(Send(intent, by_kill_switch=intent.strategy == "kill_switch"))
+        self.execution._send(Send(intent))
         return intent.command_id
 
     def states(self) -> dict[str, str]:
@@ -198,11 +204,12 @@ def test_what_a_crash_left_is_asked_for_and_never_sent_again(lives):
     life = lives().begin()
     number = life.send()
     life = lives().begin(reconciled=False)
+    life.tell(AccountConnected("paper", T0))
     assert life.broker.asked == ["start", ("reconcile", [number])]
-    assert not life.machine.reconciled
+    assert life.machine.unreconciled() == ["paper"]
     assert life.states() == {number: "unknown"}
-    life.tell(OrderAccepted(number, "v", T0), fill(number, 1, "3"), Reconciled("test", T0))
-    assert life.machine.reconciled
+    life.tell(OrderAccepted(number, "v", T0), fill(number, 1, "3"), Reconciled("paper", T0))
+    assert life.machine.unreconciled() == []
     assert life.states() == {number: "filled"}
     assert life.machine.book.position(0).quantity == 3
 
@@ -213,7 +220,7 @@ def test_told_again_after_a_restart_nothing_is_booked_twice(lives):
     life.tell(OrderAccepted(number, "v", T0), fill(number, 1))
     life = lives().begin(reconciled=False)
     again = OrderAccepted(number, "v", T0), fill(number, 1), fill(number, 2)
-    life.tell(*again, *again, Reconciled("test", T0))
+    life.tell(*again, *again, Reconciled("paper", T0))
     assert life.machine.book.position(0).quantity == 2
     life = lives().begin()
     assert life.machine.book.position(0).quantity == 2

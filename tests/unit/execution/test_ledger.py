@@ -30,7 +30,6 @@ from schemas.trading import (
     OrderRejected,
     OrderState,
     OrderUnknown,
-    Reconciled,
 )
 from tests.helpers import python
 from tests.unit.databases.bodies import Body
@@ -98,11 +97,6 @@ def test_an_event_of_an_order_that_is_not_there_is_refused_whole(ledger, body):
     ledger.record_intent(intent())  # and no transaction was left open
     ledger.record_event(fill(1), OrderState.PARTIALLY_FILLED)
     assert body.ask("SELECT count(*) FROM fills") == [(1,)]
-
-
-def test_reconciliation_is_no_row(ledger, body):
-    ledger.record_event(Reconciled("paper", T0), OrderState.NEW)
-    assert body.ask("SELECT count(*) FROM order_events") == [(0,)]
 
 
 def test_restore_after_reopening(body):

@@ -8,10 +8,11 @@ import pytest
 
 from config.loader import load
 from processes.execution.beginning import Beginning
-from processes.execution.machine import Cancel, Machine, Send, command_id
+from processes.execution.machine import Cancel, CancelAll, Machine, Send, command_id
 from processes.execution.policy import Prediction
 from processes.execution.positions import Book, Position
 from schemas.features import Invalid
+from schemas.instruments import Instrument
 from schemas.predictions import MODELS, Rung
 from schemas.trading import (
     REASON_TEXT,
@@ -26,6 +27,10 @@ from schemas.trading import (
 )
 
 T0 = 1_760_000_000_000_000_000
+INSTRUMENTS = [
+    Instrument(index=0, venue="bitfinex", symbol="tBTCUSD", pair="BTC/USD"),
+    Instrument(index=1, venue="bitfinex", symbol="tETHUSD", pair="ETH/USD"),
+]
 SECOND = 10**9
 
 
@@ -45,7 +50,7 @@ def prediction(cut=1, *, up=0.9, down=0.0, move=50.0, now_ns=T0, **changes) -> P
 
 
 def machine(**changes) -> Machine:
-    made = Machine(7, {0: "tBTCUSD", 1: "tETHUSD"}, settings(**changes))
+    made = Machine(7, INSTRUMENTS, settings(**changes))
     made.on_event(Reconciled("paper", T0), T0)
     return made
 
@@ -122,7 +127,7 @@ def test_rules_need_no_network():
 
 
 def test_nothing_is_sent_before_reconciliation():
-    made = Machine(7, {0: "tBTCUSD"}, settings())
+    made = Machine(7, INSTRUMENTS, settings())
     decision, effects = made.on_prediction(prediction(), T0, 1)
     assert (decision.reason, effects) == (Reason.NOT_RECONCILED, [])
 
@@ -192,14 +197,15 @@ def test_the_kill_switch_level_by_level():
     assert made.on_kill(KillLevel.PAUSE, T0) == []
     decision, _ = made.on_prediction(prediction(2, instrument=1), T0, 2)
     assert decision.reason == Reason.KILLED
-    assert made.on_kill(KillLevel.CANCEL, T0) == [Cancel(intent.command_id)]
+    effects = made.on_kill(KillLevel.CANCEL, T0)
+    assert effects == [CancelAll("paper"), Cancel(intent.command_id)]
     assert made.on_timer(T0) == []  # asked once
     made.on_event(fill(intent, quantity="0.4"), T0)
     made.on_event(OrderCanceled(intent.command_id, T0), T0)
     effects = made.on_kill(KillLevel.FLATTEN, T0)
     assert [type(effect) for effect in effects] == [Send]
     closing = effects[0].intent
-    assert effects[0].by_kill_switch
+    assert effects[0].intent.strategy == "kill_switch"
     assert (closing.side, closing.quantity, closing.strategy) == ("sell", "0.4", "kill_switch")
     assert made.on_timer(T0 + SECOND) == []  # it is on its way
     made.on_event(OrderCanceled(closing.command_id, T0), T0 + SECOND)
@@ -215,7 +221,8 @@ def test_closing_a_position_that_nobody_takes_is_tried_at_growing_distances():
     made = machine()
     _, intent = enter(made)
     made.on_event(fill(intent), T0)
-    tried = [*made.on_kill(KillLevel.FLATTEN, T0)]
+    sweep, *tried = made.on_kill(KillLevel.FLATTEN, T0)
+    assert sweep == CancelAll("paper")
     times = [0]
     for tenth in range(1, 1000):
         now = T0 + tenth * SECOND // 10

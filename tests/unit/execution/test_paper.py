@@ -6,11 +6,13 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
+from processes.execution.brokers.base import Outstanding
 from processes.execution.brokers.paper import RECENT_SLOTS, Memory, PaperBroker
 from processes.rings import ring_layout
 from schemas.settings import PaperSettings
 from schemas.tape import LEVELS, Flag, Kind
 from schemas.trading import (
+    AccountConnected,
     Intent,
     OrderAccepted,
     OrderCanceled,
@@ -22,6 +24,7 @@ from schemas.trading import (
 from shm.readers import READERS_BYTES, RingReader, format_readers
 from shm.ring import RingWriter, format_ring, ring_bytes
 from shm.segment import Segment, segment_name
+from tests.gates import Gate
 from tests.helpers import wait_until
 
 T0 = 1_760_000_000_000_000_000
@@ -44,15 +47,18 @@ class Market:
         format_readers(self.segments[1])
         self.writer = RingWriter(*self.segments, self.dtype, self.layout)
         self.brokers: list[PaperBroker] = []
+        self.gate = Gate()
 
     def broker(self, **settings) -> PaperBroker:
         made = PaperBroker(
+            "paper",
             [RingReader(*self.segments, self.dtype, self.layout, "paper", start="newest")],
             queue.Queue(1000),
             self.path,
             {0: "USD", 1: "EUR"},
             PaperSettings(**{"latency_ms": 20.0, "fee_bps": 10.0, **settings}),
             lambda: self.now_ns,
+            self.gate,
         )
         self.brokers.append(made)
         return made
@@ -290,8 +296,8 @@ def test_what_no_venue_would_take_is_rejected_with_its_reason(market, order, wor
     # It is remembered, and neither kills a later life nor comes back in it.
     again = market.broker()
     again.start()
-    again.reconcile([order.command_id])
-    assert kinds(wait_events(again, 2)) == [OrderRejected, Reconciled]
+    again.reconcile([Outstanding(intent=order)])
+    assert kinds(wait_events(again, 3)) == [AccountConnected, OrderRejected, Reconciled]
     assert again.error is None
 
 
@@ -311,7 +317,7 @@ def test_a_later_life_knows_what_it_told(market):
     first._take(first._commands.get_nowait())  # it has the order, and dies before it does anything
     second = market.broker()
     second.start()
-    second.reconcile([resting.command_id, "f" * 32])
+    second.reconcile([Outstanding(intent=resting), Outstanding(intent=intent(0xF))])
     market.show(asks=[(101, 5)])
     market.pass_ms(1000)
     again: list = []
@@ -325,7 +331,7 @@ def test_a_later_life_knows_what_it_told(market):
     )
     again += told(second)
     lost = [event for event in again if isinstance(event, OrderExpired)]
-    assert [(e.command_id, e.text) for e in lost] == [("f" * 32, "never reached the venue")]
+    assert [(e.command_id, e.text) for e in lost] == [(f"{15:032x}", "never reached the venue")]
     own = [e for e in again if getattr(e, "command_id", "") == resting.command_id]
     assert all(event in own for event in events), "told in the same words, the fills' ids too"
     filled = {e.fill_id: Decimal(e.quantity) for e in own if isinstance(e, OrderFilled)}

@@ -10,6 +10,7 @@ from processes.execution.machine import Machine, Send
 from processes.execution.screen import Screen
 from processes.runtime import Context
 from schemas import predictions
+from schemas.instruments import Instrument
 from schemas.predictions import MODELS
 from schemas.trading import OrderFilled, Reason, Reconciled
 from tests.instances import bare_instance
@@ -54,7 +55,14 @@ class Side:
     """A machine and its journal, all fills at once; with the screen before it or without."""
 
     def __init__(self, context: Context, *, screened: bool) -> None:
-        self.machine = Machine(7, dict.fromkeys(range(INSTRUMENTS), "t"), settings())
+        self.machine = Machine(
+            7,
+            [
+                Instrument(index=n, venue="kraken", symbol=f"A{n}/USD", pair=f"A{n}/USD")
+                for n in range(INSTRUMENTS)
+            ],
+            settings(),
+        )
         self.machine.on_event(Reconciled("paper", T0), T0)
         self.journal = InputJournal(context.writer("decisions"), lambda: T0)
         self.screen = Screen(self.journal, self.machine) if screened else None

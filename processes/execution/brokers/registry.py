@@ -1,0 +1,107 @@
+"""From settings to brokers: one an account."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from config.secrets import read_secret
+from processes.execution.brokers.base import Broker, Events
+from processes.execution.brokers.network import BrokerLoop
+from processes.execution.brokers.paper import PaperBroker
+from processes.execution.brokers.venue import VenueSession
+from processes.execution.gate import SendGate
+from processes.nonces import Nonces
+from schemas.brokers import PaperAccount, VenueAccount
+from schemas.errors import ConfigError
+from schemas.instruments import Instrument
+from schemas.settings import Settings
+from shm.readers import RingReader
+from venues.access import TRADINGS, make_client, settings_of
+from venues.rest import Tools
+from venues.trading import Access
+
+
+class Brokerage:
+    """What brokers are made from.
+
+    Args:
+        readers: makes readers of the tapes for a paper account, newest first.
+        healthy: whether execution's main thread is at work.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        instruments: list[Instrument],
+        data: Path,
+        events: Events,
+        gate: SendGate,
+        now_ns: Callable[[], int],
+        readers: Callable[[str], list[RingReader]],
+        healthy: Callable[[], bool],
+    ) -> None:
+        self._healthy = healthy
+        self._settings = settings
+        self._instruments = instruments
+        self._data = data
+        self._events = events
+        self._gate = gate
+        self._now_ns = now_ns
+        self._readers = readers
+
+        self._loop = BrokerLoop(events)
+
+    def brokers(self) -> dict[str, Broker]:
+        """All accounts' brokers, by account.
+
+        Raises:
+            ConfigError: an account's broker cannot be made.
+        """
+        return {name: self._make(name) for name in self._settings.execution.accounts}
+
+    def _make(self, name: str) -> Broker:
+        account = self._settings.execution.accounts[name]
+        if isinstance(account, PaperAccount):
+            return self._paper(name)
+        if isinstance(account, VenueAccount):
+            return self._loop.add(name, self._session(name, account))
+        raise ConfigError(f"execution.accounts.{name}: this broker cannot be used yet")
+
+    def _session(self, name: str, account: VenueAccount) -> VenueSession:
+        venue = str(account.__struct_config__.tag)
+        if venue not in TRADINGS:
+            raise ConfigError(f"execution.accounts.{name}: {venue} cannot be traded at yet")
+        sections = self._settings.rest
+        if account.rest_url:
+            changed = {"url": account.rest_url, "private_url": account.rest_url}
+            section = settings_of(venue, sections)
+            own = {key: value for key, value in changed.items() if hasattr(section, key)}
+            sections = replace(sections, **{venue: replace(section, **own)})
+        tools = Tools(utc_ns=self._now_ns, uniform=random.SystemRandom().random)
+        access = Access(
+            key=read_secret(f"execution.accounts.{name}.key", account.key),
+            secret=read_secret(f"execution.accounts.{name}.secret", account.secret),
+            rest=make_client(venue, sections, self._data / "state", tools),
+            socket_url=account.socket_url or "",
+            next_nonce=Nonces(self._data / "state" / "nonces" / name, self._now_ns).next,
+            now_ns=self._now_ns,
+        )
+        return VenueSession(
+            name, TRADINGS[venue](access), self._gate, self._loop.emit, self._now_ns,
+            self._healthy, account.dead_man_s,
+        )  # fmt: skip
+
+    def _paper(self, name: str) -> PaperBroker:
+        quotes = {item.index: item.pair.partition("/")[2] for item in self._instruments}
+        return PaperBroker(
+            name,
+            self._readers(name),
+            self._events,
+            self._data / f"{name}.sqlite",
+            quotes,
+            self._settings.execution.paper,
+            self._now_ns,
+            self._gate,
+        )

@@ -1,0 +1,74 @@
+"""Which account an instrument's orders go to. Made of settings and the instrument table alone."""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from schemas.brokers import Account, FreqtradeAccount, GmoAccount, PaperAccount
+from schemas.errors import ConfigError
+from schemas.instruments import Instrument
+from schemas.settings import Settings
+
+EXACT, VENUE, ALL = 2, 1, 0
+
+
+class Route(NamedTuple):
+    """Where an instrument's orders go."""
+
+    account: str
+    may_short: bool
+    """The account can sell what it does not hold."""
+
+
+NOWHERE: Final = Route("", may_short=False)
+
+
+def venue_of(account: Account) -> str:
+    """The one venue an account is at; empty for paper, which is at all."""
+    if isinstance(account, PaperAccount):
+        return ""
+    if isinstance(account, FreqtradeAccount):
+        return account.venue
+    return str(account.__struct_config__.tag)
+
+
+def routes_of(settings: Settings, instruments: Iterable[Instrument]) -> dict[int, Route]:
+    """The route of each instrument that has an account.
+
+    Raises:
+        ConfigError: two accounts want the same instrument, and neither more exactly.
+    """
+    accounts = settings.execution.accounts
+    routes: dict[int, Route] = {}
+    for item in instruments:
+        ranked: dict[int, list[str]] = {}
+        for name, account in accounts.items():
+            rank = _rank(account, item)
+            if rank is not None:
+                ranked.setdefault(rank, []).append(name)
+        if not ranked:
+            continue
+        best = ranked[max(ranked)]
+        if len(best) > 1:
+            raise ConfigError(
+                f"execution.accounts: {' and '.join(sorted(best))} both take "
+                f"{item.venue}:{item.symbol}; name it in the instruments of one of them"
+            )
+        routes[item.index] = Route(best[0], _may_short(accounts[best[0]], item))
+    return routes
+
+
+def _rank(account: Account, item: Instrument) -> int | None:
+    """How exactly an account asks for an instrument; None if it does not."""
+    venue = venue_of(account)
+    if venue not in {"", item.venue}:
+        return None
+    wanted = set(account.instruments)
+    names = ((f"{item.venue}:{item.symbol}", EXACT), (f"{item.venue}:*", VENUE), ("*", ALL))
+    return next((rank for name, rank in names if name in wanted), None)
+
+
+def _may_short(account: Account, item: Instrument) -> bool:
+    if isinstance(account, PaperAccount):
+        return True
+    # GMO Coin's leverage symbols have the currency in their name; the others are spot.
+    return isinstance(account, GmoAccount) and "_" in item.symbol
