@@ -68,8 +68,13 @@ def freqtrade_program() -> str:
     pytest.skip(missing)
 
 
-def config_of(venue_url: str, port: int, **changes: Any) -> dict[str, Any]:
+def config_of(
+    venue_url: str, port: int, keys: dict[str, str] | None = None, **changes: Any
+) -> dict[str, Any]:
     """The bot's settings; `changes` are laid over the uppermost keys.
+
+    Args:
+        keys: invented ones, for its live mode; none = dry-run.
 
     Raises:
         AssertionError: the venue is not on loopback, which no test's bot may ever leave.
@@ -77,13 +82,14 @@ def config_of(venue_url: str, port: int, **changes: Any) -> dict[str, Any]:
     assert urlsplit(venue_url).hostname == "127.0.0.1", f"{venue_url} is not on loopback"
     return {
         "bot_name": "tests",
-        "dry_run": True,
+        "dry_run": keys is None,
         "dry_run_wallet": 10000,
         "max_open_trades": 3,
         "stake_currency": "USD",
         "stake_amount": 100,
         "timeframe": "5m",
-        "fee": 0.0026,
+        # Of a live bot the fee is the venue's.
+        **({"fee": 0.0026} if keys is None else {}),
         "initial_state": "paused",
         "force_entry_enable": True,
         "cancel_open_orders_on_exit": False,
@@ -96,8 +102,7 @@ def config_of(venue_url: str, port: int, **changes: Any) -> dict[str, Any]:
         "exit_pricing": {"price_side": "other", "use_order_book": False, "order_book_top": 1},
         "exchange": {
             "name": "kraken",
-            "key": "",
-            "secret": "",
+            **(keys or {"key": "", "secret": ""}),
             "enable_ws": False,
             "ccxt_config": {
                 "enableRateLimit": False,

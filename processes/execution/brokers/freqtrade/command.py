@@ -71,6 +71,11 @@ class Command(Struct, kw_only=True):
             (Decimal(fill.quantity) * Decimal(fill.price) for fill in self._fills()), Decimal(0)
         )
 
+    @property
+    def fees(self) -> Decimal:
+        """What was told as fees."""
+        return sum((Decimal(fill.fee) for fill in self._fills()), Decimal(0))
+
     def _fills(self) -> list[OrderFilled]:
         return [event for event in self.told if isinstance(event, OrderFilled)]
 

@@ -134,8 +134,7 @@ def _fill(command: Command, trade: BotTrade, order: BotOrder, now_ns: int) -> Or
     price = order.safe_price
     if before:
         price = _PRICE_DIGITS.divide(order.safe_price * order.done - cost_before, quantity)
-    rate = trade.fee_open if command.role == "entry" else trade.fee_close
-    fee = (rate or Decimal(0)) * quantity * price
+    fee = _fee(command, trade, order, quantity * price)
     filled_ms = order.order_filled_timestamp
     return OrderFilled(
         command.id,
@@ -146,6 +145,20 @@ def _fill(command: Command, trade: BotTrade, order: BotOrder, now_ns: int) -> Or
         trade.quote_currency,
         now_ns if filled_ms is None else filled_ms * 10**6,
     )
+
+
+def _fee(command: Command, trade: BotTrade, order: BotOrder, cost: Decimal) -> Decimal:
+    """The fee of a fill: what the order cost and was not told yet, if the bot knows; or its rate.
+
+    It knows of one entry and of one exit a trade, when they are over.
+    """
+    entry = command.role == "entry"
+    known = trade.fee_open_cost if entry else trade.fee_close_cost
+    alone = len(trade.entries if entry else trade.exits) == 1
+    if known is not None and alone and not order.is_open:
+        return known - command.fees
+    rate = trade.fee_open if entry else trade.fee_close
+    return (rate or Decimal(0)) * cost
 
 
 def _without_trade(command: Command, reading: Reading, now_ns: int) -> News:

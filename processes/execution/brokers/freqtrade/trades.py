@@ -65,7 +65,12 @@ class BotTrade(Struct, frozen=True):
     orders: list[BotOrder]
     enter_tag: str | None = None
     fee_open: Decimal | None = None
+    """Rate; the venue's once the entry is over."""
+    fee_open_cost: Decimal | None = None
+    """What the entry cost, once it is over."""
     fee_close: Decimal | None = None
+    fee_close_cost: Decimal | None = None
+    """What the first exit cost, and that alone."""
     close_timestamp: int | None = None
     exit_reason: str | None = None
     exit_order_status: str | None = None

@@ -92,6 +92,21 @@ def test_fills_come_to_the_average_that_the_bot_has_and_carry_their_fee():
     assert first.fill_id != second.fill_id
 
 
+def test_a_fee_that_the_bot_knows_of_an_order_that_is_over_is_taken_as_it_is():
+    command = entry()
+    news_of(command, reading(trade(order(filled="0.4"))), T0)
+    news_of(command, reading(trade(order(filled="1"), fee_open_cost=Decimal("0.3"))), T0)
+    assert command.fees == Decimal("0.3")
+    bought, whole = order(filled="1"), order("sell-1", "1", "1", "sell")
+    one = leaving()
+    news_of(one, reading(trade(bought, whole, fee_close_cost=Decimal("0.7"))), T0)
+    assert one.fees == Decimal("0.7")
+    second = leaving("0.5", before=["sell-1"])
+    half, rest = order("sell-1", "0.5", "0.5", "sell"), order("sell-2", "0.5", "0.5", "sell")
+    news_of(second, reading(trade(bought, half, rest, fee_close_cost=Decimal("0.7"))), T0)
+    assert second.fees == Decimal("0.13")
+
+
 @pytest.mark.parametrize(
     ("status", "text"),
     [("canceled", "canceled"), ("expired", "expired"), ("closed", "the bot ordered less")],
