@@ -40,7 +40,9 @@ ACCOUNT = "bot"
 class Desk:
     """One life of execution, as far as a broker sees it."""
 
-    def __init__(self, folder: Path, access: Access, *, live: bool = False) -> None:
+    def __init__(
+        self, folder: Path, access: Access, *, live: bool = False, ahead_s: float = 0.0
+    ) -> None:
         self.gate = Gate()
         self.queue: queue.Queue = queue.Queue(10_000)
         self.facts: list[AccountFact] = []
@@ -49,7 +51,7 @@ class Desk:
         self.loop = BrokerLoop(self.queue)
         session = FreqtradeSession(
             ACCOUNT, access, PAIRS, folder / "bot-memory.sqlite", self.loop.emit, self.gate,
-            time.time_ns, live=live,
+            lambda: time.time_ns() + int(ahead_s * 1e9), live=live,
         )  # fmt: skip
         self.broker = self.loop.add(ACCOUNT, session)
         self.ledger = open_ledger(LedgerSettings(), folder, 1)
@@ -63,6 +65,11 @@ class Desk:
         self.pump()
         self.ledger.close()
         assert self.loop.error is None, self.loop.error
+
+    def die(self) -> None:
+        """End this life as a crash would: what was told and not taken is lost."""
+        self.broker.close()
+        self.ledger._database.close()
 
     # ---- what the machine does
 

@@ -19,6 +19,7 @@ from processes.cli.instance import find_paths
 from processes.cli.screen import say, say_json, table
 from processes.clock import Clock, measure_offset_ns
 from processes.execution.brokers.freqtrade.client import Access, FreqtradeClient
+from processes.execution.brokers.freqtrade.memory import Memory
 from processes.execution.brokers.freqtrade.strategy import SettingsFile, change_strategy
 from processes.places import ROOT, is_locked, read_settings
 from schemas.brokers import FreqtradeAccount
@@ -145,3 +146,28 @@ def use_strategy(
         say_json({"account": name, **{when: msgspec.to_builtins(c) for when, c in told.items()}})
     else:
         say(f"{name}: {before.strategy} -> {after.strategy}; the bot is {after.state}")
+
+
+def note_absent(
+    order: str, account: str, profile: str, config: Path | None, *, as_json: bool
+) -> None:
+    """Close an order that a live bot does not know, on a person's word.
+
+    Raises:
+        OperatorError: no person is waited for.
+    """
+    name, _ = _choose(_bots(profile, config), account)
+    path = find_paths().data / f"{name}.sqlite"
+    if not path.exists():
+        raise OperatorError(f"{name} has sent no order yet")
+    memory = Memory(path)
+    try:
+        memory.note_absent(order, "dcctl freqtrade absent")
+    finally:
+        memory.close()
+    if as_json:
+        say_json({"account": name, "order": order, "absent": True})
+    else:
+        say(
+            f"{order}: noted; {name} closes it when it next asks its bot. dcctl arm lets entries on"
+        )

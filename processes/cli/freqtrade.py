@@ -89,3 +89,20 @@ def strategy(
     from processes.cli.bots import use_strategy
 
     use_strategy(name, account, profile, config, as_json=json)
+
+
+@app.command()
+def absent(
+    order: Annotated[str, typer.Argument(help="The order's command id, as the alarm names it.")],
+    account: Account = "",
+    profile: Profile = "",
+    config: ConfigFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Say that you have looked, and that the venue has no such order: it is closed as rejected."""
+    from processes.cli.bots import note_absent
+
+    if not yes:
+        typer.confirm("Have you looked at the venue, and cancelled it if it was there?", abort=True)
+    note_absent(order, account, profile, config, as_json=json)

@@ -294,6 +294,48 @@ def test_a_live_bot_is_not_used_where_a_dry_one_must_be(bot, tmp_path):
         assert "dry-run and must be live" in desk.facts[0].text
 
 
+def test_a_bot_that_stands_still_is_away_and_nothing_is_sent_to_it(bot, tmp_path, monkeypatch):
+    monkeypatch.setattr("processes.execution.brokers.freqtrade.client.READ_S", 0.5)
+    with desk_of(tmp_path, bot) as desk:
+        desk.connect()
+        bot.freeze()
+        try:
+            order = desk.send("0.1", price="2900.00")
+            desk.reach(order, S.EXPIRED)
+            assert order.text == "the bot is away"
+            assert not desk.agreed
+        finally:
+            bot.thaw()
+        desk.connect()
+        assert bot.status() == []
+        again = desk.send("0.1", price="2900.00")
+        desk.reach(again, S.ACKED)
+        assert_agrees(desk, bot)
+
+
+def test_a_cancel_that_comes_too_late_changes_nothing(venue, bot, desk):
+    entry = desk.send("0.1", price="2900.00")
+    desk.reach(entry, S.ACKED)
+    cross(venue, 2800)
+    wait_until(lambda: bot.status()[0]["amount"] > 0, what="the fill")
+    desk.broker.cancel(entry.intent.command_id)
+    desk.reach(entry, S.FILLED)
+    desk.broker.cancel(entry.intent.command_id)
+    desk.broker.cancel("0" * 32)
+    assert_agrees(desk, bot)
+
+
+def test_an_order_that_is_handed_over_twice_is_sent_once(bot, desk):
+    entry = desk.send("0.1", price="2900.00")
+    desk.reach(entry, S.ACKED)
+    assert desk.broker.submit(entry.intent)
+    desk.broker.cancel(entry.intent.command_id)
+    desk.reach(entry, S.CANCELED)
+    assert desk.broker.submit(entry.intent)
+    assert_agrees(desk, bot)
+    assert bot.status() == []
+
+
 def test_a_bot_that_reloads_begins_paused_and_is_let_run_again(bot, desk):
     bot.ask("reload_config", {})
     desk.until(lambda: not desk.agreed, "the link to end")

@@ -8,7 +8,9 @@ from decimal import Decimal
 
 import pytest
 
+from processes.execution.brokers.freqtrade.memory import Memory
 from processes.simulator.kraken_books import order_text
+from schemas.errors import OperatorError
 from schemas.settings import SimulatorAccount
 from schemas.trading import AccountAway, KillLevel, OrderState
 from tests.exchange import standing_exchange
@@ -136,7 +138,7 @@ def test_an_exit_is_filled_in_parts_cancelled_and_made_again(exchange, bot, desk
     assert_all_agree(desk, bot, exchange)
 
 
-def test_an_answer_that_is_lost_leaves_an_orphan_and_calls_a_person(exchange, bot, desk):
+def test_an_answer_that_is_lost_leaves_an_orphan_and_calls_a_person(exchange, bot, desk, tmp_path):
     before = set(at_venue(exchange))
     exchange.fault("lose_answer", venue="kraken", command="order")
     entry = desk.send("0.1", price="2800.00")
@@ -150,6 +152,17 @@ def test_an_answer_that_is_lost_leaves_an_orphan_and_calls_a_person(exchange, bo
     desk.agree()
     assert bot.state() == "paused"
     assert entry.state is S.UNKNOWN
+    # The person has looked, and cancelled it.
+    memory = Memory(tmp_path / "bot-memory.sqlite")
+    with pytest.raises(OperatorError, match=entry.intent.command_id):
+        memory.note_absent("0" * 32, "a person")
+    memory.note_absent(entry.intent.command_id, "a person")
+    memory.close()
+    desk.agree()
+    desk.reach(entry, S.REJECTED)
+    desk.gate.level[0] = KillLevel.NONE
+    again = desk.send("0.1", price="2800.00")
+    desk.reach(again, S.ACKED)
 
 
 def test_a_venues_rejection_looks_the_same_and_is_not_taken_for_granted(exchange, bot, desk):

@@ -7,10 +7,12 @@ import stat
 import pytest
 
 from processes.cli.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE
+from processes.execution.brokers.freqtrade.memory import Memory
 from tests.freqtrade import freqtrade_bot
 from tests.helpers import wait_until
 from tests.kraken_stub import kraken_stub
 from tests.servers import free_port
+from tests.unit.execution.freqtrade.makers import leaving
 
 pytestmark = pytest.mark.live
 
@@ -116,3 +118,19 @@ def test_only_bots_of_this_machine_and_only_those_that_answer(bot, accounts, dcc
     assert json.loads(dcctl.out)["one"]["state"] == "away"
     assert dcctl("freqtrade", "start") == EXIT_FAILED
     assert bot.password not in dcctl.err
+
+
+def test_a_person_says_that_the_venue_has_no_such_order(accounts, dcctl):
+    assert dcctl("freqtrade", "absent", "e" * 32, "--yes") == EXIT_FAILED
+    assert "no order yet" in dcctl.err
+    path = dcctl.folder / "data" / "one.sqlite"
+    memory = Memory(path)
+    command = leaving(checked=True)
+    memory.save(command)
+    memory.close()
+    assert dcctl("freqtrade", "absent", "0" * 32, "--yes") == EXIT_FAILED
+    assert command.id in dcctl.err
+    assert dcctl("freqtrade", "absent", command.id, "--yes") == 0
+    memory = Memory(path)
+    assert memory.found_absent(command)
+    memory.close()

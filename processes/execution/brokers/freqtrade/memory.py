@@ -3,6 +3,9 @@
 A row is written and synced before its order is handed over. So an order without a row was never
 handed over, and one with a row is asked for and not sent again. It must not be removed while the
 bot has trades of ours: without it they are strangers.
+
+Beside the orders stands what a person has found out about them at the venue, written by `dcctl
+freqtrade absent` from a process of its own.
 """
 
 import sqlite3
@@ -12,6 +15,7 @@ from typing import Final
 import msgspec
 
 from processes.execution.brokers.freqtrade.command import Command
+from schemas.errors import OperatorError
 
 KEPT: Final = 5000
 """Orders that are remembered, beside those of open trades."""
@@ -28,6 +32,10 @@ class Memory:
         self._db.execute(
             "CREATE TABLE IF NOT EXISTS commands (number INTEGER PRIMARY KEY,"
             " command_id TEXT UNIQUE NOT NULL, body BLOB NOT NULL) STRICT"
+        )
+        self._db.execute(
+            "CREATE TABLE IF NOT EXISTS absent"
+            " (command_id TEXT PRIMARY KEY, by TEXT NOT NULL) STRICT"
         )
         rows = self._db.execute("SELECT body FROM commands ORDER BY number").fetchall()
         found = [msgspec.json.decode(body, type=Command) for (body,) in rows]
@@ -67,6 +75,23 @@ class Memory:
     def tags(self) -> set[str]:
         """Tags of the trades that orders of ours made."""
         return {command.tag for command in self.commands.values()}
+
+    def found_absent(self, command: Command) -> bool:
+        """Whether a person has looked at the venue and found no such order."""
+        query = "SELECT 1 FROM absent WHERE command_id = ?"
+        return self._db.execute(query, (command.id,)).fetchone() is not None
+
+    def note_absent(self, command_id: str, by: str) -> None:
+        """Put down that the venue has no such order.
+
+        Raises:
+            OperatorError: nobody has to say so of it.
+        """
+        command = self.commands.get(command_id)
+        if command is None or not command.checked or command.over:
+            waiting = ", ".join(one.id for one in self.pending if one.checked) or "none"
+            raise OperatorError(f"{command_id} waits for no person; those that do: {waiting}")
+        self._db.execute("INSERT OR IGNORE INTO absent VALUES (?, ?)", (command_id, by))
 
     def close(self) -> None:
         """Close the file."""

@@ -191,7 +191,7 @@ def _without_order(command: Command, reading: Reading, now_ns: int, news: News) 
         news.events.append(OrderExpired(number, now_ns, "the bot does not know it"))
     elif not command.checked:
         command.checked = True
-        text = f"look at the venue for an order of {command.pair}: the bot does not know {number}"
+        text = f"has the venue {number} of {command.pair}? The bot has not: dcctl freqtrade absent"
         news.alarms.append(Alarm(VENUE_CHECK, text))
 
 

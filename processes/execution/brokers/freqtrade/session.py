@@ -434,6 +434,10 @@ class FreqtradeSession:
             return
         for one in outstanding:
             await self._answer_for(one, reading)
+        for command in self._memory.pending:
+            if command.checked and self._memory.found_absent(command):
+                command.refusal = "a person has looked: the venue has no such order"
+                await self._settle(command, reading)
         for stranger in strangers(reading, self._memory.tags):
             text = f"trade {stranger.enter_tag or ''} of {stranger.pair} is not ours: left alone"
             self._alarm(Alarm(FOREIGN_TRADE, text))
