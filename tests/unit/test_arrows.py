@@ -31,6 +31,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/inference": {"numba", "mlx", "models"},
     # uvloop, venues: brokers of accounts at venues
     "processes/execution": {"numba", "uvloop", "venues"},
+    # venues: an account is ended by its venue's own calls
+    "processes/killer": {"venues"},
     "processes/storage": {"pyarrow"},
     # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
     # at a time
@@ -57,6 +59,9 @@ NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"pr
 
 FILES: dict[str, dict[str, str]] = {
     "processes/zstd.py": {"pyarrow": "its zstd, for who records frames and who reads them back"},
+    "processes/accounts.py": {
+        "venues": "a key becomes trading calls, for execution and the killer"
+    },
     "processes/lake_files.py": {"pyarrow": "which file counts, for who writes, packs and replays"},
 }
 """Single files that may import more than their room, and why."""
@@ -75,6 +80,8 @@ ROOTS: dict[str, dict[str, str]] = {
         "lake": "lake lists, shows, verifies, compacts and asks",
     },
     "processes/execution": {"databases": "no process: the floor below ledger and history"},
+    # venues: an account is ended by its venue's own calls
+    "processes/killer": {"venues"},
     "processes/storage": {"databases": "no process: the floor below ledger and history"},
     "processes/replay": dict.fromkeys(
         ("features", "inference", "execution", "storage", "supervisor"),
