@@ -80,8 +80,6 @@ ROOTS: dict[str, dict[str, str]] = {
         "lake": "lake lists, shows, verifies, compacts and asks",
     },
     "processes/execution": {"databases": "no process: the floor below ledger and history"},
-    # venues: an account is ended by its venue's own calls
-    "processes/killer": {"venues"},
     "processes/storage": {"databases": "no process: the floor below ledger and history"},
     "processes/replay": dict.fromkeys(
         ("features", "inference", "execution", "storage", "supervisor"),
