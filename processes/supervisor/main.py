@@ -254,7 +254,7 @@ class Supervisor:
             raise OperatorError(f"no level {name!r}; there are {', '.join(KILL_LEVELS)}")
         level = KILL_LEVELS[name]
         by = str(arguments.get("by", "a command"))
-        result = pull(self._memory.registry, self._paths.data, level, by, self._clock.now_ns())
+        result = pull(self._memory.registry, self._paths, level, by, self._clock.now_ns())
         return msgspec.to_builtins(result)
 
     def _on_reload(self, _: dict[str, Any]) -> dict[str, Any]:

@@ -288,12 +288,6 @@ def test_a_wrong_password_and_a_wrong_token_are_said_and_nothing_is_sent(bot, tm
     assert bot.status() == []
 
 
-def test_a_live_bot_is_not_used_where_a_dry_one_must_be(bot, tmp_path):
-    with desk_of(tmp_path, bot, live=True) as desk:
-        desk.until(lambda: any(isinstance(f, AccountAway) for f in desk.facts))
-        assert "dry-run and must be live" in desk.facts[0].text
-
-
 def test_a_bot_that_stands_still_is_away_and_nothing_is_sent_to_it(bot, tmp_path, monkeypatch):
     monkeypatch.setattr("processes.execution.brokers.freqtrade.client.READ_S", 0.5)
     with desk_of(tmp_path, bot) as desk:

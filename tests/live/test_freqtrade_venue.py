@@ -205,7 +205,7 @@ def test_a_bot_killed_while_parts_are_filled_is_caught_up_with(exchange, bot, de
 def test_a_live_bot_is_not_driven_where_only_dry_ones_may_be(bot, tmp_path):
     with desk_of(tmp_path, bot) as desk:
         desk.until(lambda: any(isinstance(fact, AccountAway) for fact in desk.facts))
-        assert "is live and must be dry-run" in desk.facts[0].text
+        assert "nobody has armed it" in desk.facts[0].text
         order = desk.send("0.1", price="2900.00")
         desk.reach(order, S.EXPIRED)
     assert bot.status() == []

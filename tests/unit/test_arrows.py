@@ -32,6 +32,8 @@ ARROWS: dict[str, set[str]] = {
     # uvloop, venues: brokers of accounts at venues; aiohttp: the control interface of a Freqtrade
     # bot
     "processes/execution": {"numba", "aiohttp", "uvloop", "venues"},
+    # venues: an account is ended by its venue's own calls
+    "processes/killer": {"venues"},
     "processes/storage": {"pyarrow"},
     # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
     # at a time
@@ -58,6 +60,9 @@ NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"pr
 
 FILES: dict[str, dict[str, str]] = {
     "processes/zstd.py": {"pyarrow": "its zstd, for who records frames and who reads them back"},
+    "processes/accounts.py": {
+        "venues": "a key becomes trading calls, for execution and the killer"
+    },
     "processes/lake_files.py": {"pyarrow": "which file counts, for who writes, packs and replays"},
 }
 """Single files that may import more than their room, and why."""

@@ -32,12 +32,11 @@ def bot_fault(config: ShowConfig, *, live: bool) -> str:
     """Why this bot must not be used at all, as it is set up; empty if it may.
 
     Args:
-        live: whether orders may go where money is.
+        live: whether its orders may go where money is; a bot in dry-run may always be used.
     """
-    if config.dry_run == live:
-        is_, wanted = ("dry-run", "live") if config.dry_run else ("live", "dry-run")
-        return f"the bot is {is_} and must be {wanted}"
-    if config.runmode != ("live" if live else "dry_run"):
+    if not live and not config.dry_run:
+        return "the bot is live, and nobody has armed it: dcctl arm --live, or dry_run: true"
+    if config.runmode != ("dry_run" if config.dry_run else "live"):
         return f"the bot's run mode is {config.runmode}"
     if not config.recent:
         return f"the bot is of version {config.version}: 2026.1 is the oldest that will do"
@@ -84,15 +83,19 @@ def entry_fault(command: Command, price: Decimal, reading: Reading, *, live: boo
     return ""
 
 
-def mismatch(command: Command, price: Decimal, trade: BotTrade, *, live: bool) -> str:
-    """In what the trade that an entry has made is not what was asked for; empty if it is."""
+def mismatch(command: Command, price: Decimal, trade: BotTrade, *, dry_run: bool) -> str:
+    """In what the trade that an entry has made is not what was asked for; empty if it is.
+
+    Args:
+        dry_run: whether the bot has said that its orders are simulated.
+    """
     if trade.enter_tag != command.tag or trade.pair != command.pair:
         return f"the bot answered with the trade {trade.enter_tag} of {trade.pair}"
     if trade.open_timestamp < command.sent_ns // 10**6 - CLOCK_MS:
         return "the bot's trade is older than the order"
     if trade.is_short:
         return "the bot went short"
-    if trade.is_dry == live:
+    if trade.is_dry != dry_run:
         return f"the bot's order is {'simulated' if trade.is_dry else 'real'}"
     if not trade.entries:
         return "the bot's trade has no entry order"

@@ -91,7 +91,7 @@ class FreqtradeSession:
 
     Args:
         pairs: the bot's names of the instruments it trades. path: of its memory.
-        live: whether orders may go where money is.
+        live: whether its orders may go where money is; one in dry-run is used in any case.
     """
 
     def __init__(
@@ -319,7 +319,7 @@ class FreqtradeSession:
                 command.pair, rate, intent.kind, stake, command.tag,
                 lambda: self._gate.sending(intent),
             )  # fmt: skip
-            if fault := mismatch(command, price, trade, live=self._live):
+            if fault := mismatch(command, price, trade, dry_run=reading.config.dry_run):
                 command.cancel_wanted = True
                 self._alarm(Alarm(MISMATCH, fault))
 

@@ -32,6 +32,7 @@ def fault(command=None, found=None, price=PRICE, **more) -> str:
 def test_an_entry_that_may_go_has_no_fault():
     assert fault() == ""
     assert entry_fault(entry(), PRICE, reading(live=True), live=True) == ""
+    assert entry_fault(entry(), PRICE, reading(), live=True) == ""
     assert fault(found=reading(free="101.02")) == ""
 
 
@@ -40,7 +41,7 @@ def test_an_entry_that_may_go_has_no_fault():
     [
         (reading(state="paused"), "the bot is paused"),
         (reading(state="stopped"), "the bot is stopped"),
-        (reading(live=True), "is live and must be dry-run"),
+        (reading(live=True), "nobody has armed it"),
         (reading(runmode="live"), "run mode"),
         (reading(version="2025.12"), "2026.1 is the oldest"),
         (reading(version="develop-1a2b"), "2026.1 is the oldest"),
@@ -125,11 +126,11 @@ def test_the_bots_own_division_gives_the_very_amount(quantity, price):
     ],
 )
 def test_what_the_bot_made_of_an_entry_is_looked_at(made, text):
-    found = mismatch(entry(), PRICE, made, live=False)
+    found = mismatch(entry(), PRICE, made, dry_run=True)
     assert text in found
     assert bool(text) == bool(found)
 
 
 def test_a_simulated_order_at_a_live_bot_is_a_mismatch():
-    assert "simulated" in mismatch(entry(), PRICE, trade(order()), live=True)
-    assert mismatch(entry(), PRICE, trade(order("O1-REAL")), live=True) == ""
+    assert "simulated" in mismatch(entry(), PRICE, trade(order()), dry_run=False)
+    assert mismatch(entry(), PRICE, trade(order("O1-REAL")), dry_run=False) == ""

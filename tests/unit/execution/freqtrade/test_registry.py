@@ -7,6 +7,7 @@ import pytest
 from processes.execution.brokers.freqtrade.session import FreqtradeSession
 from processes.execution.brokers.network import NetworkBroker
 from processes.execution.brokers.registry import Brokerage
+from processes.live import arm_live
 from schemas.brokers import FreqtradeAccount
 from schemas.errors import ConfigError
 from schemas.instruments import Instrument
@@ -26,8 +27,8 @@ def account(**more) -> FreqtradeAccount:
     })  # fmt: skip
 
 
-def made(tmp_path, **accounts) -> dict:
-    settings = Settings(execution=ExecutionSettings(accounts=accounts))
+def made(tmp_path, *, live=False, **accounts) -> dict:
+    settings = Settings(execution=ExecutionSettings(accounts=accounts, live=live))
     return Brokerage(
         settings, INSTRUMENTS, tmp_path, queue.Queue(), Gate(), lambda: 0, lambda _: [],
         lambda: True,
@@ -59,3 +60,12 @@ def test_a_secret_that_is_not_there_is_said_by_its_setting(tmp_path, monkeypatch
 def test_a_bot_elsewhere_is_refused_when_it_is_made(tmp_path):
     with pytest.raises(ConfigError, match="on this machine"):
         made(tmp_path, one=account(url="http://10.0.0.7:8080"))
+
+
+def test_a_bot_is_a_bot_whether_or_not_money_may_be_behind_it(tmp_path):
+    """Whether it is in dry-run it says itself; unarmed, a live one is not used."""
+    assert not made(tmp_path, one=account())["one"].session._live
+    settings = Settings(execution=ExecutionSettings(accounts={"one": account()}, live=True))
+    arm_live(tmp_path, settings, 1)
+    assert made(tmp_path, live=True, one=account())["one"].session._live
+    assert not made(tmp_path, live=True, one=account(username="other"))["one"].session._live
