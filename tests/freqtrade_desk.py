@@ -13,7 +13,6 @@ from decimal import Decimal
 from pathlib import Path
 
 from processes.execution.brokers.base import Outstanding
-from processes.execution.brokers.freqtrade.client import Access
 from processes.execution.brokers.freqtrade.session import FreqtradeSession
 from processes.execution.brokers.network import BrokerLoop
 from processes.execution.ledger import open_ledger
@@ -32,6 +31,7 @@ from schemas.trading import (
 from tests.freqtrade import FreqtradeBot
 from tests.gates import Gate
 from tests.helpers import wait_until
+from venues.freqtrade.client import Access
 
 PAIRS = {0: "ETH/USD", 1: "BTC/USD"}
 ACCOUNT = "bot"
@@ -157,6 +157,12 @@ class Desk:
         assert self.ledger.record_intent(intent)
         assert self.broker.submit(intent)
         return order
+
+    def take_up(self, intent: Intent) -> None:
+        """An order of a killer's, as execution takes it into its ledger at its start."""
+        assert self.ledger.record_intent(intent)
+        order = self.orders[intent.command_id] = Order.of(intent)
+        order.sent = True
 
     def reach(self, order: Order, *states: OrderState) -> None:
         """Return when an order is in one of these states."""

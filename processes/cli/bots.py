@@ -18,12 +18,12 @@ from config.secrets import read_secret
 from processes.cli.instance import find_paths
 from processes.cli.screen import say, say_json, table
 from processes.clock import Clock, measure_offset_ns
-from processes.execution.brokers.freqtrade.client import Access, FreqtradeClient
 from processes.execution.brokers.freqtrade.memory import Memory
 from processes.execution.brokers.freqtrade.strategy import SettingsFile, change_strategy
 from processes.places import ROOT, is_locked, read_settings
 from schemas.brokers import FreqtradeAccount
 from schemas.errors import OperatorError, UsageError, VenueError
+from venues.freqtrade.client import Access, FreqtradeClient
 
 T = TypeVar("T")
 Bots = dict[str, FreqtradeAccount]

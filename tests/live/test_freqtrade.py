@@ -222,7 +222,7 @@ def test_a_venue_that_is_gone_leaves_no_trade_and_no_doubt_at_a_dry_bot(venue, b
 
 
 def test_an_answer_that_comes_too_late_is_found_by_its_tag(venue, bot, tmp_path, monkeypatch):
-    monkeypatch.setattr("processes.execution.brokers.freqtrade.client.ACT_S", 0.3)
+    monkeypatch.setattr("venues.freqtrade.client.ACT_S", 0.3)
     with desk_of(tmp_path, bot) as desk:
         desk.connect()
         with venue.hold("Depth") as waiting:
@@ -289,7 +289,7 @@ def test_a_wrong_password_and_a_wrong_token_are_said_and_nothing_is_sent(bot, tm
 
 
 def test_a_bot_that_stands_still_is_away_and_nothing_is_sent_to_it(bot, tmp_path, monkeypatch):
-    monkeypatch.setattr("processes.execution.brokers.freqtrade.client.READ_S", 0.5)
+    monkeypatch.setattr("venues.freqtrade.client.READ_S", 0.5)
     with desk_of(tmp_path, bot) as desk:
         desk.connect()
         bot.freeze()

@@ -9,13 +9,13 @@ from decimal import Decimal
 
 import pytest
 
-from processes.execution.brokers.freqtrade.client import Access, FreqtradeClient
 from processes.execution.brokers.freqtrade.memory import Memory
 from schemas.trading import OrderState
 from tests.freqtrade import freqtrade_bot
 from tests.freqtrade_desk import Desk, assert_agrees, bot_position
 from tests.helpers import wait_until
 from tests.kraken_stub import kraken_stub
+from venues.freqtrade.client import Access, FreqtradeClient
 
 pytestmark = pytest.mark.live
 S = OrderState

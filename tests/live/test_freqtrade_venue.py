@@ -161,6 +161,7 @@ def test_an_answer_that_is_lost_leaves_an_orphan_and_calls_a_person(exchange, bo
     desk.agree()
     desk.reach(entry, S.REJECTED)
     desk.gate.level[0] = KillLevel.NONE
+    desk.agree()
     again = desk.send("0.1", price="2800.00")
     desk.reach(again, S.ACKED)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from config.secrets import read_secret
 from processes.accounts import open_trading
 from processes.execution.brokers.base import Broker, Events
-from processes.execution.brokers.freqtrade.client import Access as BotAccess
 from processes.execution.brokers.freqtrade.session import FreqtradeSession
 from processes.execution.brokers.network import BrokerLoop
 from processes.execution.brokers.paper import PaperBroker
@@ -17,6 +16,7 @@ from schemas.brokers import FreqtradeAccount, VenueAccount
 from schemas.instruments import Instrument
 from schemas.settings import Settings
 from shm.readers import RingReader
+from venues.freqtrade.client import Access as BotAccess
 
 
 class Brokerage:

@@ -9,10 +9,11 @@ from decimal import Decimal
 
 from processes.execution.brokers.base import Outstanding
 from processes.execution.brokers.freqtrade.command import Command, Told, fill_name
+from processes.execution.brokers.freqtrade.entries import CLOCK_MS
 from processes.execution.brokers.freqtrade.memory import Memory
 from processes.execution.brokers.freqtrade.reading import Reading
-from processes.execution.brokers.freqtrade.trades import BotOrder, BotTrade
 from schemas.trading import Intent, OrderAccepted, OrderFilled
+from venues.freqtrade.trades import BotOrder, BotTrade
 
 
 def command_of(intent: Intent, pair: str) -> Command:
@@ -32,7 +33,7 @@ def adopt(one: Outstanding, pair: str, memory: Memory, reading: Reading) -> Comm
     if known is not None:
         return known
     command = command_of(one.intent, pair)
-    found = _find(command, one, reading)
+    found = _find(command, one, memory, reading)
     if found is None:
         return command
     trade, order = found
@@ -44,15 +45,32 @@ def adopt(one: Outstanding, pair: str, memory: Memory, reading: Reading) -> Comm
     return command
 
 
-def _find(command: Command, one: Outstanding, reading: Reading) -> tuple[BotTrade, BotOrder] | None:
+def _find(
+    command: Command, one: Outstanding, memory: Memory, reading: Reading
+) -> tuple[BotTrade, BotOrder] | None:
     if command.role == "entry":
         trade = reading.find(command.tag)
         return (trade, trade.entries[0]) if trade is not None and trade.entries else None
+    taken = {other.order_id for other in memory.commands.values()}
+    fitting = []
     for trade in reading.trades:
         for order in trade.exits:
             if one.venue_order_id and order.order_id == one.venue_order_id:
                 return trade, order
-    return None
+            known = order.order_id in taken or trade.pair != command.pair
+            if not known and _fits(command, trade, order):
+                fitting.append((trade, order))
+    return fitting[0] if len(fitting) == 1 and not one.venue_order_id else None
+
+
+def _fits(command: Command, trade: BotTrade, order: BotOrder) -> bool:
+    """An exit that nobody knows, of the amount and after the time of one that was noted."""
+    decided_ms = command.intent.decided_ns // 10**6
+    return (
+        trade.tagged_by_us
+        and abs(order.amount - command.quantity) <= trade.amount_step
+        and (order.order_timestamp or 0) >= decided_ms - CLOCK_MS
+    )
 
 
 def _told(command: Command, one: Outstanding, order: BotOrder) -> list[Told]:

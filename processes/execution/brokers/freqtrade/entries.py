@@ -9,10 +9,10 @@ import math
 from decimal import Decimal
 from typing import Final, NamedTuple
 
-from processes.execution.brokers.freqtrade.answers import ShowConfig
 from processes.execution.brokers.freqtrade.command import Command
 from processes.execution.brokers.freqtrade.reading import Reading
-from processes.execution.brokers.freqtrade.trades import BotTrade
+from venues.freqtrade.answers import ShowConfig
+from venues.freqtrade.trades import BotTrade
 
 TRADABLE: Final = Decimal("0.99")
 """The bot keeps a hundredth of its money back (`tradable_balance_ratio`), unless told otherwise."""

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from processes.backoff import Backoff
-from processes.execution.brokers.freqtrade.client import Access, check_loopback
+from venues.freqtrade.client import Access, check_loopback
 
 PATH: Final = "/api/v1/message/ws"
 CONFIRM_S: Final = 5.0

@@ -21,7 +21,6 @@ from msgspec import Struct
 
 from processes.execution.brokers.freqtrade.command import Command, Told, fill_name
 from processes.execution.brokers.freqtrade.reading import Reading
-from processes.execution.brokers.freqtrade.trades import BotOrder, BotTrade
 from schemas.trading import (
     OrderAccepted,
     OrderCanceled,
@@ -29,6 +28,7 @@ from schemas.trading import (
     OrderFilled,
     OrderRejected,
 )
+from venues.freqtrade.trades import BotOrder, BotTrade
 
 WINDOW_NS: Final = 60_000_000_000
 """Longest that a call goes on in the bot after we have given up: its venue's time-outs and

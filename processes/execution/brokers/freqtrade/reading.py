@@ -6,9 +6,9 @@ never in neither. What is missing in both is gone, or was never there.
 
 from msgspec import Struct
 
-from processes.execution.brokers.freqtrade.answers import Balances, Health, ShowConfig
-from processes.execution.brokers.freqtrade.client import FreqtradeClient
-from processes.execution.brokers.freqtrade.trades import BotTrade, by_tag
+from venues.freqtrade.answers import Balances, Health, ShowConfig
+from venues.freqtrade.client import FreqtradeClient
+from venues.freqtrade.trades import BotTrade, by_tag
 
 
 class Reading(Struct, frozen=True, kw_only=True):

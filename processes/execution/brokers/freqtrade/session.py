@@ -20,8 +20,6 @@ from typing import Final
 
 from processes.execution.brokers.base import Outstanding
 from processes.execution.brokers.freqtrade.adoption import adopt, command_of, tell_again
-from processes.execution.brokers.freqtrade.answers import Balances, CurrencyBalance
-from processes.execution.brokers.freqtrade.client import Access, FreqtradeClient, GateShutError
 from processes.execution.brokers.freqtrade.command import Command
 from processes.execution.brokers.freqtrade.entries import (
     bot_fault,
@@ -48,8 +46,6 @@ from processes.execution.brokers.freqtrade.outcomes import (
     trade_to_exit,
 )
 from processes.execution.brokers.freqtrade.reading import Reading, take_reading
-from processes.execution.brokers.freqtrade.refusals import BotError, Verdict
-from processes.execution.brokers.freqtrade.trades import BotTrade
 from processes.execution.brokers.network import (
     Cancel,
     CancelAll,
@@ -71,6 +67,10 @@ from schemas.trading import (
     OrderUnknown,
     Reconciled,
 )
+from venues.freqtrade.answers import Balances, CurrencyBalance
+from venues.freqtrade.client import Access, FreqtradeClient, GateShutError
+from venues.freqtrade.refusals import BotError, Verdict
+from venues.freqtrade.trades import BotTrade
 
 LOOK_S: Final = 1.0
 """Between two looks while an order is under way; the bot itself notices fills once a turn."""

@@ -13,11 +13,11 @@ import stat
 from pathlib import Path
 from typing import Any, Final
 
-from processes.execution.brokers.freqtrade.answers import ShowConfig
-from processes.execution.brokers.freqtrade.client import FreqtradeClient
-from processes.execution.brokers.freqtrade.refusals import BotError
 from processes.files import write_whole
 from schemas.errors import OperatorError
+from venues.freqtrade.answers import ShowConfig
+from venues.freqtrade.client import FreqtradeClient
+from venues.freqtrade.refusals import BotError
 
 BACK_S: Final = 60.0
 """Longest wait for a bot that reloads: half a second where nothing is wrong."""

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from processes.execution.brokers.freqtrade.client import Access, FreqtradeClient
+from venues.freqtrade.client import Access, FreqtradeClient
 
 Reply = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 

@@ -2,16 +2,16 @@
 
 from decimal import Decimal
 
-from processes.execution.brokers.freqtrade.answers import (
+from processes.execution.brokers.freqtrade.command import Command
+from processes.execution.brokers.freqtrade.reading import Reading
+from schemas.trading import Intent
+from venues.freqtrade.answers import (
     Balances,
     CurrencyBalance,
     Health,
     ShowConfig,
 )
-from processes.execution.brokers.freqtrade.command import Command
-from processes.execution.brokers.freqtrade.reading import Reading
-from processes.execution.brokers.freqtrade.trades import BotOrder, BotTrade
-from schemas.trading import Intent
+from venues.freqtrade.trades import BotOrder, BotTrade
 
 T0 = 1_795_000_000_000_000_000
 OPENED_MS = T0 // 10**6

@@ -6,17 +6,17 @@ from contextlib import contextmanager, nullcontext
 import msgspec
 import pytest
 
-from processes.execution.brokers.freqtrade import client as client_module
-from processes.execution.brokers.freqtrade.client import (
+from schemas.errors import ConfigError
+from tests.servers import free_port
+from tests.unit.execution.freqtrade.bots import answer, faulty_bot, hang_up
+from venues.freqtrade import client as client_module
+from venues.freqtrade.client import (
     Access,
     FreqtradeClient,
     GateShutError,
     check_loopback,
 )
-from processes.execution.brokers.freqtrade.refusals import BotError, Call, Verdict, judge, text_of
-from schemas.errors import ConfigError
-from tests.servers import free_port
-from tests.unit.execution.freqtrade.bots import answer, faulty_bot, hang_up
+from venues.freqtrade.refusals import BotError, Call, Verdict, judge, text_of
 
 TRADE = {
     "trade_id": 7, "pair": "ETH/USD", "base_currency": "ETH", "quote_currency": "USD",

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from processes.execution.brokers.base import Outstanding
 from processes.execution.brokers.freqtrade import memory as memory_module
@@ -62,7 +63,7 @@ def test_old_orders_go_and_those_of_open_trades_stay(memory, monkeypatch, tmp_pa
 def test_an_order_without_a_row_that_the_bot_does_not_show_was_never_handed_over(memory):
     one = Outstanding(intent=entry().intent)
     assert adopt(one, "ETH/USD", memory, reading()).sent_ns == 0
-    out = Outstanding(intent=leaving().intent)
+    out = Outstanding(intent=leaving("0.6").intent)
     shown = reading(trade(order(filled="1"), order("sell", "1", side="sell")))
     assert adopt(out, "ETH/USD", memory, shown).sent_ns == 0
 
@@ -94,6 +95,28 @@ def test_without_its_memory_an_exit_is_found_by_its_order(memory):
     command = adopt(one, "ETH/USD", memory, shown)
     assert (command.tag, command.order_id) == (TAG, "sell-7")
     assert [type(event) for event in news_of(command, shown, T0).events] == [OrderFilled]
+
+
+def test_the_killers_exit_is_found_by_its_amount_and_time_and_by_nothing_less(memory):
+    bought = order(filled="1")
+    one = Outstanding(intent=leaving("0.4").intent)
+
+    def found(*orders, **more):
+        shown = reading(trade(bought, *orders, **more))
+        return adopt(one, "ETH/USD", memory, shown).order_id
+
+    exit_order = order("sell-7", "0.4", "0.4", "sell")
+    assert found(exit_order) == "sell-7"
+    assert found(order("sell-7", "0.5", "0.5", "sell")) == ""
+    early = order("sell-7", "0.4", "0.4", "sell", order_timestamp=T0 // 10**6 - 60_000)
+    assert found(early) == ""
+    assert found(exit_order, order("sell-8", "0.4", "0.4", "sell")) == ""  # nobody can say
+    assert found(exit_order, enter_tag="by hand") == ""
+    assert found(exit_order, pair="BTC/USD") == ""
+    memory.save(leaving("0.4", order_id="sell-7"))
+    other = Outstanding(intent=replace(one.intent, command_id="d" * 32))
+    shown = reading(trade(bought, exit_order))
+    assert adopt(other, "ETH/USD", memory, shown).order_id == ""  # another one's
 
 
 def test_what_the_ledger_lacks_is_told_again_and_nothing_else():

@@ -8,7 +8,6 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from processes.execution.brokers.freqtrade import messages
-from processes.execution.brokers.freqtrade.client import Access
 from processes.execution.brokers.freqtrade.messages import (
     TOPICS,
     Closed,
@@ -20,6 +19,7 @@ from processes.execution.brokers.freqtrade.messages import (
     read_message,
 )
 from schemas.errors import ConfigError
+from venues.freqtrade.client import Access
 
 ENTRY = {
     "type": "entry_cancel", "trade_id": 1, "enter_tag": "cmd-1", "pair": "ETH/USD", "amount": 0.0,

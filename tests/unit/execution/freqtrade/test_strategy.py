@@ -8,8 +8,6 @@ from decimal import Decimal
 import pytest
 
 from processes.execution.brokers.freqtrade import strategy as module
-from processes.execution.brokers.freqtrade.answers import Health
-from processes.execution.brokers.freqtrade.refusals import BotError, Verdict
 from processes.execution.brokers.freqtrade.strategy import (
     SettingsFile,
     change_strategy,
@@ -18,6 +16,8 @@ from processes.execution.brokers.freqtrade.strategy import (
 )
 from schemas.errors import OperatorError
 from tests.unit.execution.freqtrade.makers import config
+from venues.freqtrade.answers import Health
+from venues.freqtrade.refusals import BotError, Verdict
 
 AWAY = BotError("no connection", Verdict.NOT_SENT)
 

@@ -23,7 +23,8 @@ import msgspec
 from aiohttp import ClientTimeout, TCPConnector
 from msgspec import Struct
 
-from processes.execution.brokers.freqtrade.answers import (
+from schemas.errors import ConfigError
+from venues.freqtrade.answers import (
     Balances,
     Count,
     Health,
@@ -31,9 +32,8 @@ from processes.execution.brokers.freqtrade.answers import (
     Said,
     ShowConfig,
 )
-from processes.execution.brokers.freqtrade.refusals import BotError, Call, Verdict, judge
-from processes.execution.brokers.freqtrade.trades import BotTrade, ClosedTrades
-from schemas.errors import ConfigError
+from venues.freqtrade.refusals import BotError, Call, Verdict, judge
+from venues.freqtrade.trades import BotTrade, ClosedTrades
 
 T = TypeVar("T")
 Sending = Callable[[], AbstractContextManager[str]]

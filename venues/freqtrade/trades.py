@@ -7,6 +7,7 @@ has an `amount` of 0. What the bot says of prices and profit now is up to 300 s 
 at all.
 """
 
+import re
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -15,8 +16,7 @@ from msgspec import Struct
 DRY_RUN_PREFIX: Final = "dry_run_"
 TICK_SIZE: Final = 4
 """`precision_mode`: the precision is the step itself; otherwise it counts decimals (2)."""
-FORCED: Final = "force_exit"
-"""The tag of orders that were made by a forced exit."""
+_COMMAND_ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 class TradeKey(NamedTuple):
@@ -81,6 +81,11 @@ class BotTrade(Struct, frozen=True):
     def key(self) -> TradeKey:
         """What names it."""
         return TradeKey(self.enter_tag or "", self.open_timestamp)
+
+    @property
+    def tagged_by_us(self) -> bool:
+        """Its tag has the form of a command id, which a person's has not."""
+        return _COMMAND_ID.fullmatch(self.enter_tag or "") is not None
 
     @property
     def entries(self) -> list[BotOrder]:
