@@ -14,7 +14,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -131,15 +131,25 @@ def invented_keys() -> dict[str, str]:
 
 
 class FreqtradeBot(Server):
-    """A bot that can be killed and started again, with its database."""
+    """A bot that can be killed and started again, with its database.
+
+    Args:
+        port: of its REST; any free one if none is told. words: its password and socket token.
+    """
 
     start_s = START_S
 
-    def __init__(self, folder: Path, venue_url: str, **changes: Any) -> None:
-        port = free_port()
+    def __init__(
+        self,
+        folder: Path,
+        venue_url: str,
+        port: int = 0,
+        words: Sequence[str] = (),
+        **changes: Any,
+    ) -> None:
+        port = port or free_port()
         self.user = USER
-        self.password = secrets.token_urlsafe(24)
-        self.ws_token = secrets.token_urlsafe(24)
+        self.password, self.ws_token = words or (secrets.token_urlsafe(24) for _ in range(2))
         self.config = folder / "config.json"
         self.write_config(config_of(venue_url, port, **changes))
         self.strategies = folder / "user" / "strategies"
