@@ -17,7 +17,6 @@ import numpy as np
 from msgspec import Struct
 
 from processes.clock import monotonic_s, nap
-from processes.databases.base import Statement
 from processes.journal_files import segments_of
 from processes.lake_files import counting, folders_of, tape_folder
 from processes.lake_holes import BY_DESIGN, Hole, read_holes
@@ -25,7 +24,7 @@ from processes.locks import hold
 from processes.replay.rows import read_ring
 from processes.replay.slots import Indices, decision_slots, history_columns, tape_slots
 from processes.storage import history_rows as rows
-from processes.storage.history_database import HistoryDatabase, turn_path
+from processes.storage.history_database import HistoryDatabase, Statements, turn_path
 from processes.storage.history_trades import Gap, Symbol
 from schemas.errors import DatabaseError, OperatorError
 from schemas.instruments import Tables
@@ -174,7 +173,7 @@ class Rebuild:
             self._turns.leave()
         return self.made
 
-    def _write(self, statements: list[Statement]) -> None:
+    def _write(self, statements: Statements) -> None:
         if statements:
             self._turns.database.write(statements)
             self.made.rows += len(statements)
@@ -205,7 +204,7 @@ class Rebuild:
                 self._heal(series)
 
     @staticmethod
-    def _gaps(database: HistoryDatabase, found: list[tuple[Symbol, Gap]]) -> list[Statement]:
+    def _gaps(database: HistoryDatabase, found: list[tuple[Symbol, Gap]]) -> Statements:
         return [one for at in found for one in database.trades.add_gap(*at)]
 
     def _heal(self, series: "_Series") -> None:
@@ -321,7 +320,7 @@ class _Minutes:
         self._rows: dict[tuple[Any, ...], list[Any]] = {}
         self._newest_ns = 0
 
-    def add(self, told: list[Statement]) -> None:
+    def add(self, told: Statements) -> None:
         """Rows of some decisions, in their order."""
         at = rows.DECISIONS_AT
         for _, values in told:
@@ -335,7 +334,7 @@ class _Minutes:
         """Storage will add to the newest minute, or has added more: it is not ours."""
         self._rows = {key: row for key, row in self._rows.items() if key[0] < self._newest_ns}
 
-    def done(self, *, at_end: bool = False) -> list[Statement]:
+    def done(self, *, at_end: bool = False) -> Statements:
         """Rows of minutes that nothing is added to any more."""
         whole = [key for key in self._rows if at_end or key[0] < self._newest_ns - LATE_NS]
         return [(rows.WHOLE_PROFIT, tuple(self._rows.pop(key))) for key in whole]

@@ -202,3 +202,13 @@ def marker(
     slots["from_event_ns"], slots["to_event_ns"] = event
     slots["from_recv_ns"], slots["to_recv_ns"] = recv
     return slots.view(tape.SLOT)
+
+
+def minutes_of_trades(lake: Path, tables: Tables, venue: str, count: int) -> None:
+    """A lake of one trade a minute of instrument and stream 0, received when it was made."""
+    told = [(0, T0 + number * MINUTE, 100.0 + number, 0.5) for number in range(count)]
+    slots = trades(*told, instrument=0, stream=0)
+    slots["recv_ns"], slots["sequence"] = slots["event_ns"], np.arange(1, count + 1)
+    made = Lake(lake, Split(f"tape.{venue}", TableView(tables)), 5, StorageSettings())
+    made.write(slots)
+    made.seal_all()
