@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from processes.replay.history import Made, Rebuild, Wanted
+from processes.replay.history import Made, Rebuild, Report, Wanted
 from processes.rings import ring_layout
 from processes.storage.history_database import ROOM
 from processes.storage.history_writer import Writer
@@ -65,6 +65,7 @@ class Place:
         made = cls(Body("sqlite", folder, None))
         (folder / "lake").rmdir()
         for name in ("journal", "lake"):
+            (other.folder / name).mkdir(exist_ok=True)
             (folder / name).symlink_to(other.folder / name)
         made.known = other.known
         return made
@@ -108,14 +109,14 @@ class Place:
         lake.write(slots)
         lake.seal_all()
 
-    def rebuild(self, **wanted: Any) -> Made:
+    def rebuild(self, report: Report = lambda *_: None, **wanted: Any) -> Made:
         """Make the history again from the lake."""
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
         (state / "instruments.json").write_bytes(msgspec.json.encode(self.known))
         settings = Settings(history=HistorySettings(url=self.body.url))
         chosen = Wanted(**wanted)
-        return Rebuild(settings, self.folder, chosen, lambda *_: None, beside=False).run()
+        return Rebuild(settings, self.folder, chosen, report, beside=False).run()
 
     def log(self, process: str, *lines: dict) -> None:
         with (self.logs / f"{process}.jsonl").open("a") as file:

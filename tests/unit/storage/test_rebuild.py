@@ -1,5 +1,6 @@
 """History made again from the lake: the same rows as storage has made, and nothing twice."""
 
+import contextlib
 import random
 import shutil
 import threading
@@ -134,6 +135,31 @@ def test_what_history_could_not_read_the_lake_makes_whole(at):
     assert sorted(at.body.ask(minutes, "history")) == [(540, 0, 1.0), (545, 0, 1.0)]
     at.rebuild(venue="bitfinex", symbol="BTC/USD")
     assert sorted(at.body.ask(minutes, "history")) == [(540, 1, 1.0), (541, 1, 1.0), (545, 1, 1.0)]
+
+
+class BrokenOffError(Exception):
+    """The end of a rebuild that somebody has had enough of."""
+
+
+def test_broken_off_anywhere_and_done_again_it_is_the_same(at, tmp_path, seed):
+    draw = random.Random(seed)
+    fill_up(at, draw, rounds=2)
+    shutil.rmtree(at.folder / "journal")  # all is sealed
+    whole = Place.beside(at, tmp_path / "whole")
+    whole.rebuild()
+    for _ in range(4):
+        left = draw.randrange(1, 12)
+
+        def report(*_: object) -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                raise BrokenOffError
+
+        with contextlib.suppress(BrokenOffError):
+            at.rebuild(report)
+    at.rebuild()
+    assert tables(at) == tables(whole)
 
 
 def test_only_what_is_asked_for_is_made(at):
