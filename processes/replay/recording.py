@@ -3,6 +3,7 @@
 Fails with OperatorError, and says what to type, if the session is not there or cannot be read.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from processes.replay.slots import (
 )
 from processes.rings import enabled_venues
 from processes.sessions import SessionFolder, sessions_of
-from schemas.errors import OperatorError
+from schemas.errors import OperatorError, UsageError
 from schemas.layout import join
 
 
@@ -30,14 +31,16 @@ def find_session(data: Path, text: str) -> int:
     """The session that a user means by its number, or by `last`.
 
     Raises:
-        OperatorError: there is none.
+        UsageError: it is neither. OperatorError: there is none.
     """
+    if text != "last" and not re.fullmatch(r"[0-9]{1,19}", text):
+        raise UsageError(f"session {text}: say last, or a number; dcctl lake ls shows them")
     known = sessions_of(data)
     if not known:
         raise OperatorError(f"nothing is recorded in {data}; type: dcctl start")
     if text == "last":
         return known[-1]
-    if text.isdecimal() and int(text) in known:
+    if int(text) in known:
         return int(text)
     listed = ", ".join(str(session) for session in known[-5:])
     raise OperatorError(f"no session {text}: say last, or one of {listed}")

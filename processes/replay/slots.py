@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from schemas.features import CATALOGUE, MAX_TAPES, CutReason
 from schemas.instruments import Stream, Tables
 from schemas.lake import SCHEMAS
 from schemas.predictions import MODELS, Device, Rung, outputs_of
-from schemas.tape import WHOLE_CONNECTION, Flag, Kind, Marker, Side
+from schemas.tape import WHOLE_CONNECTION, Flag, Kind, Marker, MarkerReason, Side
 from schemas.trading import Action, KillLevel, Reason
 
 KINDS: Final = {
@@ -85,14 +86,30 @@ _COMMON: Final = {
 }
 
 
+_CANDLE: Final = {
+    "open": "open", "close": "close", "high": "high", "low": "low", "volume": "volume",
+    "vwap": "average_price", "trades": "trade_count",
+}  # fmt: skip
+
+
 def tape_columns(table: str) -> list[str]:
     """The columns of a table that a tape slot is made of, but for tickers' and others' own."""
     wanted = [*_COMMON, "marker", "price", "amount", "count", "period", "trade_id"]
     return [name for name in wanted if name in SCHEMAS[table].names]
 
 
+def history_columns(table: str) -> list[str]:
+    """As `tape_columns`, with what markers and candles tell."""
+    own = [name for name in ("mts", *_CANDLE) if table == "candles"]
+    return [*tape_columns(table), "marker_detail", *own]
+
+
 def tape_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
-    """Tape slots of a stretch of a tape, in order; payloads of books and columns are empty."""
+    """Tape slots of a stretch of a tape, in order.
+
+    Payloads of books are empty, as are columns of their own of tickers and statuses; those of
+    candles and markers are there if they were read (`history_columns`).
+    """
     places, total = _places(parts)
     slots = np.zeros(total, tape.SLOT)
     words = slots.view(np.uint32).reshape(total, -1)
@@ -105,14 +122,34 @@ def tape_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
         slots["kind"][at] = KINDS[table]
         if table in {"trades", "books", "raw_books"}:
             _fill_prices(slots, part, at, table)
+        elif "mts" in part.batch.schema.names:
+            _fill_candles(slots, part, at)
         marker = part.batch.column("marker")
         if marker.null_count < len(marker):
             for row in np.flatnonzero(marker.is_valid().to_numpy(zero_copy_only=False)):
                 place = at[row]
                 slots["kind"][place] = Kind.MARKER
                 slots["side"][place] = Side.NONE
+                words[place, 24:64] = 0
                 words[place, 24] = _MARKERS[marker[int(row)].as_py()]
+                if "marker_detail" in part.batch.schema.names:
+                    detail = part.batch.column("marker_detail")[int(row)].as_py()
+                    _fill_marker(slots[place : place + 1].view(tape.MARKER)[0], detail)
     return slots
+
+
+def _fill_marker(slot: Any, detail: str) -> None:
+    told = msgspec.json.decode(detail)
+    slot["reason"] = MarkerReason[told.pop("reason").upper()]
+    for name, value in told.items():
+        slot[name] = value
+
+
+def _fill_candles(slots: np.ndarray, part: Part, at: np.ndarray) -> None:
+    candles = slots.view(tape.CANDLE)
+    candles["start_ns"][at] = _numbers(part, "mts") * 1_000_000
+    for column, field in _CANDLE.items():
+        candles[field][at] = _numbers(part, column)
 
 
 def _fill_prices(slots: np.ndarray, part: Part, at: np.ndarray, table: str) -> None:

@@ -133,7 +133,7 @@ def test_the_command_prints_one_object(monkeypatch, capsys):
 
 def test_the_ledger_is_measured_on_every_body_that_is_there():
     found = ledger.measure(quick=True)
-    assert {"ledger_sqlite", "history_sqlite"} <= set(found)
+    assert {"ledger_sqlite", "history_sqlite", "bars_sqlite"} <= set(found)
     assert all(one.value > 0 for one in found.values())
     assert ("ledger_postgres" in found) == ("history_postgres" in found)
     if "ledger_postgres" not in found:
