@@ -5,14 +5,14 @@ each series is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
-from processes.lake_files import LakeFile, batches, counting, folders_of, sequence_column
+from processes.lake_files import LakeFile, batches, counting_in, folders_of, sequence_column
+from processes.lake_places import Place, name_in
 from schemas.errors import OperatorError
 
 MOST_ROWS: Final = 131_072
@@ -30,16 +30,17 @@ class Part(Struct, frozen=True):
     """(rows) uint64."""
 
 
-def series_of(root: Path, folder: str, session: int) -> list[list[LakeFile]]:
+def series_of(root: Place, folder: str, session: int) -> list[list[LakeFile]]:
     """Files of a session below a folder of the lake, series by series, in order."""
     top = root / folder
     found: dict[tuple[str, str], list[LakeFile]] = {}
-    for day in folders_of(top) if top.is_dir() else []:
-        for file in counting(day):
+    for counted in counting_in(folders_of(top)) if top.is_dir() else []:
+        for file in counted:
             if session in file.sessions:
                 constants = file.pieces[0].constants
                 told = repr(sorted((k, v) for k, v in constants.items() if k != "session"))
-                found.setdefault((str(day.parent), told), []).append(file)
+                where = name_in(root, file.path.parent.parent)
+                found.setdefault((where, told), []).append(file)
     return [sorted(files, key=lambda one: _first(one, session)) for files in found.values()]
 
 
@@ -118,7 +119,7 @@ class _Cursor:
 
 
 def read_ring(
-    root: Path, folder: str, session: int, wanted: Wanted = lambda _: ()
+    root: Place, folder: str, session: int, wanted: Wanted = lambda _: ()
 ) -> Iterator[list[Part]]:
     """A ring's rows: parts of series that together are a stretch of the ring.
 
@@ -137,7 +138,7 @@ def read_ring(
         ) from None
 
 
-def _read_ring(root: Path, folder: str, session: int, wanted: Wanted) -> Iterator[list[Part]]:
+def _read_ring(root: Place, folder: str, session: int, wanted: Wanted) -> Iterator[list[Part]]:
     cursors = [_Cursor(files, session, wanted) for files in series_of(root, folder, session)]
     cursors = [cursor for cursor in cursors if not cursor.done]
     while cursors:
