@@ -79,12 +79,16 @@ class Archive:
         push.done = self._seen
         try:
             while not self._stop:
-                push.run(self._context.clock, lambda _: not self._stop)
+                push.run(self._context.clock, self._goes_on)
                 backoff.succeeded()
-                self._state, self._reason = OK, ""
                 self._wait(settings.push_s)
         finally:
             push.close()
+
+    def _goes_on(self, _: Pushed) -> bool:
+        """The store has answered; before each file."""
+        self._state, self._reason = OK, ""
+        return not self._stop
 
     def _fail(self, reason: str, state: int) -> None:
         self._failures += 1

@@ -132,14 +132,7 @@ class Proofs:
     def _begin(self, store: Store) -> None:
         """Mark a store that keeps nothing yet as this lake's."""
         try:
-            store.put(MARK, pa.py_buffer(msgspec.json.encode(Mark(lake=self._kept.lake))))
-            if mark_of(store) != self._kept.lake:
-                store.remove(MARK)
-                raise StoreError(
-                    f"{store.uri.text} gives back other than it was sent. An older S3 server needs "
-                    "AWS_REQUEST_CHECKSUM_CALCULATION=when_required in the environment of dcctl",
-                    refused=True,
-                )
+            _put_mark(store, self._kept.lake)
         except StoreError:
             self._path.unlink()  # the lake is not kept where nothing can be put
             raise
@@ -201,6 +194,17 @@ def _check_is_free(store: Store) -> None:
     if mark_of(store):
         raise StoreError(
             f"{store.uri.text} keeps another lake: add a folder of its own to lake.store",
+            refused=True,
+        )
+
+
+def _put_mark(store: Store, lake: str) -> None:
+    store.put(MARK, pa.py_buffer(msgspec.json.encode(Mark(lake=lake))))
+    if mark_of(store) != lake:
+        store.remove(MARK)
+        raise StoreError(
+            f"{store.uri.text} gives back other than it was sent. An older S3 server needs "
+            "AWS_REQUEST_CHECKSUM_CALCULATION=when_required in the environment of dcctl",
             refused=True,
         )
 
