@@ -26,7 +26,7 @@ VARIABLE = "DC_BENCH_STORE"
 
 def measure(*, quick: bool = False) -> dict[str, Figure]:
     """Figures of a folder, and of the named store."""
-    slots, copies, rounds = (20_000, 1, 1) if quick else (4 * PENDING_SLOTS, 8, 5)
+    slots, copies, rounds = (20_000, 1, 1) if quick else (4 * PENDING_SLOTS, 8, 3)
     found: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory(prefix="dc-bench-") as folder:
         original = Path(folder) / "original"
