@@ -17,7 +17,8 @@ from processes.clock import Clock
 from processes.lake.compact import compact
 from processes.lake.push import Push
 from processes.lake.verify import Verification
-from processes.lake_places import Place, Store, open_lake
+from processes.lake_places import Place, open_lake
+from processes.lake_stores import Store
 from processes.storage.store import PENDING_SLOTS
 from schemas.stores import parse_store
 

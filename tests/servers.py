@@ -292,8 +292,10 @@ def s3_server() -> Iterator[S3Server]:
     path = program("s3rver", package, bin_folder)
     with server_folder() as folder:
         port = free_port()
+        # The cipher of its tokens for long listings is one that newer nodes have only so.
         command = [
-            path, "--directory", str(folder / "objects"), "--address", "127.0.0.1",
+            program("node", "nodejs"), "--openssl-legacy-provider", path,
+            "--directory", str(folder / "objects"), "--address", "127.0.0.1",
             "--port", str(port), "--no-vhost-buckets", "--silent", "--configure-bucket", "lake",
         ]  # fmt: skip
         server = S3Server(command, port, folder)

@@ -14,7 +14,7 @@ from typing import Any, Final
 from processes.backoff import Backoff
 from processes.clock import nap
 from processes.lake.push import Push, Pushed
-from processes.lake_places import Store
+from processes.lake_stores import Store
 from processes.runtime import Context, run
 from schemas.errors import OperatorError, StoreError
 from schemas.metrics import place

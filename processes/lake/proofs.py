@@ -25,18 +25,8 @@ import pyarrow as pa
 from msgspec import Struct
 
 from processes.files import write_whole
-from processes.lake_places import (
-    CHUNK_BYTES,
-    KEPT_IN,
-    MARK,
-    Kept,
-    Mark,
-    Store,
-    StorePath,
-    check_mark,
-    kept_in,
-    mark_of,
-)
+from processes.lake_places import KEPT_IN, MARK, Kept, Mark, StorePath, check_mark, kept_in, mark_of
+from processes.lake_stores import CHUNK_BYTES, Store
 from schemas.errors import OperatorError, StoreError
 
 STALE_LINES: Final = 1000

@@ -39,7 +39,8 @@ from processes.lake_files import (
     superseded,
 )
 from processes.lake_holes import FOLDER
-from processes.lake_places import Store, StorePath, Told, name_in
+from processes.lake_places import StorePath, name_in
+from processes.lake_stores import Store, Told
 from processes.sessions import sessions_of
 from schemas.errors import LakeError, OperatorError, StoreError
 
@@ -283,17 +284,15 @@ class Push:
         if not old:
             return
         going_on = self._sessions_that_may_go_on()
-        try:
-            with hold(self._lake, alone=True):
-                for path in old:
-                    with suppress(
-                        FileNotFoundError, LakeError
-                    ):  # verify tells of what is unreadable
-                        self._remove_one(path, going_on)
-        except StoreError:
-            raise
-        except OperatorError:
-            return  # the next pass
+        for path in old:
+            try:
+                # File by file: who wants to verify or to pack need not wait for all of them.
+                with hold(self._lake, alone=True), suppress(FileNotFoundError, LakeError):
+                    self._remove_one(path, going_on)
+            except StoreError:
+                raise
+            except OperatorError:
+                return  # the next pass
 
     def _remove_one(self, path: Path, going_on: set[int]) -> None:
         name = name_in(self._lake, path)

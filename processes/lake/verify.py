@@ -33,14 +33,8 @@ from processes.lake_files import (
     superseded,
 )
 from processes.lake_holes import BY_DESIGN, UNKNOWN, Hole, read_holes
-from processes.lake_places import (
-    PUSHING,
-    File,
-    Place,
-    entries,
-    local_of,
-    name_in,
-)
+from processes.lake_places import File, Place, entries, local_of, name_in
+from processes.lake_stores import PUSHING
 from schemas.errors import LakeError
 from schemas.lake import SCHEMAS
 

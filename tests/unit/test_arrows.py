@@ -57,7 +57,8 @@ NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"pr
 
 FILES: dict[str, dict[str, str]] = {
     "processes/zstd.py": {"pyarrow": "its zstd, for who records frames and who reads them back"},
-    "processes/lake_places.py": {"pyarrow": "its file systems, for who reads a lake in a store"},
+    "processes/lake_stores.py": {"pyarrow": "its file systems, for who reads a lake in a store"},
+    "processes/lake_places.py": {"pyarrow": "the same, for files that stand in one"},
     "processes/lake_files.py": {"pyarrow": "which file counts, for who writes, packs and replays"},
 }
 """Single files that may import more than their room, and why."""

@@ -49,7 +49,10 @@ def test_a_pushed_lake_is_listed_verified_asked_and_shown_wherever_it_is(dcctl, 
         files = told(dcctl, "lake", "ls", *where)["files"]
         assert [one["file"] for one in files] == [one["file"] for one in listed]
         assert told(dcctl, "lake", "verify", *where)["rows"] == 200
-        sql = "SELECT count(*) + 0 AS n FROM (SELECT tape_seq FROM books UNION ALL FROM (SELECT tape_seq FROM trades))"
+        sql = (
+            "SELECT count(*) AS n FROM (SELECT tape_seq FROM books "
+            "UNION ALL SELECT tape_seq FROM trades)"
+        )
         assert told(dcctl, "lake", "query", sql, *where) == [{"n": 200}]
         shown = told(dcctl, "lake", "show", files[0]["file"], "--limit", "1", *where)
         assert len(shown["records"]) == 1

@@ -17,7 +17,8 @@ from processes.lake.query import query
 from processes.lake.show import records
 from processes.lake.verify import Verification
 from processes.lake_holes import LAPPED, Hole, note_hole, read_holes
-from processes.lake_places import KEPT_IN, MARK, Store, kept_in, open_lake
+from processes.lake_places import KEPT_IN, MARK, kept_in, open_lake
+from processes.lake_stores import Store
 from schemas.errors import ConfigError, OperatorError, StoreError
 from schemas.stores import parse_store
 from tests.helpers import ROOT
@@ -400,14 +401,15 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from processes.lake import push as module
-from processes.lake_places import Store
+from processes.lake_stores import Store
 from schemas.stores import parse_store
 from tests.unit.lake.test_push import LaterClock
 folder, uri, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 count = 0
 def trace(frame, event, argument):
     global count
-    if frame.f_code.co_filename.endswith(("push.py", "proofs.py", "lake_places.py")):
+    if frame.f_code.co_filename.endswith(("push.py", "proofs.py", "lake_places.py",
+    "lake_stores.py")):
         count += 1
         if count == at:
             os.kill(os.getpid(), signal.SIGKILL)
