@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from processes.lake_holes import BY_DESIGN, read_holes
+from processes.lake_places import open_lake
 from processes.replay.books import Books
 from processes.replay.rows import read_ring
 from processes.replay.slots import (
@@ -113,7 +114,7 @@ class Recording:
         self.venues = enabled_venues(self.settings)
         """In the order of their tapes, which cannot change within a session."""
         self.tables = self.folder.tables(self.generations[-1])
-        self._lake = data / "lake"
+        self._lake = open_lake(data / "lake")
         self._indices = Indices(self.tables)
 
     def tape(self, venue: str) -> Iterator[np.ndarray]:
