@@ -195,7 +195,7 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
         "features": figure(
             runs["features"],
             "ns/event",
-            note=f"{what} in blocks of {BLOCK}, {features.rows} rows cut",
+            note=f"a quarter of {what} in blocks of {BLOCK}, {features.rows} rows cut",
         ),
         "lake": figure(runs["lake"], "rows/s", peers, note=f"{what}, into open files"),
         "lake_sealed": figure(
