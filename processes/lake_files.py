@@ -135,14 +135,18 @@ def time_column(schema: pa.Schema) -> str:
 
 
 def read_stream(
-    path: Path, columns: Sequence[str] = ()
+    path: Path, columns: Sequence[str] = (), *, closed: bool = False
 ) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
-    """A stream file: its schema, None if that is missing, and its batches up to a broken one."""
+    """A stream file: its schema, None if that is missing, and its batches up to a broken one.
+
+    Args:
+        closed: nobody writes to it any more, so its batches may stay where they are in the file.
+    """
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            # Read, not mapped: a writer without room may shorten the file.
-            with pa.OSFile(str(path)) as source:
+            # An open one is read, not mapped: a writer without room may shorten the file.
+            with pa.memory_map(str(path)) if closed else pa.OSFile(str(path)) as source:
                 yield from pa.ipc.open_stream(source, options=_only(schema, columns))
         except FileNotFoundError:
             raise

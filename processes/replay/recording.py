@@ -19,9 +19,8 @@ from processes.replay.slots import (
     decision_slots,
     feature_slots,
     prediction_slots,
-    tape_columns,
-    tape_slots,
 )
+from processes.replay.tapes import tape_columns, tape_slots
 from processes.rings import enabled_venues
 from processes.sessions import SessionFolder, sessions_of
 from schemas.errors import OperatorError, UsageError
@@ -121,9 +120,7 @@ class Recording:
         """A venue's tape in blocks of slots, those that end a book's frame with its ten levels."""
         books = Books(len(self.tables.instruments))
         for parts in read_ring(self._lake, f"{venue}/websocket", self.session, tape_columns):
-            slots = tape_slots(parts, self._indices)
-            books.fill(slots)
-            yield slots
+            yield tape_slots(parts, self._indices, books)
 
     def thinned(self, venue: str) -> list[tuple[int, int]]:
         """Spans of a venue's tape in which storage left slots out by design: first and last."""

@@ -33,7 +33,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/execution": {"numba", "uvloop", "venues"},
     # venues: an account is ended by its venue's own calls
     "processes/killer": {"venues"},
-    "processes/storage": {"pyarrow"},
+    # numba: a block's slots are sorted by series and made columns by compiled kernels
+    "processes/storage": {"pyarrow", "numba"},
     # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
     # at a time
     "processes/influx": {"influxdb_client", "urllib3", "orjson"},
