@@ -92,7 +92,7 @@ def test_an_order_is_placed_found_filled_and_listed():
         assert (await rest.result("OpenOrders"))["open"] == {}
         (done,) = (await rest.result("QueryOrders", txid=txid, trades="true")).values()
         assert (done["status"], done["cost"], done["fee"], done["price"]) == (
-            "closed", "30000.00000", "75.00000", "30000.00000",
+            "closed", "30000.00000", "75.00000", "30000.0",
         )  # fmt: skip
         closed = await rest.result("ClosedOrders")
         assert (list(closed["closed"]), closed["count"]) == ([txid], 1)
