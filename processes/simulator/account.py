@@ -147,7 +147,7 @@ class Account(AccountBooks):
 
     # ---- held fills, a fault
 
-    def hold_fills(self, until_ns: int) -> None:
+    def hold_fills(self, until_ns: int, now_ns: int) -> None:
         """Take all open orders out of the books, but for the share that may fill."""
         self.faults.hold_until_ns = until_ns
         for order in list(self.open.values()):
@@ -155,7 +155,7 @@ class Account(AccountBooks):
             market.cancel(order.number)
             listing = self.rules.listing(order.symbol)
             order.parked_units = order.left - self._released_units(order, listing)
-            self._work(order, order.updated_ns)
+            self._work(order, now_ns)
 
     def release_fills(self, now_ns: int) -> None:
         """Let all orders match again."""

@@ -6,6 +6,7 @@ pages add_order, amend_order, edit_order, cancel_order, cancel_all, cancel_all_o
 batch_add and batch_cancel of Spot WebSocket v2.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -70,7 +71,7 @@ class KrakenCommands:
         """Do what is asked for; the answers in order."""
         params = request["params"]
         try:
-            _check_deadline(params, now_ns)
+            check_deadline(params, now_ns)
             return self._methods[request["method"]](account, params, now_ns)
         except RefusalError as refusal:
             return [Answer(error=str(refusal))]
@@ -249,8 +250,12 @@ def _order_names(params: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _check_deadline(params: dict[str, Any], now_ns: int) -> None:
-    """Refuse what has come after its deadline, or has an impossible one."""
+def check_deadline(params: Mapping[str, Any], now_ns: int) -> None:
+    """See whether a request has come in time.
+
+    Raises:
+        RefusalError: it has come after its deadline, or has an impossible one.
+    """
     text = params.get("deadline")
     if text is None:
         return

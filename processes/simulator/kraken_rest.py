@@ -20,6 +20,7 @@ from aiohttp import web
 from processes.simulator.account import Account
 from processes.simulator.delivery import Command
 from processes.simulator.kraken_books import order_number, order_text
+from processes.simulator.kraken_commands import check_deadline
 from processes.simulator.kraken_desk import (
     ARGUMENTS,
     RATE_REFUSED,
@@ -196,6 +197,7 @@ class KrakenRest:
     # ---- commands
 
     def _add_order(self, account: Account, form: Form, now_ns: int) -> Any:
+        check_deadline(form, now_ns)
         wanted = self._wanted(form)
         validate = form.get("validate") == "true"
         order = self._desk.place(account, wanted, now_ns, validate=validate)
@@ -209,6 +211,7 @@ class KrakenRest:
         return answer
 
     def _amend_order(self, account: Account, form: Form, now_ns: int) -> Any:
+        check_deadline(form, now_ns)
         order = self._named(account, form)[0]
         amend_id = self._desk.amend(
             account, order, now_ns, quantity=_decimal(form, "order_qty"),

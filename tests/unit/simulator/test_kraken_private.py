@@ -389,6 +389,7 @@ def test_what_is_lost_is_taken_or_not_and_nobody_is_told(what, how):
         assert await client.ask("cancel_all")
         assert await client.add("buy", 1, 30000, cl_ord_id="lost") is None
         orders = truth(place)["orders"]
+        assert truth(place)["commands"] == {"cancel": 1, "order": 1}
         assert [o["client_id"] for o in orders] == (["lost"] if what == "answer" else [])
         if how == "cut":
             await place.until(lambda: client.watcher.gone)

@@ -146,6 +146,7 @@ def test_orders_are_amended_and_canceled():
         ({"volume": "nan"}, "EGeneral:Invalid arguments:volume"),
         ({"volume": "0.00001"}, "EOrder:Order minimum not met"),
         ({"volume": "1000"}, "EOrder:Insufficient funds"),
+        ({"deadline": "2001-01-01T00:00:00Z"}, "EService:Deadline elapsed"),
         ({"leverage": "2"}, "EGeneral:Invalid arguments:leverage"),
         ({"oflags": "viqc"}, "EGeneral:Invalid arguments:oflags"),
         ({"oflags": "post", "price": "99999"}, "EOrder:Post only order"),
