@@ -137,12 +137,15 @@ class Account(AccountBooks):
         return found
 
     def tick(self, now_ns: int) -> None:
-        """Do what is due: the dead-man timer, the end of held fills, events."""
+        """Do what is due: the dead-man timer, the end of held fills and of orders, events."""
         if self.dead_man_ns and now_ns >= self.dead_man_ns:
             self.dead_man_ns = 0
             self.cancel_all(now_ns, cause="dead_man")
         if self.faults.hold_until_ns and now_ns >= self.faults.hold_until_ns:
             self.release_fills(now_ns)
+        for order in list(self.open.values()):
+            if 0 < order.request.expires_ns <= now_ns:
+                self.end(order, "expired", "", now_ns)
         self.delivery.pump(now_ns)
 
     # ---- held fills, a fault

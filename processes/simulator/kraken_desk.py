@@ -73,6 +73,8 @@ class Wanted(Struct, kw_only=True):
     client_id: str | None = None
     userref: int | None = None
     self_trade: str = "cancel_newest"
+    expires_ns: int | None = None
+    """With `gtd`: when it ends by itself."""
 
 
 class KrakenDesk:
@@ -151,7 +153,9 @@ class KrakenDesk:
         if wanted.order_type not in {"limit", "market"}:
             raise RefusalError(f"{ARGUMENTS}:ordertype")
         tif = wanted.time_in_force.lower()
-        if tif not in get_args(TimeInForce):
+        if (tif == "gtd") != (wanted.expires_ns is not None):
+            raise RefusalError(f"{ARGUMENTS}:expiretm")
+        if tif not in {*get_args(TimeInForce), "gtd"}:
             raise RefusalError(TEXTS["time_in_force"])
         if wanted.self_trade not in get_args(SelfTrade):
             raise RefusalError(f"{ARGUMENTS}:stptype")
@@ -170,7 +174,8 @@ class KrakenDesk:
             units=units,
             ticks=ticks,
             client_id=wanted.client_id or "",
-            time_in_force=tif,  # type: ignore[arg-type]
+            time_in_force="gtc" if tif == "gtd" else tif,  # type: ignore[arg-type]
+            expires_ns=wanted.expires_ns or 0,
             post_only=wanted.post_only,
             reduce_only=wanted.reduce_only,
             self_trade=wanted.self_trade,  # type: ignore[arg-type]
@@ -244,7 +249,8 @@ class KrakenDesk:
             order_type=request.kind,
             quantity=Decimal(order.units).scaleb(-8),
             price=None if order.ticks is None else order.tick * order.ticks,
-            time_in_force=request.time_in_force,
+            time_in_force="gtd" if request.expires_ns else request.time_in_force,
+            expires_ns=request.expires_ns or None,
             post_only=request.post_only,
             userref=request.extra.get("userref"),
         )

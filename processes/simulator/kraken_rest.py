@@ -246,6 +246,16 @@ class KrakenRest:
             raise RefusalError(ARGUMENTS)
         return self._desk.find(account, order_id=text)
 
+    def _expiry(self, form: Form) -> int | None:
+        """Seconds since 1970, or `+` and seconds from now."""
+        text = form.get("expiretm", "0")
+        seconds = text.removeprefix("+")
+        if not seconds.isdigit() or len(seconds) > 10:
+            raise RefusalError(f"{ARGUMENTS}:expiretm")
+        if not int(seconds):
+            return None
+        return int(seconds) * 10**9 + (self._venue.now_ns() if text.startswith("+") else 0)
+
     def _wanted(self, form: Form) -> Wanted:
         flags = [flag for flag in form.get("oflags", "").split(",") if flag]
         for name in ("leverage", "price2", "close[ordertype]", "displayvol"):
@@ -267,6 +277,7 @@ class KrakenRest:
             reduce_only=form.get("reduce_only") == "true",
             client_id=form.get("cl_ord_id"),
             userref=int(userref) if userref and userref.lstrip("-").isdigit() else None,
+            expires_ns=self._expiry(form),
             self_trade=form.get("stptype", "cancel-newest").replace("-", "_"),
         )
 

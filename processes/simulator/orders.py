@@ -17,9 +17,9 @@ from processes.simulator.numbers import UNIT_DECIMALS, plain_amount_text, plain_
 Kind = Literal["market", "limit"]
 TimeInForce = Literal["gtc", "ioc", "fok"]
 SelfTrade = Literal["cancel_newest", "cancel_oldest", "cancel_both"]
-Status = Literal["open", "filled", "canceled", "rejected"]
-End = Literal["filled", "canceled"]
-What = Literal["new", "amended", "filled", "canceled", "rejected"]
+Status = Literal["open", "filled", "canceled", "expired", "rejected"]
+End = Literal["filled", "canceled", "expired"]
+What = Literal["new", "amended", "filled", "canceled", "expired", "rejected"]
 PositionWhat = Literal["opened", "changed", "closed"]
 Cause = Literal[
     "",
@@ -88,6 +88,8 @@ class OrderRequest(Struct, kw_only=True):
     post_only: bool = False
     reduce_only: bool = False
     self_trade: SelfTrade = "cancel_newest"
+    expires_ns: int = 0
+    """When it ends by itself; 0 = never."""
     closes: tuple[tuple[int, int], ...] = ()
     """(position id, units) that it closes; empty: it opens, or the symbol is spot."""
     extra: dict[str, Any] = {}

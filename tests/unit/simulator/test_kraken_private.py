@@ -7,6 +7,7 @@ import pytest
 
 from processes.simulator.kraken_books import order_number, order_text
 from processes.simulator.market import UNITS
+from processes.simulator.numbers import time_text
 from tests.unit.simulator.accounting import check
 from tests.unit.simulator.kraken_client import (
     ASSETS,
@@ -137,7 +138,11 @@ def test_an_order_is_answered_then_told_sparsely_until_it_is_filled():
         ({"side": "sell", "order_qty": 11}, "EOrder:Insufficient funds"),
         ({"side": "hold"}, "EGeneral:Invalid arguments:type"),
         ({"order_type": "iceberg"}, "EGeneral:Invalid arguments:ordertype"),
-        ({"time_in_force": "gtd"}, "EGeneral:Invalid arguments:timeinforce"),
+        ({"time_in_force": "gtd"}, "EGeneral:Invalid arguments:expiretm"),
+        ({"time_in_force": "soon"}, "EGeneral:Invalid arguments:timeinforce"),
+        ({"time_in_force": "gtd", "expire_time": 5}, "EGeneral:Invalid arguments:expire_time"),
+        ({"limit_price": 10**40}, "EOrder:Tick size check failed"),
+        ({"order_qty": 10**40}, "EGeneral:Invalid arguments:volume"),
         ({"limit_price": 99999, "post_only": True}, "EOrder:Post only order"),
         ({"reduce_only": True}, "EOrder:Reduce only:No position exists"),
         ({"cl_ord_id": "x" * 19}, "EGeneral:Invalid arguments:cl_ord_id"),
@@ -283,6 +288,27 @@ def test_the_dead_man_cancels_and_is_disarmed():
         assert client.rows("executions")[-1]["reason"].startswith("Cancel all orders after")
         (wrong,) = await client.ask("cancel_all_orders_after", timeout=86401)
         assert wrong["error"] == "EGeneral:Invalid arguments:timeout"
+
+    story(tell, "executions")
+
+
+def test_an_order_expires_at_its_time():
+    async def tell(place, client):
+        expire = time_text(place.now_ns + 5 * 10**9, 6)
+        await client.add("buy", 1, 30000, time_in_force="gtd", expire_time=expire)
+        rest = await Rest(place).result(
+            "AddOrder", pair="XBTUSD", type="buy", ordertype="limit", volume="1", price="29000",
+            timeinforce="GTD", expiretm="+8",
+        )  # fmt: skip
+        assert client.rows("executions")[0]["expire_time"] == expire
+        await place.step(4)
+        assert "expired" not in client.told()
+        await place.step(2)
+        row = client.rows("executions")[-1]
+        assert (row["exec_type"], row["order_status"]) == ("expired", "expired")
+        await place.step(3)
+        (last,) = (await Rest(place).result("QueryOrders", txid=rest["txid"][0])).values()
+        assert last["status"] == "expired"
 
     story(tell, "executions")
 
