@@ -22,6 +22,7 @@ from schemas.settings import Settings
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 ROOM: Final = "history"
 FILE: Final = "history.sqlite"
+Statements = list[Statement]
 
 
 def turn_path(data: Path) -> Path:

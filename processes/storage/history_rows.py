@@ -46,13 +46,21 @@ _BAR: Final = (
 _SIGNAL: Final = (
     "INSERT INTO signals VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
 )
-_PROFIT: Final = (
+_PROFIT_ROW: Final = (
     "INSERT INTO profit VALUES (?,?,?,?,?,?,?,?,?) "
-    "ON CONFLICT (minute_ns, strategy, venue, symbol) DO UPDATE SET "
-    "decisions = profit.decisions + excluded.decisions, position = excluded.position, "
+    "ON CONFLICT (minute_ns, strategy, venue, symbol) DO UPDATE SET position = excluded.position, "
     "reference_price = excluded.reference_price, "
-    "realized_day_all = excluded.realized_day_all, unrealized = excluded.unrealized"
+    "realized_day_all = excluded.realized_day_all, unrealized = excluded.unrealized, decisions = "
 )
+_PROFIT: Final = _PROFIT_ROW + "profit.decisions + excluded.decisions"
+WHOLE_PROFIT: Final = _PROFIT_ROW + (
+    "CASE WHEN profit.decisions > excluded.decisions THEN profit.decisions "
+    "ELSE excluded.decisions END"
+)
+"""The same of a minute that was read whole: what is there is not added to. What was removed from
+the lake does not lower a count."""
+DECISIONS_AT: Final = 4
+"""Place of the count among a row's values; its key stands before it."""
 _AUDIT: Final = "INSERT INTO audit VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
 _HOLE: Final = "INSERT INTO holes VALUES (?,?,?,?) ON CONFLICT DO NOTHING"
 _PROGRESS: Final = (

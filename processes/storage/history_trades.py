@@ -18,8 +18,8 @@ import numpy as np
 from msgspec import Struct
 
 from processes.databases.base import Statement
-from processes.storage.columns import pick
 from processes.storage.history_rows import Names
+from processes.storage.rows import pick
 from processes.storage.trade_bars import (
     TIMEFRAMES,
     Bar,
@@ -234,10 +234,12 @@ class TradeHistory:
             yield from self.add_gap(symbol, gap)
         elif what == Marker.SUBSCRIBED:
             yield (_RESUMED, (recv_ns, *symbol, session, sequence))
+            yield from refresh(symbol, recv_ns, FOREVER_NS)
         elif what == Marker.BACKFILLED and slot["reason"] == MarkerReason.NONE:
             for gap in self.open_gaps(symbol):
                 whole = from_ns <= gap.from_recv_ns and gap.to_recv_ns <= to_ns
-                if whole and gap.session == session and gap.kind == "gap":
+                before = gap.session == session and gap.sequence < sequence
+                if whole and before and gap.kind == "gap":
                     yield from self.close_gap(symbol, gap)
 
     # ---- bars

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from venues.exact import (
+    each_named,
     integer,
     integer_or_none,
     number,
@@ -111,7 +112,7 @@ class KrakenPrivateRest:
 
     async def open_orders(self) -> list[Order]:
         """Orders that wait or rest."""
-        return await self._post("OpenOrders", lambda value: _orders(part(value, "open")))
+        return await self._post("OpenOrders", lambda value: each_named(_order)(part(value, "open")))
 
     async def closed_orders(
         self, *, start_s: int | None = None, end_s: int | None = None, offset: int = 0
@@ -122,14 +123,10 @@ class KrakenPrivateRest:
 
         def make(value: Any) -> ClosedOrders:
             return ClosedOrders(
-                count=integer(value, "count"), orders=_orders(part(value, "closed"))
+                count=integer(value, "count"), orders=each_named(_order)(part(value, "closed"))
             )
 
         return await self._post("ClosedOrders", make, wanted)
-
-
-def _orders(value: Any) -> list[Order]:
-    return [_order(name, row) for name, row in table(value).items()]
 
 
 def _order(name: str, row: Any) -> Order:

@@ -290,6 +290,18 @@ def test_yes_does_not_arm_live(dcctl, kept, monkeypatch):
     assert "person" in dcctl.err
 
 
+# ---- replay, backtest
+
+
+@pytest.mark.parametrize("command", [("replay",), ("backtest", "--session")])
+@pytest.mark.parametrize("word", ["nope", "-", "1.5", "٣", "9" * 5000])
+def test_a_session_is_last_or_a_number(dcctl, command, word):
+    assert dcctl(*command, word) == EXIT_USAGE
+    assert "say last, or a number" in dcctl.err
+    assert dcctl(*command, "17") == EXIT_FAILED
+    assert "dcctl start" in dcctl.err
+
+
 # ---- logs, doctor, version
 
 

@@ -7,14 +7,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from processes.replay.history import Made, Rebuild, Report, Wanted
 from processes.rings import ring_layout
 from processes.storage.history_database import ROOM
 from processes.storage.history_writer import Writer
 from processes.storage.journal import Journal
+from processes.storage.store import Lake, Split, TableView
 from schemas import decisions, tape
 from schemas.decisions import SlotKind
 from schemas.instruments import Instrument, Stream, Tables
-from schemas.settings import HistorySettings, Settings
+from schemas.settings import HistorySettings, Settings, StorageSettings
 from schemas.tape import Flag, Kind, Marker, MarkerReason
 from schemas.trading import Reason
 from tests.unit.databases.bodies import Body
@@ -54,13 +56,17 @@ class Place:
         (body.folder / "tables.json").write_bytes(msgspec.json.encode(TABLES))
 
         self.known = TABLES
+        (body.folder / "lake").mkdir()
 
     @classmethod
     def beside(cls, other: "Place", folder: Path) -> "Place":
         """The same journals, and an empty SQLite history of its own."""
         folder.mkdir()
         made = cls(Body("sqlite", folder, None))
-        (folder / "journal").symlink_to(other.folder / "journal")
+        (folder / "lake").rmdir()
+        for name in ("journal", "lake"):
+            (other.folder / name).mkdir(exist_ok=True)
+            (folder / name).symlink_to(other.folder / name)
         made.known = other.known
         return made
 
@@ -91,9 +97,26 @@ class Place:
         first = self.sequences[ring] + 1 + skip
         slots["sequence"] = np.arange(first, first + len(slots))
         self.sequences[ring] = first + len(slots) - 1
+        self.record(ring, slots)
         journal = self.journal(ring)
         journal.append(slots)
         journal.close()
+
+    def record(self, ring: str, slots: np.ndarray) -> None:
+        """Put slots into the lake as storage does, each block as sealed files of its own."""
+        split = Split(ring, TableView(self.known))
+        lake = Lake(self.folder / "lake", split, self.session, StorageSettings())
+        lake.write(slots)
+        lake.seal_all()
+
+    def rebuild(self, report: Report = lambda *_: None, **wanted: Any) -> Made:
+        """Make the history again from the lake."""
+        state = self.folder / "state"
+        state.mkdir(exist_ok=True)
+        (state / "instruments.json").write_bytes(msgspec.json.encode(self.known))
+        settings = Settings(history=HistorySettings(url=self.body.url))
+        chosen = Wanted(**wanted)
+        return Rebuild(settings, self.folder, chosen, report, beside=False).run()
 
     def log(self, process: str, *lines: dict) -> None:
         with (self.logs / f"{process}.jsonl").open("a") as file:
@@ -180,3 +203,13 @@ def marker(
     slots["from_event_ns"], slots["to_event_ns"] = event
     slots["from_recv_ns"], slots["to_recv_ns"] = recv
     return slots.view(tape.SLOT)
+
+
+def minutes_of_trades(lake: Path, tables: Tables, venue: str, count: int) -> None:
+    """A lake of one trade a minute of instrument and stream 0, received when it was made."""
+    told = [(0, T0 + number * MINUTE, 100.0 + number, 0.5) for number in range(count)]
+    slots = trades(*told, instrument=0, stream=0)
+    slots["recv_ns"], slots["sequence"] = slots["event_ns"], np.arange(1, count + 1)
+    made = Lake(lake, Split(f"tape.{venue}", TableView(tables)), 5, StorageSettings())
+    made.write(slots)
+    made.seal_all()
