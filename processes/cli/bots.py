@@ -87,20 +87,21 @@ async def _describe(client: FreqtradeClient) -> dict[str, Any]:
 
 
 def show_bots(profile: str, config: Path | None, *, as_json: bool) -> None:
-    """Print how each bot is; one that does not answer is said to."""
+    """Print how each bot is: `away` is nobody there, `no answer` somebody who says no more."""
     found: dict[str, dict[str, Any]] = {}
     for name, account in _bots(profile, config).items():
         try:
             found[name] = {"url": account.url, **_ask(name, account, _describe), "trouble": ""}
         except VenueError as error:
-            found[name] = {"url": account.url, "state": "away", "trouble": str(error)}
+            state = "no answer" if _ask(name, account, FreqtradeClient.ping) else "away"
+            found[name] = {"url": account.url, "state": state, "trouble": str(error)}
     if as_json:
         say_json(found)
         return
     rows = []
     for name, one in found.items():
         if one["trouble"]:
-            rows.append([name, "away", one["trouble"], "", "", "", ""])
+            rows.append([name, one["state"], one["trouble"], "", "", "", ""])
             continue
         ago = "never" if one["last_round_s"] is None else f"{one['last_round_s']} s ago"
         trades = f"{one['trades']} of {one['trades_most']}, {one['open_orders']} with orders"

@@ -110,6 +110,18 @@ def test_what_is_wrong_with_the_settings_is_said(bot, accounts, dcctl, tmp_path,
     assert "has the broker freqtrade" in dcctl.err
 
 
+def test_a_bot_that_lives_and_does_not_let_us_in_is_told_from_one_that_is_gone(
+    bot, accounts, dcctl, monkeypatch
+):
+    monkeypatch.setenv("BOT_WORD", "wrong-word")
+    assert dcctl("freqtrade", "status", "--json") == 0
+    told = json.loads(dcctl.out)["one"]
+    assert told["state"] == "no answer"
+    assert "username and password" in told["trouble"]
+    assert dcctl("freqtrade", "status") == 0
+    assert "no answer" in dcctl.out
+
+
 def test_only_bots_of_this_machine_and_only_those_that_answer(bot, accounts, dcctl):
     accounts(one=account(bot, url="http://10.1.1.1:8080"))
     assert dcctl("freqtrade", "status") == EXIT_CONFIG

@@ -72,6 +72,11 @@ class Memory:
         return [command for command in self.commands.values() if not command.over]
 
     @property
+    def awaited(self) -> list[Command]:
+        """Those of them that the bot may still say something of, and not a person alone."""
+        return [command for command in self.pending if not command.checked]
+
+    @property
     def tags(self) -> set[str]:
         """Tags of the trades that orders of ours made."""
         return {command.tag for command in self.commands.values()}

@@ -173,7 +173,7 @@ class FreqtradeSession:
     def _patience_s(self) -> float | None:
         if self._linked and not self._connected:
             return AGAIN_S
-        return LOOK_S if self._connected and self._memory.pending else None
+        return LOOK_S if self._connected and self._memory.awaited else None
 
     # ---- the link
 
@@ -232,7 +232,7 @@ class FreqtradeSession:
     async def _read(self) -> Reading | None:
         """A reading; None if the bot does not give one: it is away then."""
         now_ns = self._now_ns()
-        oldest_ns = min((c.sent_ns or now_ns for c in self._memory.pending), default=now_ns)
+        oldest_ns = min((c.sent_ns or now_ns for c in self._memory.awaited), default=now_ns)
         try:
             return await take_reading(self._client, now_ns, oldest_ns // 10**6 - BACK_MS)
         except BotError as error:

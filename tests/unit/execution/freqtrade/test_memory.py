@@ -37,7 +37,10 @@ def test_what_was_saved_is_there_after_a_death_and_what_was_removed_is_not(memor
     memory.remove(gone)
     again = reopened(memory, tmp_path)
     assert again.commands == {TAG: command}
-    assert again.pending == [command]
+    assert again.pending == again.awaited == [command]
+    command.checked = True
+    again.save(command)
+    assert (again.pending, again.awaited) == ([command], [])
     assert again.tags == {TAG}
     again.close()
 
