@@ -62,7 +62,7 @@ def test_decisions_become_the_bots_trades_through_a_crash_and_the_switch_makes_i
     with freqtrade_bot(
         f"http://127.0.0.1:{port}/kraken", port=bot_port, words=tuple(words.values())
     ) as bot:
-        project.wait_running(120)
+        project.wait_running(300)  # as long as dcctl start would: kernels may have to be compiled
         wait_until(lambda: fills(project) >= 2, 120, "fills by the bot")
         pid = project.kill("execution")
         project.wait_back("execution", pid, 120)
