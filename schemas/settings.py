@@ -403,6 +403,23 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pressure: PressureSettings = PressureSettings()
 
 
+class LakeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A store that the lake is kept in as well, by a process of its own; docs/lake.md."""
+
+    store: str = ""
+    """s3://bucket/folder?region=..., gs://bucket/folder or file:///mnt/nas/lake; empty = none.
+    Credentials are in the environment of dcctl, never here: AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or GOOGLE_APPLICATION_CREDENTIALS."""
+    keep_local_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
+    """Days before today that stay on this machine's disk once the store has them, proved; 0 = all
+    stay."""
+    push_s: Seconds = 300.0
+    """How often it looks for files that the store does not have."""
+    backoff_first_s: Seconds = 1.0
+    backoff_longest_s: Seconds = 300.0
+    """Between two tries at a store that does not answer or refuses."""
+
+
 class BucketSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One bucket of InfluxDB."""
 
@@ -558,8 +575,10 @@ class SimulatorAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     venue: Literal["bitfinex", "kraken", "gmo"]
     key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=_-]{8,128}$")]
-    secret: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=_-]{8,128}$")]
-    """Invented; at Kraken base64, as its secrets are."""
+    secret: Annotated[
+        str, Meta(pattern=r"^([A-Za-z0-9+/=_-]{8,128}|\$\{[A-Za-z_][A-Za-z0-9_]*\})$")
+    ]
+    """Invented, or `${NAME}` of the environment; at Kraken base64, as its secrets are."""
     balances: dict[str, Decimals] = {}
     """What it begins with, by asset: USD, BTC ..."""
 
@@ -581,6 +600,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Orders in each book, about; the price levels are some four times fewer a side."""
     past_s: Seconds = 120.0
     """Each market has so much of a past when it is first seen: trades and candles are there."""
+    kraken_tier: Literal["starter", "intermediate", "pro", "unlimited"] = "intermediate"
+    """How fast Kraken lets an account place, change and cancel orders of a pair."""
     gmo_ping_s: Seconds = 60.0
     """Between two protocol-level pings of GMO Coin."""
     gmo_too_fast: Literal["error", "ignored"] = "error"
@@ -613,6 +634,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history: HistorySettings = HistorySettings()
     backtest: BacktestSettings = BacktestSettings()
     storage: StorageSettings = StorageSettings()
+    lake: LakeSettings = LakeSettings()
     influx: InfluxSettings = InfluxSettings()
     bridge: BridgeSettings = BridgeSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
@@ -621,7 +643,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 REFUSED: tuple[str, ...] = (
     "profile", "paths", "http", "rings", "simulator.port", "signal", "ledger", "influx.enabled",
-    "bridge.enabled",
+    "bridge.enabled", "lake.store",
 )  # fmt: skip
 """Keys (and all below them) that only a stop and start can change."""
 
@@ -632,6 +654,7 @@ RESTARTS: dict[str, tuple[str, ...]] = {
     "features": ("features",),
     "inference": ("inference",),
     "storage": ("storage",),
+    "lake": ("archive",),
     "history": ("storage",),
     "influx": ("influx",),
     "bridge": ("bridge",),

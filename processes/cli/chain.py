@@ -8,6 +8,7 @@ recorded when it happened.
 
 import re
 from decimal import Decimal
+from math import isnan
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ import msgspec
 from processes.execution.journal import DRAIN
 from processes.execution.reading import FillRow, LedgerView, total
 from processes.execution.risk import ENTRY_CHECKS, EXIT_CHECKS
+from processes.lake_places import Place, open_lake
 from processes.replay.recording import find_session
 from processes.replay.rows import last_sequence, rows_between
 from processes.rings import enabled_venues
@@ -26,7 +28,7 @@ from schemas.features import CATALOGUE
 from schemas.predictions import MODELS, outputs_of
 from schemas.settings import LedgerSettings
 from schemas.tape import LEVELS
-from schemas.trading import REASON_TEXT, Action, Intent, OrderEvent, Reason
+from schemas.trading import REASON_TEXT, Intent, OrderEvent, Reason
 
 ORDER_LETTERS: Final = 6
 """Fewest letters of a command id that name an order."""
@@ -88,7 +90,7 @@ def find_chain(data: Path, ledger: LedgerSettings, what: str, session: str) -> C
     Raises:
         UsageError: `what` is none of these. OperatorError: there is no such thing.
     """
-    view, lake = LedgerView(ledger, data), data / "lake"
+    view, lake = LedgerView(ledger, data), open_lake(data / "lake")
     if re.fullmatch(r"\d{1,18}", what):
         chain = Chain(session=find_session(data, session), decision=int(what))
         rows = rows_between(lake, "decisions", chain.session, int(what), int(what))
@@ -109,7 +111,13 @@ def find_chain(data: Path, ledger: LedgerSettings, what: str, session: str) -> C
         chain.order, chain.order_state = found[0].intent, found[0].state
         _add_outcome(chain, view)
     if row is None:
-        chain.missing.append("the decision is not in the lake (yet: storage is a second behind)")
+        intent = chain.order
+        if intent is not None and not intent.decision_sequence:
+            # The kill switch's own: no prediction and no signal asked for it.
+            reason = Reason(intent.reason)
+            chain.reason, chain.reason_text = reason.name.lower(), REASON_TEXT[reason]
+        else:
+            chain.missing.append("the decision is not in the lake (storage is a second behind)")
         return chain
     folder = SessionFolder(data, chain.session)
     _add_decision(chain, row, folder)
@@ -138,7 +146,7 @@ def _orders(view: LedgerView, what: str) -> list[Any]:
     return found
 
 
-def _decision_of(lake: Path, session: int, intent: Intent) -> dict[str, Any] | None:
+def _decision_of(lake: Place, session: int, intent: Intent) -> dict[str, Any] | None:
     """The decision's row; its input stands at most two drains before it."""
     first = intent.decision_sequence
     if not first:
@@ -162,10 +170,10 @@ def _add_decision(chain: Chain, row: dict[str, Any], folder: SessionFolder) -> N
     reason = Reason[chain.reason.upper()]
     chain.reason_text = REASON_TEXT[reason]
     chain.numbers = dict(zip(NUMBERS, row["numbers"], strict=False))
-    chain.checks = _checks(reason, chain)
+    chain.checks = checks_of(reason, chain)
 
 
-def _checks(reason: Reason, chain: Chain) -> list[Check]:
+def checks_of(reason: Reason, chain: Chain) -> list[Check]:
     """Which checks were asked: in their order, up to the one that denied."""
     wanted_in = chain.order is not None or reason in {code for code, _ in ENTRY_CHECKS}
     if not wanted_in:
@@ -179,7 +187,7 @@ def _checks(reason: Reason, chain: Chain) -> list[Check]:
     return found
 
 
-def _add_input(chain: Chain, lake: Path, row: dict[str, Any]) -> None:
+def _add_input(chain: Chain, lake: Place, row: dict[str, Any]) -> None:
     number = int(row["input_seq"])
     rows = rows_between(lake, "decisions", chain.session, number, number)
     if not rows:
@@ -191,7 +199,7 @@ def _add_input(chain: Chain, lake: Path, row: dict[str, Any]) -> None:
         chain.input["signal"] = msgspec.msgpack.decode(found["message"])
 
 
-def _add_prediction(chain: Chain, lake: Path, row: dict[str, Any]) -> None:
+def _add_prediction(chain: Chain, lake: Place, row: dict[str, Any]) -> None:
     number = int(row["prediction_seq"])
     rows = rows_between(lake, "predictions", chain.session, number, number) if number else []
     if not rows:
@@ -208,11 +216,11 @@ def _add_prediction(chain: Chain, lake: Path, row: dict[str, Any]) -> None:
         columns = outputs_of(model)
         prefix = len(model) + 1
         outputs = {column[prefix:]: found[column] for column in columns}
-        if any(value is not None and value == value for value in outputs.values()):
+        if any(value is not None and not isnan(value) for value in outputs.values()):
             chain.models[model] = outputs
 
 
-def _add_features(chain: Chain, lake: Path, row: dict[str, Any], folder: SessionFolder) -> None:
+def _add_features(chain: Chain, lake: Place, row: dict[str, Any], folder: SessionFolder) -> None:
     number = int(row["feature_seq"])
     rows = rows_between(lake, "features", chain.session, number, number) if number else []
     if not rows:
@@ -264,8 +272,3 @@ def slippage_bps(chain: Chain) -> float | None:
     average = float(chain.cost["average_price"])
     sign = 1.0 if chain.order.side == "buy" else -1.0
     return sign * (average / chain.reference_price - 1.0) * 1e4
-
-
-def acted(chain: Chain) -> bool:
-    """Whether the decision was to do something."""
-    return chain.action != Action.HOLD.name.lower()

@@ -1,5 +1,6 @@
 """positions, orders, fills and pnl: what the ledger has, marked to our own books."""
 
+import os
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from processes.cli.instance import find_paths
 from processes.cli.screen import say, say_json, table
 from processes.clock import utc_text
 from processes.execution.reading import LedgerView, PositionRow, total
+from processes.lake_places import open_lake
 from processes.places import Paths, is_locked, read_registry
 from processes.replay.rows import last_sequence, rows_between
 from processes.rings import ring_layout
@@ -42,21 +44,23 @@ def marks(paths: Paths) -> dict[int, float]:
 
 def _ring_marks(run: Path) -> dict[int, float]:
     try:
-        entry = read_registry(run).find("features")
-        readers = read_registry(run).find("features.r")
+        found = read_registry(run)
     except OperatorError:
         return {}
-    if entry is None or readers is None:
+    entry, page = found.find("ring", "features"), found.find("readers", "features")
+    if entry is None or page is None:
         return {}
-    segments = [Segment.attach(entry.name), Segment.attach(readers.name)]
+    dtype, layout = ring_layout("features")
+    reader = RingReader(
+        Segment.attach(entry.name, writable=False), Segment.attach(page.name), dtype, layout,
+        f"tap.{os.getpid()}", start="newest", tap=True, limit=MARKS_BACK,
+    )  # fmt: skip
     try:
-        dtype, layout = ring_layout("features")
-        ring = RingReader(*segments, dtype, layout, "marks", start="newest")
-        rows = ring.recent(MARKS_BACK)
+        reader.seek(max(reader.committed - MARKS_BACK, reader.oldest))
+        rows = reader.read()
         return _newest(rows["instrument"], rows["reference_price"])
     finally:
-        for segment in segments:
-            segment.close()
+        reader.release()
 
 
 def _newest(instruments: np.ndarray, prices: np.ndarray) -> dict[int, float]:
@@ -68,7 +72,7 @@ def _lake_marks(data: Path) -> dict[int, float]:
     sessions = sessions_of(data)
     if not sessions:
         return {}
-    lake, session = data / "lake", sessions[-1]
+    lake, session = open_lake(data / "lake"), sessions[-1]
     last = last_sequence(lake, "decisions", session)
     rows = rows_between(lake, "decisions", session, max(last - MARKS_BACK, 1), last)
     return {row["instrument"]: row["reference_price"] for row in rows if row["reference_price"]}
@@ -194,9 +198,8 @@ def pnl(*, days: int, as_json: bool) -> None:
     lines = [[row.day, row.symbol, _shown(row.realized_day), _shown(row.fees)] for row in rows]
     if lines:
         say(table(["day", "symbol", "realized", "fees so far"], lines, right=(2, 3)))
-    for day, amount in told["days"].items():  # type: ignore[attr-defined]
-        say(f"{day}: {_shown(amount)} in all")
+    for day, parts in by_day.items():
+        say(f"{day}: {_shown(f'{total(parts):f}')} in all")
     for one in held:
-        say(
-            f"{one['symbol']} {_shown(one['quantity'])} held: {_shown(one['unrealized'])} unrealized"
-        )
+        amounts = _shown(one["quantity"]), _shown(one["unrealized"])
+        say(f"{one['symbol']}: {amounts[0]} held, {amounts[1]} unrealized")

@@ -1,5 +1,6 @@
 """why: the whole chain behind an order or a decision, as text or JSON."""
 
+from math import isnan
 from typing import Any
 
 import msgspec
@@ -40,15 +41,16 @@ def _number(value: Any) -> str:
 
 def _decision(chain: Chain) -> list[str]:
     if not chain.decision:
-        return [f"session {chain.session}"]
+        return [
+            colour(chain.reason, "bold"),
+            f"  {chain.reason_text}",
+            f"  session {chain.session}",
+        ]
     text = f"{chain.action.replace('_', ' ')} {chain.venue} {chain.symbol}: {chain.reason}"
-    return [
-        colour(text, "bold"),
-        f"  {chain.reason_text}",
-        f"  decision {chain.decision} of session {chain.session}, {utc_text(chain.time_ns)}, "
-        f"strategy {chain.strategy}, rung {chain.rung}, settings {chain.config_generation}"
-        + (f", kill switch {chain.kill_level}" if chain.kill_level != "none" else ""),
-    ]
+    where = f"decision {chain.decision} of session {chain.session}, {utc_text(chain.time_ns)}"
+    how = f"strategy {chain.strategy}, rung {chain.rung}, settings {chain.config_generation}"
+    switch = f", kill switch {chain.kill_level}" if chain.kill_level != "none" else ""
+    return [colour(text, "bold"), f"  {chain.reason_text}", f"  {where}, {how}{switch}"]
 
 
 def _market(chain: Chain) -> list[str]:
@@ -107,7 +109,7 @@ def _policy(chain: Chain) -> list[str]:
     told = [
         f"{name} {_number(value)}"
         for name, value in chain.numbers.items()
-        if value == value and (value or name.endswith("_bps"))
+        if not isnan(value) and (value or name.endswith("_bps"))
     ]
     lines.append(f"  reference price {chain.reference_price:.10g}  " + "  ".join(told))
     if "signal" in chain.input:
@@ -125,10 +127,11 @@ def _order(chain: Chain) -> list[str]:
     if intent is None:
         return [_head("no order")]
     price = f" at {intent.limit_price}" if intent.limit_price else ""
+    closing = ", closing" if intent.reduce_only else ""
+    what = f"{intent.side} {intent.quantity} {intent.symbol}, {intent.kind}{price}{closing}"
     lines = [
         _head(f"order {intent.command_id}: {chain.order_state}"),
-        f"  {intent.side} {intent.quantity} {intent.symbol}, {intent.kind}{price}"
-        f"{', closing' if intent.reduce_only else ''}, account {intent.account}",
+        f"  {what}, account {intent.account}",
     ]
     for event in chain.events:
         told = msgspec.to_builtins(event)
@@ -139,5 +142,6 @@ def _order(chain: Chain) -> list[str]:
     if chain.cost:
         text = "  ".join(f"{name} {value}" for name, value in chain.cost.items())
         worse = slippage_bps(chain)
-        lines.append(f"  cost: {text}  slippage {worse:+.2f} bp" if worse is not None else text)
+        slipped = "" if worse is None else f"  slippage {worse:+.2f} bp"
+        lines.append(f"  cost: {text}{slipped}")
     return lines

@@ -84,6 +84,8 @@ class LedgerView:
         self._data = data
 
     def _look(self, statement: str) -> list[tuple[Any, ...]]:
+        if not self._settings.url and not (self._data / FILE).exists():
+            return []  # nothing has been traded yet
         with _told():
             return look(
                 "ledger.url", self._settings.url, self._data / FILE, ROOM, statement, TIMEOUT_S

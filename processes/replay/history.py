@@ -21,8 +21,10 @@ from processes.journal_files import segments_of
 from processes.lake_files import counting, folders_of, tape_folder
 from processes.lake_holes import BY_DESIGN, Hole, read_holes
 from processes.locks import hold
+from processes.replay.books import Books
+from processes.replay.history_slots import history_columns, history_slots
 from processes.replay.rows import read_ring
-from processes.replay.slots import Indices, decision_slots, history_columns, tape_slots
+from processes.replay.slots import Indices, decision_slots
 from processes.storage import history_rows as rows
 from processes.storage.history_database import HistoryDatabase, Statements, turn_path
 from processes.storage.history_trades import Gap, Symbol
@@ -151,6 +153,7 @@ class Rebuild:
         self._journals = data / "journal"
         self._tables = _read_tables(data)
         self._indices = Indices(self._tables)
+        self._books = Books(len(self._tables.instruments))
         self._names = rows.Names(lambda: self._tables)
         self._wanted = wanted
         self._report = report
@@ -188,7 +191,7 @@ class Rebuild:
             series = _Series((venue, symbol), session, _lapped(self._lake, venue, session))
             span = self._wanted.span
             for parts in read_ring(self._lake, folder, session, history_columns, span):
-                slots = tape_slots(parts, self._indices)
+                slots = history_slots(parts, self._indices, self._books)
                 slots = slots[self._wanted.of(slots["recv_ns"])]
                 for first in range(0, len(slots), BLOCK_SLOTS):
                     block = slots[first : first + BLOCK_SLOTS]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from processes.lake_holes import BY_DESIGN, read_holes
+from processes.lake_places import open_lake
 from processes.replay.books import Books
 from processes.replay.rows import read_ring
 from processes.replay.slots import (
@@ -18,9 +19,8 @@ from processes.replay.slots import (
     decision_slots,
     feature_slots,
     prediction_slots,
-    tape_columns,
-    tape_slots,
 )
+from processes.replay.tapes import tape_columns, tape_slots
 from processes.rings import enabled_venues
 from processes.sessions import SessionFolder, sessions_of
 from schemas.errors import OperatorError, UsageError
@@ -113,16 +113,14 @@ class Recording:
         self.venues = enabled_venues(self.settings)
         """In the order of their tapes, which cannot change within a session."""
         self.tables = self.folder.tables(self.generations[-1])
-        self._lake = data / "lake"
+        self._lake = open_lake(data / "lake")
         self._indices = Indices(self.tables)
 
     def tape(self, venue: str) -> Iterator[np.ndarray]:
         """A venue's tape in blocks of slots, those that end a book's frame with its ten levels."""
         books = Books(len(self.tables.instruments))
         for parts in read_ring(self._lake, f"{venue}/websocket", self.session, tape_columns):
-            slots = tape_slots(parts, self._indices)
-            books.fill(slots)
-            yield slots
+            yield tape_slots(parts, self._indices, books)
 
     def thinned(self, venue: str) -> list[tuple[int, int]]:
         """Spans of a venue's tape in which storage left slots out by design: first and last."""

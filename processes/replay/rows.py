@@ -5,14 +5,14 @@ each series is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
-from processes.lake_files import LakeFile, batches, counting, folders_of, sequence_column
+from processes.lake_files import LakeFile, batches, counting_in, folders_of, sequence_column
+from processes.lake_places import Place, name_in
 from schemas.errors import OperatorError
 
 MOST_ROWS: Final = 131_072
@@ -32,7 +32,7 @@ class Part(Struct, frozen=True):
 
 
 def series_of(
-    root: Path, folder: str, session: int, span: tuple[int, int] = ALWAYS
+    root: Place, folder: str, session: int, span: tuple[int, int] = ALWAYS
 ) -> list[list[LakeFile]]:
     """Files of a session below a folder of the lake, series by series, in order.
 
@@ -41,14 +41,15 @@ def series_of(
     """
     top = root / folder
     found: dict[tuple[str, str], list[LakeFile]] = {}
-    for day in folders_of(top) if top.is_dir() else []:
-        for file in counting(day):
+    for counted in counting_in(folders_of(top)) if top.is_dir() else []:
+        for file in counted:
             if session in file.sessions and any(
                 piece.last_ns >= span[0] and piece.first_ns <= span[1] for piece in file.pieces
             ):
                 constants = file.pieces[0].constants
                 told = repr(sorted((k, v) for k, v in constants.items() if k != "session"))
-                found.setdefault((str(day.parent), told), []).append(file)
+                where = name_in(root, file.path.parent.parent)
+                found.setdefault((where, told), []).append(file)
     return [sorted(files, key=lambda one: _first(one, session)) for files in found.values()]
 
 
@@ -127,7 +128,7 @@ class _Cursor:
 
 
 def rows_between(
-    root: Path, folder: str, session: int, first: int, last: int
+    root: Place, folder: str, session: int, first: int, last: int
 ) -> list[dict[str, Any]]:
     """The rows of a ring with these sequences, from all its series, in order; few of them.
 
@@ -151,7 +152,7 @@ def rows_between(
     return sorted(found, key=lambda row: int(row[key]))
 
 
-def last_sequence(root: Path, folder: str, session: int) -> int:
+def last_sequence(root: Place, folder: str, session: int) -> int:
     """The highest sequence of a ring that the lake has; 0 if it has none."""
     return max(
         (
@@ -166,7 +167,7 @@ def last_sequence(root: Path, folder: str, session: int) -> int:
 
 
 def read_ring(
-    root: Path,
+    root: Place,
     folder: str,
     session: int,
     wanted: Wanted = lambda _: (),
@@ -190,7 +191,7 @@ def read_ring(
 
 
 def _read_ring(
-    root: Path, folder: str, session: int, wanted: Wanted, span: tuple[int, int]
+    root: Place, folder: str, session: int, wanted: Wanted, span: tuple[int, int]
 ) -> Iterator[list[Part]]:
     series = series_of(root, folder, session, span)
     cursors = [_Cursor(files, session, wanted) for files in series]

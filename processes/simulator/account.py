@@ -11,7 +11,6 @@ from collections.abc import Callable
 from copy import copy
 
 from processes.simulator.account_books import AccountBooks
-from processes.simulator.balances import cost_atoms
 from processes.simulator.market import Market
 from processes.simulator.orders import (
     AccountOrder,
@@ -19,6 +18,7 @@ from processes.simulator.orders import (
     Listing,
     OrderRequest,
     RefusedError,
+    check_size,
 )
 
 
@@ -27,16 +27,22 @@ class Account(AccountBooks):
 
     # ---- commands
 
-    def place(self, request: OrderRequest, now_ns: int) -> AccountOrder:
+    def place(
+        self, request: OrderRequest, now_ns: int, replaces: AccountOrder | None = None
+    ) -> AccountOrder:
         """Take an order; what it matches at once is filled when this returns.
+
+        Args:
+            replaces: an open order that is canceled for it, if it is taken.
 
         Raises:
             RefusedError: it is not taken; an event `rejected` says so.
         """
         try:
-            listing = self._judge(request)
+            self.faults.refuse_order()
+            listing = self._judge(request, replaces)
             order = self._make(request, listing, now_ns)
-            self._cover(order, listing)
+            self._check_funds(order, listing, replaces)
         except RefusedError:
             market = self.markets.get(request.symbol)
             if market is not None:
@@ -46,6 +52,9 @@ class Account(AccountBooks):
                 )  # fmt: skip
                 self.tell(refused, "rejected", now_ns)
             raise
+        if replaces is not None:
+            self.cancel(replaces, now_ns)
+        self.hold(order, *self.needed(order, listing))
         self.open[order.id] = order
         self.positions.reserve(request.closes)
         self.tell(order, "new", now_ns)
@@ -60,10 +69,8 @@ class Account(AccountBooks):
         Raises:
             RefusedError: it would not.
         """
-        listing = self._judge(request)
-        asset, amount = self.needed(self._make(request, listing, 0), listing)
-        if amount > self.balances.available(asset):
-            raise RefusedError("insufficient_funds")
+        listing = self._judge(request, None)
+        self._check_funds(self._make(request, listing, 0), listing, None)
 
     def amend(
         self,
@@ -90,7 +97,7 @@ class Account(AccountBooks):
             raise RefusedError("quantity")
         if changed.units <= order.filled_units:
             raise RefusedError("amend_below_filled")
-        _check_size(changed.units, changed.ticks, listing, market)
+        check_size(changed.units, changed.ticks, listing, market)
         post_only = post_only or order.request.post_only
         moved = changed.ticks != order.ticks
         if moved and post_only and market.crosses(order.side, changed.ticks):
@@ -130,17 +137,20 @@ class Account(AccountBooks):
         return found
 
     def tick(self, now_ns: int) -> None:
-        """Do what is due: the dead-man timer, the end of held fills, events."""
+        """Do what is due: the dead-man timer, the end of held fills and of orders, events."""
         if self.dead_man_ns and now_ns >= self.dead_man_ns:
             self.dead_man_ns = 0
             self.cancel_all(now_ns, cause="dead_man")
         if self.faults.hold_until_ns and now_ns >= self.faults.hold_until_ns:
             self.release_fills(now_ns)
+        for order in list(self.open.values()):
+            if 0 < order.request.expires_ns <= now_ns:
+                self.end(order, "expired", "", now_ns)
         self.delivery.pump(now_ns)
 
     # ---- held fills, a fault
 
-    def hold_fills(self, until_ns: int) -> None:
+    def hold_fills(self, until_ns: int, now_ns: int) -> None:
         """Take all open orders out of the books, but for the share that may fill."""
         self.faults.hold_until_ns = until_ns
         for order in list(self.open.values()):
@@ -148,7 +158,7 @@ class Account(AccountBooks):
             market.cancel(order.number)
             listing = self.rules.listing(order.symbol)
             order.parked_units = order.left - self._released_units(order, listing)
-            self._work(order, order.updated_ns)
+            self._work(order, now_ns)
 
     def release_fills(self, now_ns: int) -> None:
         """Let all orders match again."""
@@ -167,18 +177,18 @@ class Account(AccountBooks):
 
     # ---- taking an order
 
-    def _judge(self, request: OrderRequest) -> Listing:
-        self.faults.refuse_order()
+    def _judge(self, request: OrderRequest, replaces: AccountOrder | None) -> Listing:
         market = self.markets.get(request.symbol)
         if market is None:
             raise RefusedError("symbol")
         listing = self.rules.listing(request.symbol)
         if (request.kind == "limit") != (request.ticks is not None):
             raise RefusedError("price")
-        _check_size(request.units, request.ticks, listing, market)
+        check_size(request.units, request.ticks, listing, market)
         if request.post_only and (request.kind == "market" or request.time_in_force != "gtc"):
             raise RefusedError("time_in_force")
-        if self.by_client_id(request.client_id) is not None:
+        namesake = self.by_client_id(request.client_id)
+        if namesake is not None and namesake is not replaces:
             raise RefusedError("client_id")
         crosses = market.crosses(request.side, request.ticks)
         if request.post_only and crosses and self.rules.refuses_post_only:
@@ -208,11 +218,15 @@ class Account(AccountBooks):
             order.guard_ticks = reached[-1][0] if reached else market.best(request.side) or 1
         return order
 
-    def _cover(self, order: AccountOrder, listing: Listing) -> None:
+    def _check_funds(
+        self, order: AccountOrder, listing: Listing, replaces: AccountOrder | None
+    ) -> None:
         asset, amount = self.needed(order, listing)
-        if amount > self.balances.available(asset):
+        available = self.balances.available(asset)
+        if replaces is not None and replaces.held_asset == asset:
+            available += replaces.held
+        if amount > available:
             raise RefusedError("insufficient_funds")
-        self.hold(order, asset, amount)
 
     # ---- in the book
 
@@ -272,22 +286,3 @@ class Account(AccountBooks):
         if choice != "cancel_oldest":
             self.end(order, "canceled", "self_trade", now_ns)
         return order.is_open
-
-
-def _check_size(units: int, ticks: int | None, listing: Listing, market: Market) -> None:
-    """Hold an order against the venue's steps and smallest sizes.
-
-    Raises:
-        RefusedError: it is off a step or too small.
-    """
-    if units <= 0:
-        raise RefusedError("quantity")
-    if units % listing.step_units:
-        raise RefusedError("quantity_step")
-    if units < listing.min_units:
-        raise RefusedError("quantity_min")
-    if ticks is not None and ticks <= 0:
-        raise RefusedError("price")
-    price = ticks or market.best(1) or market.best(-1)
-    if price and cost_atoms(market.tick, price, units) < listing.min_cost:
-        raise RefusedError("cost_min")

@@ -18,8 +18,8 @@ import numpy as np
 from msgspec import Struct
 
 from processes.databases.base import Statement
-from processes.storage.columns import pick
 from processes.storage.history_rows import Names
+from processes.storage.rows import pick
 from processes.storage.trade_bars import (
     TIMEFRAMES,
     Bar,

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bridge, decoding, lake, ledger, peering, recordings, stages, transport
+from benchmarks import (
+    bridge,
+    decoding,
+    lake,
+    ledger,
+    peering,
+    recordings,
+    stages,
+    store,
+    transport,
+)
 from benchmarks.figures import figure
 from processes.cli.bench import BENCHMARKS, run_benchmarks
 from schemas.errors import OperatorError
@@ -93,6 +103,18 @@ def test_the_lakes_tools_are_measured_on_rows_that_are_there(monkeypatch):
         "verify_sealed", "verify_daily", "query_sealed", "query_daily", "compact",
         "last_sealed", "last_daily", "daily_bytes",
     }  # fmt: skip
+    assert all(figure.value > 0 for figure in figures.values())
+
+
+def test_a_store_is_measured_on_rows_that_are_there(monkeypatch):
+    monkeypatch.delenv(store.VARIABLE, raising=False)
+    monkeypatch.setattr(lake, "SQL", "SELECT symbol, count(*) FROM books GROUP BY ALL")
+    figures = store.measure(quick=True)
+    assert set(figures) == {
+        f"folder_{what}_{form}"
+        for what in ("push", "verify", "query")
+        for form in ("sealed", "daily")
+    }
     assert all(figure.value > 0 for figure in figures.values())
 
 
