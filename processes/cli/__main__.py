@@ -141,6 +141,68 @@ def tap(
 
 
 @app.command()
+def why(
+    what: Annotated[
+        str, typer.Argument(help="last, an order's id (its first letters), or a decision's number.")
+    ] = "last",
+    session: Annotated[
+        str, typer.Option(help="Of a decision's number: last, or a number.")
+    ] = "last",
+    json: Json = False,
+) -> None:
+    """Show the whole chain behind an order or a decision: market, models, checks, fills, cost."""
+    from processes.cli.why import why as show_why
+
+    show_why(what, session, as_json=json)
+
+
+@app.command()
+def positions(
+    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what is held, marked to our own books."""
+    from processes.cli.trading import positions as show_positions
+
+    show_positions(everything=everything, as_json=json)
+
+
+@app.command()
+def orders(
+    open_only: Annotated[bool, typer.Option("--open", help="Only those not finished.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="So many, newest first.")] = 50,
+    json: Json = False,
+) -> None:
+    """Show orders, newest first."""
+    from processes.cli.trading import orders as show_orders
+
+    show_orders(open_only=open_only, limit=limit, as_json=json)
+
+
+@app.command()
+def fills(
+    order: Annotated[str, typer.Option(help="Of one order: the first letters of its id.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="So many, newest first.")] = 50,
+    json: Json = False,
+) -> None:
+    """Show fills, newest first."""
+    from processes.cli.trading import fills as show_fills
+
+    show_fills(order=order, limit=limit, as_json=json)
+
+
+@app.command()
+def pnl(
+    days: Annotated[int, typer.Option(min=1, max=10_000, help="So many days back.")] = 30,
+    json: Json = False,
+) -> None:
+    """Show profit and loss by day, and what is not realized yet, marked to our own books."""
+    from processes.cli.trading import pnl as show_pnl
+
+    show_pnl(days=days, as_json=json)
+
+
+@app.command()
 def kill(
     level: Annotated[
         str, typer.Option(help="pause entries, cancel all, flatten positions, or shutdown.")
