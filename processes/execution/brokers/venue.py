@@ -155,7 +155,7 @@ class VenueSession:
                 self._emit(AccountConnected(self._account, self._now_ns()))
                 await self._attend()
             except _FAULTS as error:
-                if isinstance(error, RefusedError):
+                if isinstance(error, RefusedError) and not self._is_connected:
                     wait_s = REFUSED_KEY_S
                 self._leave(str(error) or type(error).__name__)
             finally:
@@ -170,23 +170,29 @@ class VenueSession:
 
     async def _attend(self) -> None:
         """Until the connection is lost."""
-        both = {asyncio.create_task(self._trading.watch()), asyncio.create_task(self._tend())}
+        works = (self._trading.watch(), self._stay_alive(), self._tend())
+        tasks = {asyncio.create_task(work) for work in works}
         try:
-            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in both:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tend(self) -> None:
-        """The venue's dead-man timer, and orders that nobody can say anything of."""
+    async def _stay_alive(self) -> None:
+        """The venue's dead-man timer, which waits for no question."""
         refreshed_s = float("-inf")
         while True:
             if self._healthy() and monotonic_s() - refreshed_s > self._dead_man_s / 3:
                 refreshed_s = monotonic_s()
                 await self._trading.dead_man(self._dead_man_s)
+            await asyncio.sleep(TEND_S)
+
+    async def _tend(self) -> None:
+        """Orders that nobody can say anything of."""
+        while True:
             if self._is_ready:
                 await self._ask_for_unknown()
             await asyncio.sleep(TEND_S)
