@@ -356,11 +356,10 @@ class BrokerWorld:
         self.foreign.add(str(order.id))
         return str(order.id)
 
-    def cancel_at_venue(self, number: str) -> None:
-        """Somebody cancels an order of ours with the venue itself."""
+    def cancel_at_venue(self, name: str) -> None:
+        """Somebody cancels an order of ours with the venue itself, by the venue's id."""
         account = self.exchange.venues[self.subject.name].accounts.of(KEY)
         assert account is not None
-        name = self.orders[number].venue_order_id
         found = [o for o in account.open.values() if self.subject.order_id(str(o.id)) == name]
         account.cancel(found[0], self.clock.now_ns())
 

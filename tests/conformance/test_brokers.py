@@ -307,7 +307,7 @@ def test_what_happens_while_it_is_away_is_told_afterwards(play):
             await world.reached(number, S.ACKED)
         world.fault("down", seconds=20.0)
         world.trade_through("buy")
-        world.cancel_at_venue(canceled)
+        world.cancel_at_venue(world.orders[canceled].venue_order_id)
         await world.reached(filled, S.FILLED)
         await world.reached(canceled, S.CANCELED)
         assert world.state(stays) is S.ACKED
@@ -384,12 +384,27 @@ def test_a_new_life_finds_what_became_of_its_orders(play):
             await world.reached(number, S.ACKED)
         await world.die()
         world.trade_through("buy")
-        world.cancel_at_venue(canceled)
+        world.cancel_at_venue(world.orders[canceled].venue_order_id)
         world.start()
         await world.ready()
         await world.reached(filled, S.FILLED)
         await world.reached(canceled, S.CANCELED)
         assert world.state(stays) is S.ACKED
+
+    play(story)
+
+
+def test_an_order_of_an_earlier_life_is_found_by_its_name_alone(play):
+    async def story(world):
+        world.fault("lose_answer", count=1, command="order")
+        number = world.rest()
+        await world.until(world.true_orders)
+        await world.die()
+        assert not world.orders[number].accepted, "neither an answer nor an event was seen"
+        (name,) = world.true_orders()
+        world.cancel_at_venue(name)
+        world.start()
+        await world.reached(number, S.CANCELED)
 
     play(story)
 

@@ -59,6 +59,18 @@ def test_an_order_that_had_to_wait_is_given_time_from_when_it_left(play, monkeyp
     play(story)
 
 
+def test_an_order_of_ours_that_nobody_asked_about_is_not_foreign(play):
+    async def story(world):
+        for n in range(5):
+            world.give(Reconcile(world.outstanding()))
+            number = world.rest(ticks=50 + n)
+            await world.reached(number, S.ACKED)
+            await world.passed(3.0)
+        assert not world.alarms("foreign_order")
+
+    play(story)
+
+
 def test_an_order_that_is_asked_about_is_not_forgotten(play, monkeypatch):
     monkeypatch.setattr(venue, "TRACKED_MAX", 8)
 

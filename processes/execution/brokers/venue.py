@@ -459,7 +459,8 @@ class VenueSession:
         self._emit(told)
 
     def _tell_foreign(self, order: OrderUpdate) -> None:
-        if order.order_id not in self._foreign:
+        # One of ours may have come to the venue between the question and its answer.
+        if order.order_id not in self._foreign and self._find(order) is None:
             self._foreign.add(order.order_id)
             self._alarm("foreign_order", f"{order.symbol} {order.side} {order.order_id}: not ours")
 
