@@ -356,8 +356,12 @@ class BrokerWorld:
         self.foreign.add(str(order.id))
         return str(order.id)
 
-    def cancel_at_venue(self, name: str) -> None:
-        """Somebody cancels an order of ours with the venue itself, by the venue's id."""
+    def cancel_at_venue(self, number: str) -> None:
+        """Somebody cancels an order of ours with the venue itself."""
+        self.cancel_named(self.orders[number].venue_order_id)
+
+    def cancel_named(self, name: str) -> None:
+        """Somebody cancels an order with the venue itself, by the venue's id."""
         account = self.exchange.venues[self.subject.name].accounts.of(KEY)
         assert account is not None
         found = [o for o in account.open.values() if self.subject.order_id(str(o.id)) == name]

@@ -307,7 +307,7 @@ def test_what_happens_while_it_is_away_is_told_afterwards(play):
             await world.reached(number, S.ACKED)
         world.fault("down", seconds=20.0)
         world.trade_through("buy")
-        world.cancel_at_venue(world.orders[canceled].venue_order_id)
+        world.cancel_at_venue(canceled)
         await world.reached(filled, S.FILLED)
         await world.reached(canceled, S.CANCELED)
         assert world.state(stays) is S.ACKED
@@ -384,7 +384,7 @@ def test_a_new_life_finds_what_became_of_its_orders(play):
             await world.reached(number, S.ACKED)
         await world.die()
         world.trade_through("buy")
-        world.cancel_at_venue(world.orders[canceled].venue_order_id)
+        world.cancel_at_venue(canceled)
         world.start()
         await world.ready()
         await world.reached(filled, S.FILLED)
@@ -402,7 +402,7 @@ def test_an_order_of_an_earlier_life_is_found_by_its_name_alone(play):
         await world.die()
         assert not world.orders[number].accepted, "neither an answer nor an event was seen"
         (name,) = world.true_orders()
-        world.cancel_at_venue(name)
+        world.cancel_named(name)
         world.start()
         await world.reached(number, S.CANCELED)
 
