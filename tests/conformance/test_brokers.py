@@ -394,6 +394,21 @@ def test_a_new_life_finds_what_became_of_its_orders(play):
     play(story)
 
 
+def test_a_fill_with_a_hundred_behind_it_is_found_in_a_new_life(play):
+    async def story(world):
+        number = world.rest(ticks=20)
+        await world.reached(number, S.ACKED)
+        await world.die()
+        world.trade_through("buy")
+        await world.passed(1.0)
+        world.trade_as_other(100)
+        await world.passed(1.0)
+        world.start()
+        await world.reached(number, S.FILLED)
+
+    play(story)
+
+
 def test_an_order_of_an_earlier_life_is_found_by_its_name_alone(play):
     async def story(world):
         world.fault("lose_answer", count=1, command="order")
