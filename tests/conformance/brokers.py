@@ -87,6 +87,8 @@ class BrokerSubject(Struct, frozen=True, kw_only=True):
     """The venue's text of an order's id, of the simulator's number."""
     dead_man: bool = True
     """The venue cancels everything when it hears nothing for a while."""
+    counts_events: bool = True
+    """Its events are numbered, so that a missing one shows with the next."""
 
 
 KRAKEN = BrokerSubject(

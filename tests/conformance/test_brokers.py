@@ -271,6 +271,23 @@ def test_events_that_come_otherwise_end_in_the_same(play, faults):
     play(story)
 
 
+def test_an_event_that_is_lost_shows_with_the_next(play, broker_subject):
+    if not broker_subject.counts_events:
+        pytest.skip(f"{broker_subject.name} does not number its events")
+
+    async def story(world):
+        first = world.rest()
+        await world.reached(first, S.ACKED)
+        world.fault("gap")
+        world.cancel_at_venue(first)
+        await world.passed(1.0)
+        assert world.state(first) is S.ACKED, "nothing has told of it"
+        world.rest(ticks=60)
+        await world.reached(first, S.CANCELED)
+
+    play(story)
+
+
 # ---- the connection
 
 

@@ -80,6 +80,7 @@ class KrakenTrading:
 
     async def connect(self, tell: Tell) -> None:
         """A token, a socket, and both private channels with their snapshots."""
+        await self.close()  # what is left of an attempt that failed
         self._tell = tell
         await self._access.rest.__aenter__()
         token = await self._private.websocket_token()

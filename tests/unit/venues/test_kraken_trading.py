@@ -326,6 +326,19 @@ def test_a_wrong_secret_is_a_refused_key_and_is_not_shown(play):
     play(story, connected=False)
 
 
+def test_connecting_again_leaves_nothing_of_the_attempt_before(play):
+    async def story(calls):
+        calls.fault("refuse", count=1)
+        with suppress(VenueError):
+            await calls.connect()
+        for _ in range(3):
+            await calls.connect()
+        await calls.until(lambda: len(calls.exchange.clients) == 1)
+        assert (await calls.place(calls.order(ticks=40))).venue_order_id in calls.rows()
+
+    play(story, connected=False)
+
+
 def test_nonces_and_rates_do_not_condemn_the_key(play):
     async def story(calls):
         for kind in ("nonce_error", "rate_limit"):
