@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from schemas.trading import AccountAway, AccountConnected, OrderState, Reconciled
+from schemas.trading import AccountAway, AccountConnected, CancelNotSent, OrderState, Reconciled
 
 S = OrderState
 
@@ -140,6 +140,7 @@ def test_a_cancel_of_what_is_over_is_no_error(play):
         world.cancel(number)
         await world.passed(5.0)
         assert world.state(number) is S.FILLED
+        assert not any(isinstance(fact, CancelNotSent) for fact in world.facts)
 
     play(story)
 
