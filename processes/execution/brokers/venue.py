@@ -75,6 +75,8 @@ class Tracked(Struct):
     filled: Decimal = Decimal(0)
     is_final: bool = False
     accepted: bool = False
+    is_under_way: bool = False
+    """It is being sent, or its answer is waited for."""
     is_asked: bool = False
     """Unknown, or not all of it is here: the venue is to be asked."""
     must_end: bool = False
@@ -120,6 +122,7 @@ class VenueSession:
         self._early: deque[OrderUpdate | Fill] = deque(maxlen=EARLY_MAX)
         self._foreign: set[str] = set()
         self._alarmed: set[str] = set()
+        self._on_hold: dict[str, Decimal] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._placing: dict[str, asyncio.Task[None]] = {}
         self._limit = ConnectLimit(CONNECTS_PER_MINUTE)
@@ -155,7 +158,7 @@ class VenueSession:
                 self._emit(AccountConnected(self._account, self._now_ns()))
                 await self._attend()
             except _FAULTS as error:
-                if isinstance(error, RefusedError):
+                if isinstance(error, RefusedError) and not self._is_connected:
                     wait_s = REFUSED_KEY_S
                 self._leave(str(error) or type(error).__name__)
             finally:
@@ -170,23 +173,29 @@ class VenueSession:
 
     async def _attend(self) -> None:
         """Until the connection is lost."""
-        both = {asyncio.create_task(self._trading.watch()), asyncio.create_task(self._tend())}
+        works = (self._trading.watch(), self._stay_alive(), self._tend())
+        tasks = {asyncio.create_task(work) for work in works}
         try:
-            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in both:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tend(self) -> None:
-        """The venue's dead-man timer, and orders that nobody can say anything of."""
+    async def _stay_alive(self) -> None:
+        """The venue's dead-man timer, which waits for no question."""
         refreshed_s = float("-inf")
         while True:
             if self._healthy() and monotonic_s() - refreshed_s > self._dead_man_s / 3:
                 refreshed_s = monotonic_s()
                 await self._trading.dead_man(self._dead_man_s)
+            await asyncio.sleep(TEND_S)
+
+    async def _tend(self) -> None:
+        """Orders that nobody can say anything of."""
+        while True:
             if self._is_ready:
                 await self._ask_for_unknown()
             await asyncio.sleep(TEND_S)
@@ -238,8 +247,12 @@ class VenueSession:
                     self._emit(self._expired(number, refused or "its venue is away"))
                     return
                 tracked = self._track(intent)
-                tracked.sent_ns = self._now_ns()
-                self._accepted(number, await self._trading.place(tracked.ref.order, written))
+                tracked.sent_ns, tracked.is_under_way = self._now_ns(), True
+                try:
+                    venue_order_id = await self._trading.place(tracked.ref.order, written)
+                finally:
+                    tracked.is_under_way = False
+                self._accepted(number, venue_order_id)
                 tracked.is_asked |= not tracked.accepted or (
                     tracked.must_end and not tracked.is_final
                 )
@@ -346,13 +359,16 @@ class VenueSession:
         """Ask the venue about orders, and tell what it says."""
         self._looked_s = monotonic_s()
         asked = [self._orders[name] for name in names]
+        before = [(one.is_under_way, one.accepted) for one in asked]
         oldest_ns = min((one.ref.order.decided_ns for one in asked), default=self._now_ns())
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
-        for name, tracked in zip(names, asked, strict=True):
+        for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
             tracked.is_asked = tracked.must_end and not tracked.is_final
             if name in sight.ambiguous:
                 tracked.is_asked = True
                 self._alarm("ambiguous", f"{name}: {sight.ambiguous[name]}", pause=True)
+            elif name in sight.missing and (was_under_way or tracked.accepted != was_accepted):
+                tracked.is_asked = not tracked.is_final  # it may have come after the question
             elif name in sight.missing:
                 self._miss(name, tracked)
             elif name not in sight.orders:
@@ -452,11 +468,17 @@ class VenueSession:
         self._emit(told)
 
     def _tell_held(self, held: BalanceChange) -> None:
-        free = held.available or held.balance
-        self._emit(AssetHeld(self._account, self._now_ns(), held.asset, held.balance, free))
+        """Where only the balance is told, orders hold as much as when both were told."""
+        total = Decimal(held.balance)
+        if held.available:
+            self._on_hold[held.asset] = total - Decimal(held.available)
+        free = max(total - self._on_hold.get(held.asset, Decimal(0)), Decimal(0))
+        told = AssetHeld(self._account, self._now_ns(), held.asset, held.balance, f"{free:f}")
+        self._emit(told)
 
     def _tell_foreign(self, order: OrderUpdate) -> None:
-        if order.order_id not in self._foreign:
+        # One of ours may have come to the venue between the question and its answer.
+        if order.order_id not in self._foreign and self._find(order) is None:
             self._foreign.add(order.order_id)
             self._alarm("foreign_order", f"{order.symbol} {order.side} {order.order_id}: not ours")
 
@@ -466,6 +488,7 @@ class VenueSession:
         number = intent.command_id
         known = self._orders.get(number)
         if known is not None:
+            self._orders.move_to_end(number)  # who is asked about is not the next to be forgotten
             return known
         order = NewOrder.of(intent)
         tracked = Tracked(
