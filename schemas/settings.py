@@ -558,8 +558,10 @@ class SimulatorAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     venue: Literal["bitfinex", "kraken", "gmo"]
     key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=_-]{8,128}$")]
-    secret: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=_-]{8,128}$")]
-    """Invented; at Kraken base64, as its secrets are."""
+    secret: Annotated[
+        str, Meta(pattern=r"^([A-Za-z0-9+/=_-]{8,128}|\$\{[A-Za-z_][A-Za-z0-9_]*\})$")
+    ]
+    """Invented, or `${NAME}` of the environment; at Kraken base64, as its secrets are."""
     balances: dict[str, Decimals] = {}
     """What it begins with, by asset: USD, BTC ..."""
 
@@ -581,6 +583,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Orders in each book, about; the price levels are some four times fewer a side."""
     past_s: Seconds = 120.0
     """Each market has so much of a past when it is first seen: trades and candles are there."""
+    kraken_tier: Literal["starter", "intermediate", "pro", "unlimited"] = "intermediate"
+    """How fast Kraken lets an account place, change and cancel orders of a pair."""
     gmo_ping_s: Seconds = 60.0
     """Between two protocol-level pings of GMO Coin."""
     gmo_too_fast: Literal["error", "ignored"] = "error"
