@@ -160,7 +160,8 @@ class RestClient:
 
     async def _attempt(self, request: Request) -> Answer:
         """One exchange with the venue; its troubles as typed errors."""
-        assert self._session is not None, "use it in `async with`"
+        if self._session is None or self._session.closed:
+            raise UnavailableError(f"{request.method} {request.path}: the client is closed")
         base = self.settings.url
         if request.private and isinstance(self.settings, BitfinexRestSettings):
             base = self.settings.private_url
