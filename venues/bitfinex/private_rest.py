@@ -90,6 +90,10 @@ class BitfinexPrivateRest:
             request, lambda answer: [make(row) for row in rows(read(answer))]
         )
 
+    async def records(self, call: str, wanted: Mapping[str, Any] | None = None) -> list[Any]:
+        """Rows as they came, numbers exact: `orders/hist`, `trades/hist`."""
+        return await self._read(call, _same, wanted)
+
     async def wallets(self) -> list[Wallet]:
         """What is held."""
         return await self._read("wallets", _wallet)
@@ -109,6 +113,10 @@ class BitfinexPrivateRest:
         """Orders that are closed or cancelled, newest first; at most 2,500."""
         call = f"orders/{quote(symbol, safe=':')}/hist" if symbol else "orders/hist"
         return await self._read(call, _order, {"start": start_ms, "end": end_ms, "limit": limit})
+
+
+def _same(row: Any) -> Any:
+    return row
 
 
 def _wallet(row: Any) -> Wallet:
