@@ -87,6 +87,8 @@ class BrokerSubject(Struct, frozen=True, kw_only=True):
     """The venue's text of an order's id, of the simulator's number."""
     dead_man: bool = True
     """The venue cancels everything when it hears nothing for a while."""
+    outlives_socket: bool = True
+    """A resting order stays when the connection that placed it has gone."""
 
 
 KRAKEN = BrokerSubject(
@@ -102,7 +104,20 @@ KRAKEN = BrokerSubject(
     balances={"USD": "5000000", "BTC": "50"},
     order_id=lambda number: order_text(int(number)),
 )
-BROKERS = (KRAKEN,)
+BITFINEX = BrokerSubject(
+    name="bitfinex",
+    symbol="tBTCUSD",
+    base="BTC",
+    quote="USD",
+    served="symbols",
+    socket="/ws/2",
+    rest="/bitfinex",
+    quantity="0.25000000",
+    too_small="0.00000900",
+    balances={"USD": "5000000", "BTC": "50"},
+    outlives_socket=False,
+)
+BROKERS = (KRAKEN, BITFINEX)
 
 
 class Watched:
@@ -341,6 +356,10 @@ class BrokerWorld:
         name = self.orders[number].venue_order_id
         found = [o for o in account.open.values() if self.subject.order_id(str(o.id)) == name]
         account.cancel(found[0], self.clock.now_ns())
+
+    def after_a_cut(self, otherwise: OrderState = OrderState.ACKED) -> OrderState:
+        """What a resting order is when its connection has gone: canceled, if the venue does so."""
+        return otherwise if self.subject.outlives_socket else OrderState.CANCELED
 
     @property
     def market(self) -> Market:
