@@ -11,14 +11,14 @@ and of which no id was ever seen. Never sends or changes anything.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
 from schemas.account import BalanceChange, Fee, Fill, OrderUpdate
-from schemas.errors import AnswerError, DecodeError
-from venues.bitfinex.account import VENUE, Row, fill_of, order_update
+from schemas.errors import AnswerError
+from venues.bitfinex.account import VENUE
 from venues.bitfinex.orders import client_id_of, days_of, utc_day
 from venues.bitfinex.private_rest import BitfinexPrivateRest
 from venues.bitfinex.symbols import CURRENCIES
@@ -36,8 +36,6 @@ ABSENT_S: Final = 20.0
 """An order that the venue had, and is neither open nor closed, may be on its way between the
 two."""
 ABSENT_KEPT: Final = 5000
-_ID, _CREATED, _UPDATED = 0, 4, 5
-_EXECUTED = 2
 
 
 class Look:
@@ -54,14 +52,12 @@ class Look:
         Raises:
             VenueError: an answer did not come, or is not complete.
         """
-        rows = await self._private.records("orders")
-        opened = _read("orders", rows, lambda row: order_update(row, "os"))
+        opened = await self._private.open_orders()
         found = _of(refs, opened)
         ours = {order.order_id for orders in found.values() for order in orders.values()}
         since_ms = max(since_ns // 1_000_000, 0)
         if not all(found.values()):
-            rows = await self._pages("orders/hist", since_ms, _UPDATED, _CREATED)
-            closed = _read("orders/hist", rows, lambda row: order_update(row, "oc"))
+            closed = await _pages(self._private.closed_orders, since_ms, _order_times)
             for command_id, orders in _of(refs, closed).items():
                 # What has closed since it was seen open is closed.
                 found[command_id] |= orders
@@ -69,8 +65,7 @@ class Look:
         for ref in refs:
             self._tell(sight, ref, list(found[ref.order.command_id].values()))
         if any(order.filled_quantity.strip("0.") for order in sight.orders.values()):
-            rows = await self._pages("trades/hist", since_ms, _EXECUTED, _EXECUTED)
-            self._tell_fills(sight, _read("trades/hist", rows, fill_of))
+            self._tell_fills(sight, await _pages(self._private.fills, since_ms, _fill_times))
         return sight
 
     async def holdings(self) -> list[BalanceChange]:
@@ -115,34 +110,49 @@ class Look:
         own.sort(key=lambda fill: fill.time_ns)
         sight.fills = [(names[fill.order_id], with_common_fees(fill)) for fill in own]
 
-    # ---- asking
 
-    async def _pages(self, call: str, since_ms: int, later: int, sooner: int) -> list[Any]:
-        """All rows since a time.
+async def _pages(
+    turn: Callable[[int | None, int | None, int | None], Awaitable[list[T]]],
+    since_ms: int,
+    times: Callable[[T], tuple[str, int, int]],
+) -> list[T]:
+    """All records since a time.
 
-        Args:
-            later, sooner: the two times in a row by which the venue may have filed it.
+    Args:
+        turn: start, end, limit. times: a record's id, and the later and the sooner of the two
+            times by which the venue may have filed it, ns.
 
-        Raises:
-            AnswerError: there are too many.
-        """
-        found: dict[str, Any] = {}
-        end_ms: int | None = None
-        for _ in range(PAGES_MAX):
-            wanted: dict[str, Any] = {"start": since_ms, "limit": PAGE_ROWS}
-            if end_ms is not None:
-                wanted["end"] = end_ms
-            page = await self._private.records(call, wanted)
-            if len(page) < PAGE_ROWS:
-                found |= _by_id(page, call)
-                return list(found.values())
-            known = len(found)
-            found |= _by_id(page, call)
-            # The last row's later time passes over nothing, whichever of the two it is filed by;
-            # if that brings nothing new it is the sooner one.
-            times = _read(call, page[-1:], lambda row: (row.time_ns(later), row.time_ns(sooner)))
-            end_ms = times[0][0 if len(found) > known else 1] // 1_000_000
-        raise AnswerError(f"{call}: more than {len(found)} rows since then")
+    Raises:
+        AnswerError: there are too many.
+    """
+    found: dict[str, T] = {}
+    end_ms: int | None = None
+    by_later = True
+    for _ in range(PAGES_MAX):
+        page = await turn(since_ms, end_ms, PAGE_ROWS)
+        known = len(found)
+        found |= {times(record)[0]: record for record in page}
+        if len(page) < PAGE_ROWS:
+            return list(found.values())
+        # To go on from a row's later time passes over nothing, whichever it is filed by. Where that
+        # is not how rows are sorted, or brings nothing new, they are filed by the sooner one.
+        laters = [times(record)[1] for record in page]
+        if len(found) == known and by_later and laters[0] == laters[-1]:
+            raise AnswerError(f"{len(page)} orders or fills of the same moment")
+        by_later &= laters == sorted(laters, reverse=True) and len(found) > known
+        _, later_ns, sooner_ns = times(page[-1])
+        end_ms = -(
+            -(later_ns if by_later else sooner_ns) // 1_000_000
+        )  # a time may have a fraction of a millisecond
+    raise AnswerError(f"more than {len(found)} orders or fills since then")
+
+
+def _order_times(order: OrderUpdate) -> tuple[str, int, int]:
+    return order.order_id, order.time_ns, order.created_ns
+
+
+def _fill_times(fill: Fill) -> tuple[str, int, int]:
+    return fill.fill_id, fill.time_ns, fill.time_ns
 
 
 def common_asset(code: str) -> str:
@@ -154,22 +164,6 @@ def with_common_fees(fill: Fill) -> Fill:
     """A fill whose fees are in assets by their common names."""
     fees = tuple(Fee(asset=common_asset(fee.asset), amount=fee.amount) for fee in fill.fees)
     return replace(fill, fees=fees)
-
-
-def _read(call: str, rows: list[Any], make: Callable[[Row], T]) -> list[T]:
-    """Records of rows.
-
-    Raises:
-        AnswerError: one is none.
-    """
-    try:
-        return [make(Row(row)) for row in rows]
-    except (DecodeError, ArithmeticError) as error:
-        raise AnswerError(f"{call}: {error}") from None
-
-
-def _by_id(rows: list[Any], call: str) -> dict[str, Any]:
-    return dict(zip(_read(call, rows, lambda row: row.key(_ID)), rows, strict=True))
 
 
 def _of(

@@ -118,6 +118,7 @@ class BitfinexTrading:
                     raise UnavailableError("the dead-man timer has run out: all are canceled")
                 await self._reckon(socket)
         finally:
+            self._fail_waiting(lambda: ConnectionError("the connection was lost"))
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
