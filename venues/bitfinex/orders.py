@@ -10,13 +10,14 @@ Amounts are signed texts, below zero for a sale. A price has five significant di
 off further ones, which would be another price than was decided, so such an order is not sent.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from schemas.account import plain_decimal
 from schemas.errors import DecodeError
-from venues.trading import NewOrder, NotSentError
+from venues.trading import NewOrder, NotSentError, OrderRef
 
 CLIENT_IDS: Final = (1 << 45) - 1
 PRICE_DIGITS: Final = 5
@@ -58,6 +59,36 @@ def input_of(order: NewOrder) -> dict[str, Any]:
     if order.kind == "limit":
         wanted["price"] = price_text(order.limit_price)
     return wanted
+
+
+def change_of(ref: OrderRef, change: str, limit_price: str) -> dict[str, Any]:
+    """What `ou` takes.
+
+    Raises:
+        NotSentError: there is nothing to change, or no id to change it by.
+    """
+    if not ref.venue_order_id or not (change or limit_price):
+        raise NotSentError("an order that is changed has an id and something to change")
+    wanted: dict[str, Any] = {"id": int(ref.venue_order_id)}
+    if change:
+        grows = change.startswith("-") == (ref.order.side == "sell")
+        wanted["delta"] = signed_amount(change.removeprefix("-"), "buy" if grows else "sell")
+    if limit_price:
+        wanted["price"] = price_text(limit_price)
+    return wanted
+
+
+def names_of(refs: Sequence[OrderRef]) -> dict[str, Any]:
+    """Orders as `oc_multi` takes them: ids, and client ids with each day that they may be of."""
+    numbers = [int(ref.venue_order_id) for ref in refs if ref.venue_order_id]
+    client_ids = [
+        [client_id_of(ref.order.command_id), day]
+        for ref in refs
+        if not ref.venue_order_id
+        for day in days_of(ref.order)
+    ]
+    named = {"id": numbers, "cid": client_ids}
+    return {name: value for name, value in named.items() if value}
 
 
 def signed_amount(quantity: str, side: str) -> str:

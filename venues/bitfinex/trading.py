@@ -29,20 +29,14 @@ from schemas.account import (
 from schemas.errors import (
     AnswerError,
     DecodeError,
-    RateLimitedError,
     RefusedError,
     UnavailableError,
     VenueError,
 )
 from venues.bitfinex.account import AccountDecoder
+from venues.bitfinex.answers import Answers
 from venues.bitfinex.look import WALLET, Look, common_asset, with_common_fees
-from venues.bitfinex.orders import (
-    client_id_of,
-    days_of,
-    input_of,
-    price_text,
-    signed_amount,
-)
+from venues.bitfinex.orders import change_of, client_id_of, input_of, names_of
 from venues.bitfinex.private_rest import BitfinexPrivateRest
 from venues.bitfinex.private_socket import HEARD_S, PrivateSocket
 from venues.trading import Access, NewOrder, NotSentError, OrderRef, Sight, Tell
@@ -74,8 +68,7 @@ class BitfinexTrading:
         self._account = AccountDecoder()
         self._socket: PrivateSocket | None = None
         self._tell: Tell = lambda _: None
-        self._waiting: dict[tuple[str, str], asyncio.Future[str]] = {}
-        """Who waits for an answer, by command and the name of the order that it repeats."""
+        self._answers = Answers()
         self._canceling = asyncio.Lock()
         """One `oc_multi` at a time: its answer names none that asked for it."""
         self._unreckoned: set[str] = set()
@@ -118,7 +111,7 @@ class BitfinexTrading:
                     raise UnavailableError("the dead-man timer has run out: all are canceled")
                 await self._reckon(socket)
         finally:
-            self._fail_waiting(lambda: ConnectionError("the connection was lost"))
+            self._answers.fail(lambda: ConnectionError("the connection was lost"))
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)
 
@@ -127,7 +120,7 @@ class BitfinexTrading:
         socket, self._socket = self._socket, None
         if socket is not None:
             await socket.close()
-        self._fail_waiting(lambda: ConnectionError("the connection was closed"))
+        self._answers.fail(lambda: ConnectionError("the connection was closed"))
         await self._access.rest.__aexit__(None, None, None)
 
     async def dead_man(self, timeout_s: float) -> None:
@@ -166,11 +159,11 @@ class BitfinexTrading:
                 text = f"Bitfinex: {event.text[:80]}"
                 raise RefusedError(text) if event.permanent else UnavailableError(text)
             case CommandAnswer():
-                self._answered(event)
+                self._answers.take(event)
             case OrderUpdate(is_snapshot=False):
                 self._tell(event)
                 # An order that is told was taken, whether or not its answer ever comes.
-                self._settle("on", event.client_order_id, event.order_id)
+                self._answers.settle("on", event.client_order_id, event.order_id)
             case Fill(fees=fees) if fees:
                 self._tell(with_common_fees(event))
             case BalanceChange(is_snapshot=False, wallet=wallet) if wallet == WALLET:
@@ -183,35 +176,6 @@ class BitfinexTrading:
             self._tell(msgspec.structs.replace(change, asset=common_asset(change.asset)))
         else:
             self._unreckoned.add(change.asset)
-
-    def _answered(self, answer: CommandAnswer) -> None:
-        command = answer.command.removesuffix("-req")
-        if not command:
-            # An error of the connection as a whole: whose it is nobody can say.
-            self._fail_waiting(lambda: _error(answer))
-            return
-        for name in (answer.client_order_id, answer.order_id, ""):
-            error = None if answer.accepted else _refusal(answer)
-            if self._settle(command, name, answer.order_id, error):
-                return
-
-    def _settle(
-        self, command: str, name: str, order_id: str, error: VenueError | None = None
-    ) -> bool:
-        """Give an answer to who waits for it; whether anybody did."""
-        waiting = self._waiting.get((command, name))
-        if waiting is None or waiting.done():
-            return False
-        if error is None:
-            waiting.set_result(order_id)
-        else:
-            waiting.set_exception(error)
-        return True
-
-    def _fail_waiting(self, error: Callable[[], Exception]) -> None:
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(error())
 
     # ---- orders
 
@@ -234,18 +198,17 @@ class BitfinexTrading:
         if not 1 <= len(orders) <= MULTI_MAX:
             raise NotSentError(f"1 to {MULTI_MAX} orders go into one frame")
         wanted = [input_of(order) for order in orders]
+        socket = self._open_socket()
         frame = _input("ox_multi", [["on", each] for each in wanted])
-        answers = [self._wait_for("on", str(each["cid"])) for each in wanted]
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                await self._open_socket().send(frame, written)
-                await asyncio.wait(answers)
-        except TimeoutError:
-            self._fail_waiting_of(answers)
-        finally:
-            for each in wanted:
-                self._forget("on", str(each["cid"]))
-        return [_outcome(answer) for answer in answers]
+        names = [str(each["cid"]) for each in wanted]
+        with self._answers.awaited("on", names) as answers:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await socket.send(frame, written)
+                    await asyncio.wait(answers)
+            except TimeoutError:
+                pass  # of those that have none nobody can say anything
+            return [_outcome(answer) for answer in answers]
 
     async def amend(self, ref: OrderRef, *, change: str = "", limit_price: str = "") -> None:
         """Change an order in place with `ou`.
@@ -256,15 +219,7 @@ class BitfinexTrading:
         Raises:
             RefusedError, NotSentError: it is as before. The rest as `place`.
         """
-        if not ref.venue_order_id or not (change or limit_price):
-            raise NotSentError("an order that is changed has an id and something to change")
-        wanted: dict[str, Any] = {"id": int(ref.venue_order_id)}
-        if change:
-            less = change.startswith("-")
-            grows = (ref.order.side == "buy") != less
-            wanted["delta"] = signed_amount(change.removeprefix("-"), "buy" if grows else "sell")
-        if limit_price:
-            wanted["price"] = price_text(limit_price)
+        wanted = change_of(ref, change, limit_price)
         await self._ask("ou", ref.venue_order_id, wanted)
 
     # ---- cancels
@@ -279,15 +234,7 @@ class BitfinexTrading:
                 if _NOT_FOUND not in str(error).lower():
                     raise
         elif refs:
-            client_ids = [
-                [client_id_of(ref.order.command_id), day]
-                for ref in refs
-                if not ref.venue_order_id
-                for day in days_of(ref.order)
-            ]
-            numbers = [int(ref.venue_order_id) for ref in refs if ref.venue_order_id]
-            named = {"id": numbers, "cid": client_ids}
-            await self._cancel_many({name: value for name, value in named.items() if value})
+            await self._cancel_many(names_of(refs))
 
     async def cancel_all(self) -> None:
         """Send `oc_multi` for all; without an answer the connection ends, which cancels all."""
@@ -331,51 +278,25 @@ class BitfinexTrading:
                 of several.
         """
         socket = self._open_socket()
-        answer = self._wait_for(command, name)
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                await socket.send(_input(command, wanted), written)
-                return await answer
-        except TimeoutError:
-            raise TimeoutError(f"{command}: no answer within {ANSWER_S:.0f} s") from None
-        finally:
-            self._forget(command, name)
-
-    def _wait_for(self, command: str, name: str) -> asyncio.Future[str]:
-        if (command, name) in self._waiting:
-            raise NotSentError(f"{command} {name}: the same is under way")
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._waiting[command, name] = answer
-        return answer
-
-    def _forget(self, command: str, name: str) -> None:
-        answer = self._waiting.pop((command, name))
-        if answer.done() and not answer.cancelled():
-            answer.exception()  # seen, if the wait ended before it came
-
-    @staticmethod
-    def _fail_waiting_of(answers: Sequence[asyncio.Future[str]]) -> None:
-        for answer in answers:
-            if not answer.done():
-                answer.set_exception(TimeoutError(f"no answer within {ANSWER_S:.0f} s"))
+        with self._answers.awaited(command, [name]) as (answer,):
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await socket.send(_input(command, wanted), written)
+                    return await answer
+            except TimeoutError:
+                raise _unanswered(command) from None
 
 
 def _input(name: str, wanted: Any) -> bytes:
     return msgspec.json.encode([0, name, None, wanted])
 
 
-def _refusal(answer: CommandAnswer) -> VenueError:
-    """What a refused command raises: the venue has said that it was not done."""
-    return RefusedError(f"{answer.text[:100]}", code=answer.code)
-
-
-def _error(answer: CommandAnswer) -> VenueError:
-    text = f"Bitfinex: {answer.code} {answer.text[:80]}"
-    if "ratelimit" in answer.text.lower():
-        return RateLimitedError(text, code=answer.code)
-    return VenueError(text, code=answer.code)
+def _unanswered(command: str) -> TimeoutError:
+    return TimeoutError(f"{command}: no answer within {ANSWER_S:.0f} s")
 
 
 def _outcome(answer: asyncio.Future[str]) -> str | BaseException:
+    if not answer.done():
+        return _unanswered("ox_multi")
     error = answer.exception()
     return answer.result() if error is None else error
