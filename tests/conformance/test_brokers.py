@@ -3,47 +3,13 @@
 Every story ends with `BrokerWorld.agree`: states, fills to the last unit, fees, balances.
 """
 
-from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
-from schemas.trading import (
-    AccountAway,
-    AccountConnected,
-    KillLevel,
-    OrderState,
-    Reconciled,
-)
-from tests.conformance.brokers import BROKERS, BrokerSubject, BrokerWorld
-from tests.conformance.clock import run_in
+from schemas.trading import AccountAway, AccountConnected, OrderState, Reconciled
 
 S = OrderState
-Story = Callable[[BrokerWorld], Awaitable[None]]
-Play = Callable[..., None]
-
-
-@pytest.fixture(params=BROKERS, ids=lambda subject: subject.name)
-def subject(request) -> BrokerSubject:
-    return request.param
-
-
-@pytest.fixture
-def play(subject, clock, tmp_path) -> Play:
-    """Plays a story at a venue whose session is ready, and holds ledger against venue at its
-    end."""
-
-    def run(story: Story, *, longest_s: float = 3600.0, **settings: Any) -> None:
-        async def whole() -> None:
-            async with BrokerWorld(subject, clock, tmp_path, **settings) as world:
-                await world.ready()
-                await story(world)
-                await world.agree()
-
-        run_in(clock, whole(), longest_s)
-
-    return run
 
 
 # ---- the ordinary
@@ -441,65 +407,5 @@ def test_a_life_that_ends_between_send_and_answer(play, steps):
         await world.ready()
         for number in numbers:
             await world.until(lambda n=number: world.state(n) not in {S.SENT, S.UNKNOWN})
-
-    play(story)
-
-
-# ---- safety
-
-
-def test_the_dead_mans_timer_fires_when_execution_is_ill(play, subject):
-    if not subject.dead_man:
-        pytest.skip(f"{subject.name} has no such timer")
-
-    async def story(world):
-        number = world.rest()
-        await world.reached(number, S.ACKED)
-        await world.passed(3 * world.dead_man_s)
-        assert world.state(number) is S.ACKED, "refreshed as long as it is well"
-        world.healthy = False
-        await world.reached(number, S.CANCELED)
-
-    play(story)
-
-
-def test_the_dead_mans_timer_fires_after_a_death(play, subject):
-    if not subject.dead_man:
-        pytest.skip(f"{subject.name} has no such timer")
-
-    async def story(world):
-        number = world.rest()
-        await world.reached(number, S.ACKED)
-        await world.die()
-        await world.passed(2 * world.dead_man_s)
-        assert [row["status"] for row in world.true_orders().values()] == ["canceled"]
-        world.start()
-        await world.reached(number, S.CANCELED)
-
-    play(story)
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 6, 10])
-def test_after_the_kill_switch_is_acknowledged_nothing_is_written(play, steps):
-    async def story(world):
-        world.fault("late_answer", count=20, seconds=1.5)
-        numbers = [world.rest(ticks=50 + n) for n in range(30)]
-        for _ in range(steps):
-            await world.tick()
-        world.word[0] = KillLevel.CANCEL
-        await world.until(lambda: world.gate.idle, 15.0)
-        written = set(world.trading.begun)
-        world.cancel_all()
-        numbers += [world.submit() for _ in range(5)]
-        await world.until(lambda: all(world.orders[n].state.final for n in numbers))
-        assert set(world.trading.begun) == written
-        there = {world.subject.order_id(row["id"]) for row in world.truth()["orders"]}
-        ours = {world.orders[n].venue_order_id for n in written} - {""}
-        assert there == ours
-        for number in set(numbers) - written:
-            assert world.state(number) is S.EXPIRED
-            assert "kill switch" in world.orders[number].text or "too long" in (
-                world.orders[number].text
-            )
 
     play(story)
