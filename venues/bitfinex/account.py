@@ -45,6 +45,8 @@ from venues.codec import BAD_FRAME_ERRORS
 from venues.numbers import NumberText, as_integer, as_number, parse_exact
 
 VENUE: Final = "bitfinex"
+FAILURE: Final = "FAILURE"
+"""The code of an answer that says so: not a refusal, and nobody knows what was done."""
 _FILLS_MAX: Final = 4096
 _TIME_MIN: Final = 1_000_000_000_000
 _SECONDS_MAX, _TIME_MAX = 100_000_000_000, 1_000_000_000_000_000
@@ -316,11 +318,11 @@ class AccountDecoder:
             CommandAnswer(
                 venue=VENUE,
                 command=command,
-                accepted=row.text(6) not in {"ERROR", "FAILURE"},
+                accepted=row.text(6) not in {"ERROR", FAILURE},
                 request_id=row.text(2),
                 order_id=order.text(0),
                 client_order_id=order.text(2),
-                code=row.text(5),
+                code=row.text(5) or (FAILURE if row.text(6) == FAILURE else ""),
                 text=row.text(7),
                 time_ns=row.told_ns(0),
             )

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from schemas.account import CommandAnswer
 from schemas.errors import RateLimitedError, RefusedError, VenueError
+from venues.bitfinex.account import FAILURE
 from venues.trading import NotSentError
 
 
@@ -53,23 +54,22 @@ class Answers:
         if not command:
             self.fail(lambda: _error(answer))
             return
-        # To refuse is to say that it was not done.
-        refusal = None if answer.accepted else RefusedError(answer.text[:100], code=answer.code)
+        error = None if answer.accepted else _error(answer)
         for name in (answer.client_order_id, answer.order_id, ""):
-            if self.settle(command, name, answer.order_id, refusal):
+            if self.settle(command, name, answer.order_id, error):
                 return
 
     def settle(
-        self, command: str, name: str, order_id: str, refusal: VenueError | None = None
+        self, command: str, name: str, order_id: str, error: VenueError | None = None
     ) -> bool:
         """Give an answer to who waits for it; whether anybody did."""
         waiting = self._waiting.get((command, name))
         if waiting is None or waiting.done():
             return False
-        if refusal is None:
+        if error is None:
             waiting.set_result(order_id)
         else:
-            waiting.set_exception(refusal)
+            waiting.set_exception(error)
         return True
 
     def fail(self, error: Callable[[], Exception]) -> None:
@@ -80,7 +80,10 @@ class Answers:
 
 
 def _error(answer: CommandAnswer) -> VenueError:
+    """What a bad answer raises: a refusal says that it was not done, anything else does not."""
     text = f"Bitfinex: {answer.code} {answer.text[:80]}"
+    if answer.command and answer.code != FAILURE:
+        return RefusedError(answer.text[:100], code=answer.code)
     if "ratelimit" in answer.text.lower():
         return RateLimitedError(text, code=answer.code)
     return VenueError(text, code=answer.code)

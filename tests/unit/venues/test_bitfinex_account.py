@@ -19,7 +19,7 @@ from schemas.account import (
     PositionChange,
 )
 from schemas.errors import DecodeError
-from venues.bitfinex.account import AccountDecoder
+from venues.bitfinex.account import FAILURE, AccountDecoder
 
 SEQUENCE, TIMESTAMP = 65536, 32768
 TIME = 1_600_000_000_000
@@ -145,6 +145,18 @@ def test_memory_of_fills_is_bounded():
     for number in range(1, 10_000):
         assert len(made.take(f'[0,"tu",{trade(number=number)}]'.encode())) == 1
     assert len(made._told) <= 4096
+
+
+def test_a_failure_is_no_refusal():
+    row = "[null,null,77]"
+    answers = take(
+        f'[0,"n",[1,"on-req",null,null,{row},null,"FAILURE","internal"]]',
+        f'[0,"n",[1,"on-req",null,null,{row},null,"ERROR","Invalid order"]]',
+        '{"event":"error","msg":"ratelimit: error","code":11010}',
+    )
+    assert [(answer.accepted, answer.code) for answer in answers] == [
+        (False, FAILURE), (False, ""), (False, "11010"),
+    ]  # fmt: skip
 
 
 def test_times_may_have_fractions_and_notifications_may_be_in_seconds():
