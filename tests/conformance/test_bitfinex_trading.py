@@ -1,19 +1,22 @@
 """Every trading call at Bitfinex, against the simulator's account channel over real sockets."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
+import uvloop
 
 from processes.simulator import bitfinex_private
 from processes.simulator.orders import OrderRequest
 from schemas.account import AccountEvent, BalanceChange, Fill, OrderUpdate
 from schemas.errors import MaintenanceError, RefusedError, UnavailableError, VenueError
 from schemas.trading import OrderState
+from shm.atomics import read_word
 from tests.conformance.brokers import BITFINEX, KEY, SECRET, BrokerWorld
-from tests.conformance.clock import run_in
+from tests.conformance.clock import Clock, run_in
 from venues.bitfinex import look, private_socket
 from venues.bitfinex.look import ABSENT_S, HISTORY_NS
 from venues.bitfinex.orders import client_id_of
@@ -535,3 +538,36 @@ def test_a_fill_that_is_never_confirmed_is_asked_for(clock, tmp_path, monkeypatc
             await world.agree()
 
     run_in(clock, whole(), 3600.0)
+
+
+class RealClock(Clock):
+    """The machine's own time."""
+
+    def now_ns(self) -> int:
+        return time.time_ns()
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+
+def test_on_the_brokers_own_loop(tmp_path):
+    """uvloop's transports are others: a cut under way, a kill, a close."""
+
+    async def whole() -> None:
+        async with BrokerWorld(BITFINEX, RealClock(), tmp_path) as world:
+            read_word(int(world.word.ctypes.data))  # compiled now, not while an order waits
+            await world.ready()
+            number, resting = world.submit(), world.rest()
+            await world.reached(number, OrderState.FILLED)
+            await world.reached(resting, OrderState.ACKED)
+            world.fault("cut")
+            await world.reached(resting, OrderState.CANCELED)
+            await world.ready()
+            again = world.rest()
+            await world.reached(again, OrderState.ACKED)
+            world.cancel_all()
+            await world.reached(again, OrderState.CANCELED)
+            assert set(world.trading.written) == {number, resting, again}
+            await world.until(lambda: not world.disagreement())
+
+    uvloop.run(asyncio.wait_for(whole(), 60))

@@ -14,6 +14,7 @@ import asyncio
 import socket as sockets
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import aiohttp
@@ -274,9 +275,7 @@ def _auth(key: str, secret: str, nonce: int) -> bytes:
 def _reset(transport: asyncio.Transport) -> None:
     """End a connection at once, and throw away what the system has not sent."""
     socket = transport.get_extra_info("socket")
-    try:
-        if socket is not None:
+    if socket is not None and socket.fileno() >= 0:
+        with suppress(OSError):  # the other end was faster
             socket.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
-    except OSError:
-        pass  # closed already
     transport.abort()
