@@ -12,7 +12,7 @@ import uvloop
 from processes.simulator import bitfinex_private
 from processes.simulator.orders import OrderRequest
 from schemas.account import AccountEvent, BalanceChange, Fill, OrderUpdate
-from schemas.errors import MaintenanceError, RefusedError, UnavailableError, VenueError
+from schemas.errors import AnswerError, MaintenanceError, RefusedError, UnavailableError, VenueError
 from schemas.trading import OrderState
 from shm.atomics import read_word
 from tests.conformance.brokers import BITFINEX, KEY, SECRET, BrokerWorld
@@ -495,6 +495,32 @@ def test_only_what_is_proved_is_called_missing(bench):
 
 
 # ---- what is told
+
+
+@pytest.mark.parametrize(
+    ("frame", "ends"),
+    [
+        ('[0,"fos",7]', False),
+        ('[0,"miu",["base",7]]', False),
+        ('[0,"ws",[["exchange","USD","x"]]]', False),
+        ('[0,"te",[1]]', False),
+        ('[0,"on",[1,null,"x"]]', True),
+        ('[0,"tu",{}]', True),
+        ('[0,"n",7]', True),
+        ("[0", True),
+    ],
+)
+def test_only_frames_that_orders_depend_on_end_a_connection_that_cannot_be_read(bench, frame, ends):
+    async def story(place):
+        (client, _) = next(iter(place.exchange.clients.values()))
+        client.put(frame)
+        await place.passed(2.0)
+        assert place.watching.done() == ends
+        if ends:
+            assert isinstance(place.watching.exception(), AnswerError)
+            assert frame not in str(place.watching.exception())
+
+    bench(story)
 
 
 def test_what_is_available_is_asked_for_after_every_change(bench):

@@ -48,6 +48,7 @@ VENUE: Final = "bitfinex"
 FAILURE: Final = "FAILURE"
 """The code of an answer that says so: not a refusal, and nobody knows what was done."""
 _FILLS_MAX: Final = 4096
+_AMOUNT_DECIMALS: Final = 8
 _TIME_MIN: Final = 1_000_000_000_000
 _SECONDS_MAX, _TIME_MAX = 100_000_000_000, 1_000_000_000_000_000
 """A time below the first is in seconds; milliseconds would be of 1973."""
@@ -118,6 +119,24 @@ class Row:
     def size(self, at: int) -> str:
         """A number without its sign."""
         return self.decimal(at).removeprefix("-")
+
+    def amount(self, at: int) -> Decimal | None:
+        """An amount without its sign: eight decimals, and what lies below is a double's artefact.
+
+        Such as 0.053312790000000006, seen in candles: taken for a fill, it would be asked for for
+        ever.
+        """
+        number = self.number(at)
+        if number is None:
+            return None
+        exponent = number.as_tuple().exponent
+        is_long = isinstance(exponent, int) and exponent < -_AMOUNT_DECIMALS
+        return abs(round(number, _AMOUNT_DECIMALS) if is_long else number)
+
+    def amount_text(self, at: int) -> str:
+        """An amount as plain decimal text."""
+        amount = self.amount(at)
+        return "" if amount is None else plain_decimal(str(amount))
 
     def key(self, at: int) -> str:
         """An id."""
@@ -366,11 +385,11 @@ def order_update(row: Row, tag: str) -> OrderUpdate:
     status = _closed_status(text) if tag == "oc" else _status(text)
     if status == "open" and "STOP" in kind:
         status = "pending"
-    ordered, remaining = row.number(7), row.number(6)
+    ordered, remaining = row.amount(7), row.amount(6)
     filled = ""
     if ordered is not None and remaining is not None:
-        filled = plain_decimal(str(abs(ordered) - abs(remaining)))
-        if status == "rejected" and abs(remaining) < abs(ordered):
+        filled = plain_decimal(str(ordered - remaining))
+        if status == "rejected" and remaining < ordered:
             status = "canceled"  # what was filled of it stands
     flags = int(row.number(12) or 0)
     stops, is_market = "STOP" in kind, "MARKET" in kind
@@ -387,7 +406,7 @@ def order_update(row: Row, tag: str) -> OrderUpdate:
         client_order_id=row.key(2),
         side=row.side(7) or row.side(6),
         order_type=kind,
-        quantity=row.size(7),
+        quantity=row.amount_text(7),
         filled_quantity=filled,
         limit_price=limit,
         stop_price=row.decimal(16) if stops else "",
@@ -416,7 +435,7 @@ def fill_of(row: Row) -> Fill:
         symbol=row.text(1),
         side=row.side(4),
         price=row.decimal(5),
-        quantity=row.size(4),
+        quantity=row.amount_text(4),
         client_order_id=row.key(11),
         fees=paid,
         liquidity=makers.get(row.sign(8), ""),

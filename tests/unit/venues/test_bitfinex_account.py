@@ -147,6 +147,14 @@ def test_memory_of_fills_is_bounded():
     assert len(made._told) <= 4096
 
 
+def test_artefacts_of_doubles_are_no_amounts():
+    update = take(f'[0,"ou",{order(amount="-0.09999999999999998", ordered="-0.1")}]')[0]
+    assert (update.filled_quantity, update.quantity) == ("0.00000000", "0.1")
+    long = trade().replace("-0.2", "-0.20000000000000001")
+    fill = take(f'[0,"tu",{long}]')[0]
+    assert (fill.quantity, fill.side) == ("0.20000000", "sell")
+
+
 def test_a_failure_is_no_refusal():
     row = "[null,null,77]"
     answers = take(
