@@ -215,7 +215,7 @@ class AccountDecoder:
             if as_integer(values[0]) != 0 or values[1] == "hb":
                 return gaps
             return gaps + self._account_frame(values)
-        except BAD_FRAME_ERRORS as error:
+        except (*BAD_FRAME_ERRORS, ArithmeticError) as error:
             raise DecodeError(f"{error or type(error).__name__}: {frame[:200]!r}") from None
 
     # ---- numbers

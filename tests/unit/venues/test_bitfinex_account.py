@@ -155,6 +155,18 @@ def test_artefacts_of_doubles_are_no_amounts():
     assert (fill.quantity, fill.side) == ("0.20000000", "sell")
 
 
+@pytest.mark.parametrize(
+    "number", ["1e300", "12345678901234567890123.123456789012", "1e-300", "-1e999", "0.5e63"]
+)
+def test_numbers_out_of_all_bounds_are_read_or_refused(number):
+    for row in (order(amount=number), order(ordered=number)):
+        for tag in ("on", "oc"):
+            try:
+                take(f'[0,"{tag}",{row}]')
+            except DecodeError:
+                continue
+
+
 def test_a_failure_is_no_refusal():
     row = "[null,null,77]"
     answers = take(
