@@ -581,6 +581,8 @@ class SimulatorSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Orders in each book, about; the price levels are some four times fewer a side."""
     past_s: Seconds = 120.0
     """Each market has so much of a past when it is first seen: trades and candles are there."""
+    kraken_tier: Literal["starter", "intermediate", "pro", "unlimited"] = "intermediate"
+    """How fast Kraken lets an account place, change and cancel orders of a pair."""
     gmo_ping_s: Seconds = 60.0
     """Between two protocol-level pings of GMO Coin."""
     gmo_too_fast: Literal["error", "ignored"] = "error"

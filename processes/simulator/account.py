@@ -27,16 +27,22 @@ class Account(AccountBooks):
 
     # ---- commands
 
-    def place(self, request: OrderRequest, now_ns: int) -> AccountOrder:
+    def place(
+        self, request: OrderRequest, now_ns: int, replaces: AccountOrder | None = None
+    ) -> AccountOrder:
         """Take an order; what it matches at once is filled when this returns.
+
+        Args:
+            replaces: an open order that is canceled for it, if it is taken.
 
         Raises:
             RefusedError: it is not taken; an event `rejected` says so.
         """
         try:
-            listing = self._judge(request)
+            self.faults.refuse_order()
+            listing = self._judge(request, replaces)
             order = self._make(request, listing, now_ns)
-            self._cover(order, listing)
+            self._check_funds(order, listing, replaces)
         except RefusedError:
             market = self.markets.get(request.symbol)
             if market is not None:
@@ -46,6 +52,9 @@ class Account(AccountBooks):
                 )  # fmt: skip
                 self.tell(refused, "rejected", now_ns)
             raise
+        if replaces is not None:
+            self.cancel(replaces, now_ns)
+        self.hold(order, *self.needed(order, listing))
         self.open[order.id] = order
         self.positions.reserve(request.closes)
         self.tell(order, "new", now_ns)
@@ -60,10 +69,8 @@ class Account(AccountBooks):
         Raises:
             RefusedError: it would not.
         """
-        listing = self._judge(request)
-        asset, amount = self.needed(self._make(request, listing, 0), listing)
-        if amount > self.balances.available(asset):
-            raise RefusedError("insufficient_funds")
+        listing = self._judge(request, None)
+        self._check_funds(self._make(request, listing, 0), listing, None)
 
     def amend(
         self,
@@ -167,8 +174,7 @@ class Account(AccountBooks):
 
     # ---- taking an order
 
-    def _judge(self, request: OrderRequest) -> Listing:
-        self.faults.refuse_order()
+    def _judge(self, request: OrderRequest, replaces: AccountOrder | None) -> Listing:
         market = self.markets.get(request.symbol)
         if market is None:
             raise RefusedError("symbol")
@@ -178,7 +184,8 @@ class Account(AccountBooks):
         _check_size(request.units, request.ticks, listing, market)
         if request.post_only and (request.kind == "market" or request.time_in_force != "gtc"):
             raise RefusedError("time_in_force")
-        if self.by_client_id(request.client_id) is not None:
+        namesake = self.by_client_id(request.client_id)
+        if namesake is not None and namesake is not replaces:
             raise RefusedError("client_id")
         crosses = market.crosses(request.side, request.ticks)
         if request.post_only and crosses and self.rules.refuses_post_only:
@@ -208,11 +215,15 @@ class Account(AccountBooks):
             order.guard_ticks = reached[-1][0] if reached else market.best(request.side) or 1
         return order
 
-    def _cover(self, order: AccountOrder, listing: Listing) -> None:
+    def _check_funds(
+        self, order: AccountOrder, listing: Listing, replaces: AccountOrder | None
+    ) -> None:
         asset, amount = self.needed(order, listing)
-        if amount > self.balances.available(asset):
+        available = self.balances.available(asset)
+        if replaces is not None and replaces.held_asset == asset:
+            available += replaces.held
+        if amount > available:
             raise RefusedError("insufficient_funds")
-        self.hold(order, asset, amount)
 
     # ---- in the book
 

@@ -201,7 +201,8 @@ class AccountBooks:
         self.balances.add(asset, change - fee)
         self._log(
             BalanceEvent(
-                sequence=self._next(), time_ns=fill.time_ns, asset=asset, change=change - fee,
+                sequence=self._next(), time_ns=fill.time_ns, id=self.take_id(), asset=asset,
+                change=change - fee,
                 fee=fee, total=self.balances.total(asset),
                 available=self.balances.available(asset), fill=fill.id,
             )

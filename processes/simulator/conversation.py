@@ -122,6 +122,11 @@ class Conversation(ABC):
     def announce(self, what: str) -> None:
         """Say `restart`, `maintenance` or `maintenance_end`; a venue without words hangs up."""
 
+    def close(self, now_ns: int) -> None:
+        """The socket is gone, whoever ended it: nothing is promised any more."""
+        del now_ns
+        self._later.clear()
+
     def pong(self) -> None:
         """The client answered a protocol-level ping."""
         self.unanswered = 0

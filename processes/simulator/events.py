@@ -38,6 +38,7 @@ class BalanceEvent(Struct, frozen=True, kw_only=True):
 
     sequence: int
     time_ns: int
+    id: int
     asset: str
     change: int
     fee: int

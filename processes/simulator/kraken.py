@@ -57,7 +57,13 @@ class KrakenConnection(KrakenSession):
         known = channel == "instrument" or symbol in self.histories
         return "" if known else f"{PAIR_REFUSED} {symbol}"
 
-    def make(self, channel: str, symbol: str, options: dict[str, Any]) -> MarketSubscription:
+    def make(
+        self,
+        channel: str,
+        symbol: str,
+        options: dict[str, Any],
+        request: dict[str, Any],  # noqa: ARG002
+    ) -> MarketSubscription:
         """A subscription with its market."""
         return MarketSubscription(channel, symbol, options, self.histories.get(symbol))
 

@@ -57,12 +57,25 @@ class PairText:
         return self.price(0 if not units else round(turnover / units))
 
 
-def order_text(number: int) -> str:
-    """An order's id in the venue's form, OXXXXX-XXXXX-XXXXXX."""
-    # The multiplier is odd, so that no two numbers below 2^75 share their letters.
-    value = number * 0x9E3779B97F4A7C15 % (1 << 75)
+MULTIPLIER = 0x9E3779B97F4A7C15
+"""Odd, so that no two numbers below 2^75 share their letters, and letters tell the number."""
+
+
+def order_text(number: int, kind: str = "O") -> str:
+    """An order's id in the venue's form, OXXXXX-XXXXX-XXXXXX; other kinds begin otherwise."""
+    value = number * MULTIPLIER % (1 << 75)
     letters = "".join(BASE32[value >> 5 * place & 31] for place in range(15))
-    return f"O{letters[:5]}-{letters[5:10]}-{letters[10:]}{BASE32[number % 32]}"
+    return f"{kind}{letters[:5]}-{letters[5:10]}-{letters[10:]}{BASE32[number % 32]}"
+
+
+def order_number(text: str) -> int:
+    """The number whose `order_text` this is; -1 if it is of none."""
+    letters = text[1:].replace("-", "")
+    if len(letters) != 16 or any(letter not in BASE32 for letter in letters):
+        return -1
+    value = sum(BASE32.index(letter) << 5 * place for place, letter in enumerate(letters[:15]))
+    number = value * pow(MULTIPLIER, -1, 1 << 75) % (1 << 75)
+    return number if order_text(number, text[0]) == text else -1
 
 
 class BookWindow:

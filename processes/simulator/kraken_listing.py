@@ -108,6 +108,18 @@ def _pair(market: Market, system: str) -> dict[str, Any]:
     }
 
 
+def asset(name: str) -> dict[str, Any]:
+    """One asset of REST Assets."""
+    fiat = name in FIAT
+    return {
+        "aclass": "currency",
+        "altname": old_asset(name),
+        "decimals": 4 if fiat else 10,
+        "display_decimals": 2 if fiat else 5,
+        "status": "enabled",
+    }
+
+
 def asset_pair(market: Market) -> dict[str, Any]:
     """One pair of REST AssetPairs."""
     base, quote = market.symbol.split("/")

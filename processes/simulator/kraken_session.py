@@ -64,8 +64,7 @@ class KrakenSession(Conversation):
 
     Args:
         send: takes finished frames. number: of the connection; key orders follow from it.
-        knows_token: says whether a token is good. level3: the socket of level3, else the public
-        one.
+        knows_token: says whether a token is good. channels: those of this socket.
     """
 
     def __init__(
@@ -76,17 +75,17 @@ class KrakenSession(Conversation):
         number: int = 1,
         conduct: Conduct | None = None,
         knows_token: Callable[[str, int], bool] = lambda _token, _now_ns: False,
-        level3: bool = False,
+        channels: tuple[str, ...] = PUBLIC_CHANNELS,
     ) -> None:
         super().__init__(send, conduct)
         self.subscriptions: dict[tuple[str, str, Any], Subscription] = {}
         self.draw = seeded("kraken", number)
-        self._channels = ("level3",) if level3 else PUBLIC_CHANNELS
+        self._channels = channels
         self._knows_token = knows_token
         # Beyond 2^53, as the venue's are: it is no double.
         self._identity = (1 << 63) + number * 0x9E3779B97F4A7C15 % (1 << 62)
         self._next_heartbeat_ns = 0
-        self._heard_ns = now_ns
+        self.heard_ns = now_ns
         self._send_status("online" if self.conduct.operative else "maintenance")
 
     # ---- what stands behind it
@@ -95,9 +94,18 @@ class KrakenSession(Conversation):
     def refusal_of(self, channel: str, symbol: str, options: dict[str, Any]) -> str:
         """Why there is no such channel of this symbol, or nothing."""
 
-    def make(self, channel: str, symbol: str, options: dict[str, Any]) -> Subscription:
+    def make(
+        self,
+        channel: str,
+        symbol: str,
+        options: dict[str, Any],
+        request: dict[str, Any],  # noqa: ARG002
+    ) -> Subscription:
         """A subscription that was granted."""
         return Subscription(channel, symbol, options)
+
+    def leave(self, subscription: Subscription) -> None:
+        """A subscription has ended."""
 
     @abstractmethod
     def begin(self, subscription: Subscription, now_ns: int) -> None:
@@ -114,17 +122,26 @@ class KrakenSession(Conversation):
 
     def receive(self, text: str, now_ns: int) -> None:
         """One frame from the client."""
-        self._heard_ns = now_ns
-        request = as_object(text)
+        self.heard_ns = now_ns
+        request = self.read(text)
         if request is None:
             self._send(self.make_object(f'"error":"{MALFORMED}"', '"success":false'))
             return
         try:
-            self._carry_out(request, now_ns)
+            self.carry_out(request, now_ns)
         except RefusalError as refusal:
             self._refuse(request, now_ns, str(refusal))
 
-    def _carry_out(self, request: dict[str, Any], now_ns: int) -> None:
+    def read(self, text: str) -> dict[str, Any] | None:
+        """The JSON object of a request, or None."""
+        return as_object(text)
+
+    def carry_out(self, request: dict[str, Any], now_ns: int) -> None:
+        """One request.
+
+        Raises:
+            RefusalError: it is refused as a whole.
+        """
         method = request.get("method")
         if method == "ping":
             self._reply(request, now_ns, method="pong")
@@ -138,7 +155,7 @@ class KrakenSession(Conversation):
             raise RefusalError(METHOD_REFUSED)
 
     def _subscribe(self, request: dict[str, Any], now_ns: int) -> None:
-        channel, options, symbols = self._checked(request)
+        channel, options, symbols = self.checked(request)
         if channel == "level3" and not self._knows_token(self._token(request), now_ns):
             raise RefusalError(SESSION_REFUSED)
         late_ns = self.conduct.delays_ns()
@@ -147,7 +164,7 @@ class KrakenSession(Conversation):
             if refusal:
                 self._refuse(request, now_ns, refusal, symbol)
                 continue
-            subscription = self.make(channel, symbol, options)
+            subscription = self.make(channel, symbol, options, request)
             self.subscriptions[_key(channel, symbol, options)] = subscription
             self.later(now_ns + late_ns, partial(self._acknowledge, request, subscription, now_ns))
         self.keep_promises(now_ns)
@@ -169,30 +186,26 @@ class KrakenSession(Conversation):
         self.later(now_ns + SNAPSHOT_NS, lambda at_ns: self._begin(subscription, at_ns))
 
     def _unsubscribe(self, request: dict[str, Any], now_ns: int) -> None:
-        channel, options, symbols = self._checked(request)
+        channel, options, symbols = self.checked(request)
         for symbol in symbols:
             key = _key(channel, symbol, options)
             if key not in self.subscriptions:
                 self._refuse(request, now_ns, MISSING_REFUSED, symbol)
                 continue
-            del self.subscriptions[key]
+            self.leave(self.subscriptions.pop(key))
             result = {"channel": channel, **{k: v for k, v in options.items() if k != "snapshot"}}
             if symbol:
                 result["symbol"] = symbol
             self._reply(request, now_ns, method="unsubscribe", result=result)
 
-    def _checked(self, request: dict[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
+    def checked(self, request: dict[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
         """Channel, options with their defaults, symbols.
 
         Raises:
             RefusalError: the request is refused as a whole.
         """
-        params = request.get("params")
-        if not isinstance(params, dict):
-            raise RefusalError(MALFORMED)
-        channel = params.get("channel")
-        if not isinstance(channel, str) or channel not in self._channels:
-            raise RefusalError(CHANNEL_REFUSED)
+        params = self.params(request)
+        channel = self.channel_of(params)
         options: dict[str, Any] = {}
         if channel in {"book", "level3"}:
             depths = BOOK_DEPTHS if channel == "book" else LEVEL3_DEPTHS
@@ -212,6 +225,28 @@ class KrakenSession(Conversation):
         if not isinstance(symbols, list) or not symbols:
             raise RefusalError(MALFORMED)
         return channel, options, [str(symbol) for symbol in symbols]
+
+    def params(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The parameters of a request.
+
+        Raises:
+            RefusalError: it has none.
+        """
+        params = request.get("params")
+        if not isinstance(params, dict):
+            raise RefusalError(MALFORMED)
+        return params
+
+    def channel_of(self, params: dict[str, Any]) -> str:
+        """The channel that is meant.
+
+        Raises:
+            RefusalError: this socket has no such channel.
+        """
+        channel = params.get("channel")
+        if not isinstance(channel, str) or channel not in self._channels:
+            raise RefusalError(CHANNEL_REFUSED)
+        return channel
 
     def _refusal_of(self, channel: str, symbol: str, options: dict[str, Any]) -> str:
         """Why a subscription is refused, or nothing."""
@@ -236,18 +271,22 @@ class KrakenSession(Conversation):
     def tick(self, now_ns: int) -> None:
         """Send whatever is due."""
         self.keep_promises(now_ns)
-        if not self.subscriptions and now_ns >= self._heard_ns + IDLE_NS:
+        if not self.subscriptions and now_ns >= self.heard_ns + IDLE_NS:
             self.ended = True
-        if now_ns >= self.faults.heartbeats_only_until_ns and self.conduct.operative:
-            for subscription in list(self.subscriptions.values()):
-                if subscription.live:
-                    self.update(subscription, now_ns)
+        self.tick_channels(now_ns)
         if self._next_heartbeat_ns and now_ns >= self._next_heartbeat_ns:
             # A venue that was held up does not make good for heartbeats.
             self._next_heartbeat_ns = max(
                 self._next_heartbeat_ns + HEARTBEAT_NS, now_ns - HEARTBEAT_NS
             )
             self._send('{"channel":"heartbeat"}')
+
+    def tick_channels(self, now_ns: int) -> None:
+        """Send what is new on all channels, if anything but heartbeats may leave."""
+        if now_ns >= self.faults.heartbeats_only_until_ns and self.conduct.operative:
+            for subscription in list(self.subscriptions.values()):
+                if subscription.live:
+                    self.update(subscription, now_ns)
 
     def announce(self, what: str) -> None:
         """A status update: `maintenance`, and `online` after it. A restart has no word here."""
@@ -287,7 +326,7 @@ class KrakenSession(Conversation):
         parts = [f'"method":"{method}"']
         if result is not None:
             parts += [f'"result":{json.dumps(result, sort_keys=True)}', '"success":true']
-        self._send(self.make_object(*parts, *self._stamps(request, in_ns, out_ns or in_ns)))
+        self._send(self.make_object(*parts, *self.stamps(request, in_ns, out_ns or in_ns)))
 
     def _refuse(self, request: dict[str, Any], now_ns: int, text: str, symbol: str = "") -> None:
         parts = [f'"error":{json.dumps(text)}', '"success":false']
@@ -297,9 +336,10 @@ class KrakenSession(Conversation):
             parts.append(f'"symbol":{json.dumps(symbol)}')
         if text == SESSION_REFUSED:
             parts.append('"status":"error"')
-        self._send(self.make_object(*parts, *self._stamps(request, now_ns, now_ns)))
+        self._send(self.make_object(*parts, *self.stamps(request, now_ns, now_ns)))
 
-    def _stamps(self, request: dict[str, Any], in_ns: int, out_ns: int) -> list[str]:
+    def stamps(self, request: dict[str, Any], in_ns: int, out_ns: int) -> list[str]:
+        """What every reply ends with: its times, and the request's number."""
         stamps = [
             f'"time_in":"{time_text(in_ns, 6)}"', f'"time_out":"{time_text(out_ns + 35_000, 6)}"',
         ]  # fmt: skip

@@ -1,17 +1,12 @@
-"""Kraken as a venue: its sockets, its REST calls, its truth.
+"""Kraken as a venue: its sockets, its public REST calls, its truth.
 
-Public calls and GetWebSocketsToken, whose signature and nonce are checked with one fixed key pair:
-a simulator keeps no secrets. Errors come with HTTP 200 in `error`, as at the venue. Source: REST
-pages of docs.kraken.com.
+The signed calls are in kraken_rest.py. Errors come with HTTP 200 in `error`, as at the venue.
+Source: REST pages of docs.kraken.com.
 """
 
 import base64
-import hashlib
-import hmac
-import json
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
 
 from aiohttp import web
 
@@ -19,19 +14,27 @@ from processes.simulator.conversation import seeded
 from processes.simulator.history import KRAKEN_FRAMES, History
 from processes.simulator.kraken import CANDLES_SHOWN, KrakenConnection
 from processes.simulator.kraken_books import BookWindow, Level3Window, PairText
-from processes.simulator.kraken_listing import asset_pair, known_names, listing_of, rest_name
-from processes.simulator.market import BookSide
+from processes.simulator.kraken_desk import KrakenDesk
+from processes.simulator.kraken_listing import (
+    asset,
+    asset_pair,
+    known_names,
+    listing_of,
+    rest_asset,
+    rest_name,
+)
+from processes.simulator.kraken_private import KrakenPrivateConnection
+from processes.simulator.kraken_rest import PREFIX, KrakenRest, failure, success
+from processes.simulator.kraken_session import PUBLIC_CHANNELS, KrakenSession
+from processes.simulator.market import UNITS, BookSide
 from processes.simulator.numbers import time_text
 from processes.simulator.orders import Rules
 from processes.simulator.venue import Level, Venue, handler, json_reply, whole_number
 from schemas.settings import SimulatorAccount
 
-PREFIX = "/kraken"
+PRIVATE_SOCKET = "/kraken/v2-auth"
 API_KEY = "simulator-key"
 API_SECRET = base64.b64encode(b"simulator-secret").decode()
-TEST_TOKEN = "simulator-token"  # noqa: S105 (opens nothing but this simulator)
-"""Always good for level3, without a REST call."""
-TOKEN_S = 900
 TRADES_MAX = 1000
 DEPTH_MAX = 500
 
@@ -40,18 +43,22 @@ class KrakenVenue(Venue):
     """Kraken."""
 
     name = "kraken"
-    sockets = ("/kraken/v2", "/kraken/l3")
+    sockets = ("/kraken/v2", PRIVATE_SOCKET, "/kraken/l3")
     frames = KRAKEN_FRAMES
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._tokens: dict[str, int] = {}
-        self._nonce = 0
+        self.desk = KrakenDesk(self.accounts, self.settings.kraken_tier, self.settings.seed)
+        self._rest = KrakenRest(self, self.desk)
 
     def open(
         self, path: str, send: Callable[[str], None], now_ns: int, number: int
-    ) -> KrakenConnection:
-        """A socket in front of the markets."""
+    ) -> KrakenSession:
+        """A socket in front of the markets, or in front of the desk."""
+        if path == PRIVATE_SOCKET:
+            return KrakenPrivateConnection(
+                self.desk, send, now_ns, number=number, conduct=self.conduct
+            )
         return KrakenConnection(self.histories, send, now_ns, **self.socket_options(path, number))
 
     def socket_options(self, path: str, number: int) -> dict[str, Any]:
@@ -59,17 +66,15 @@ class KrakenVenue(Venue):
         return {
             "number": number,
             "conduct": self.conduct,
-            "knows_token": self.knows_token,
-            "level3": path.endswith("/l3"),
+            "knows_token": self.desk.knows_token,
+            "channels": ("level3",) if path.endswith("/l3") else PUBLIC_CHANNELS,
         }
 
-    def knows_token(self, token: str, now_ns: int) -> bool:
-        """True for the test token and for issued ones of the last 15 minutes."""
-        return token == TEST_TOKEN or self._tokens.get(token, 0) > now_ns
-
     def routes(self) -> list[web.RouteDef]:
-        """Public calls and the token."""
+        """Public calls, and the signed ones."""
         calls = {
+            "Assets": self._assets,
+            "Ticker": self._ticker,
             "AssetPairs": self._asset_pairs,
             "SystemStatus": self._system_status,
             "Time": self._time,
@@ -80,7 +85,7 @@ class KrakenVenue(Venue):
         public = [
             web.get(f"{PREFIX}/0/public/{name}", handler(call)) for name, call in calls.items()
         ]
-        return [*public, web.post(f"{PREFIX}/0/private/GetWebSocketsToken", self._issue_token)]
+        return [*public, *self._rest.routes()]
 
     def named_accounts(self) -> list[SimulatorAccount]:
         """The settings' accounts, and one without money for whoever only needs a token."""
@@ -138,33 +143,48 @@ class KrakenVenue(Venue):
             if not asked or known_names(symbol) & set(asked)
         }
         unknown = len(found) < len(asked)
-        return _failure("EQuery:Unknown asset pair") if unknown else _success(found)
+        return failure("EQuery:Unknown asset pair") if unknown else success(found)
+
+    def _assets(self, _: web.Request) -> web.Response:
+        names = {name for symbol in self.histories for name in symbol.split("/")}
+        return success({rest_asset(name): asset(name) for name in sorted(names)})
+
+    def _ticker(self, request: web.Request) -> web.Response:
+        """Of the pairs named, or of all; keyed by REST name."""
+        asked = [name for name in request.query.get("pair", "").split(",") if name]
+        found = {
+            rest_name(symbol): _ticker_row(history)
+            for symbol, history in self.histories.items()
+            if not asked or known_names(symbol) & set(asked)
+        }
+        unknown = len(found) < len(asked)
+        return failure("EQuery:Unknown asset pair") if unknown else success(found)
 
     def _system_status(self, _: web.Request) -> web.Response:
         status = "online" if self.conduct.operative else "maintenance"
-        return _success({"status": status, "timestamp": time_text(self.now_ns(), 0)})
+        return success({"status": status, "timestamp": time_text(self.now_ns(), 0)})
 
     def _time(self, _: web.Request) -> web.Response:
-        return _success({"unixtime": self.now_ns() // 10**9})
+        return success({"unixtime": self.now_ns() // 10**9})
 
     def _ohlc(self, request: web.Request) -> web.Response:
         history = self._history_of(request)
         if history is None:
-            return _failure("EQuery:Unknown asset pair")
+            return failure("EQuery:Unknown asset pair")
         interval = request.query.get("interval", "1")
         if interval not in KRAKEN_FRAMES:
-            return _failure("EGeneral:Invalid arguments")
+            return failure("EGeneral:Invalid arguments")
         since = whole_number(request, "since", 0)
         rows = [row for row in _candle_rows(history, interval) if row[0] >= since]
         rows = rows[-CANDLES_SHOWN:]
         # `last` is the newest candle that is over: to be given as `since`.
         last = rows[-2][0] if len(rows) > 1 else since
-        return _success({rest_name(history.market.symbol): rows, "last": last})
+        return success({rest_name(history.market.symbol): rows, "last": last})
 
     def _trades(self, request: web.Request) -> web.Response:
         history = self._history_of(request)
         if history is None:
-            return _failure("EQuery:Unknown asset pair")
+            return failure("EQuery:Unknown asset pair")
         count = min(whole_number(request, "count", TRADES_MAX), TRADES_MAX)
         since = request.query.get("since", "")
         trades = list(history.trades)
@@ -188,46 +208,32 @@ class KrakenVenue(Venue):
     def _depth(self, request: web.Request) -> web.Response:
         history = self._history_of(request)
         if history is None:
-            return _failure("EQuery:Unknown asset pair")
+            return failure("EQuery:Unknown asset pair")
         count = min(whole_number(request, "count", 100), DEPTH_MAX)
         book = self.true_book(history.market.symbol, {"depth": count})
         stamp = self.now_ns() // 10**9
         asks, bids = ([[*level, stamp] for level in book[side]] for side in (-1, 1))
-        return _success({rest_name(history.market.symbol): {"asks": asks, "bids": bids}})
-
-    async def _issue_token(self, request: web.Request) -> web.Response:
-        body = await request.text()
-        refusal = self._judge(request, body)
-        if refusal:
-            return _failure(refusal)
-        now_ns = self.now_ns()
-        self._tokens = {t: end_ns for t, end_ns in self._tokens.items() if end_ns > now_ns}
-        token = hashlib.sha256(f"{self.settings.seed} {self._nonce}".encode()).hexdigest()[:43]
-        self._tokens[token] = now_ns + TOKEN_S * 10**9
-        return _success({"token": token, "expires": TOKEN_S})
-
-    def _judge(self, request: web.Request, body: str) -> str:
-        """Why a private call is refused, or nothing; a good one uses up its nonce."""
-        if not self.conduct.operative:
-            return "EService:Unavailable"
-        if request.headers.get("API-Key") != API_KEY:
-            return "EAPI:Invalid key"
-        nonce = parse_qs(body).get("nonce", [""])[0]
-        path = request.path.removeprefix(PREFIX)
-        expected = sign(API_SECRET, path, nonce, body)
-        if not hmac.compare_digest(expected, request.headers.get("API-Sign", "")):
-            return "EAPI:Invalid signature"
-        if not nonce.isdigit() or int(nonce) <= self._nonce:
-            return "EAPI:Invalid nonce"
-        self._nonce = int(nonce)
-        return ""
+        return success({rest_name(history.market.symbol): {"asks": asks, "bids": bids}})
 
 
-def sign(secret: str, path: str, nonce: str, body: str) -> str:
-    """API-Sign: HMAC-SHA512 over the path and the SHA-256 of nonce and body, base64 both ways."""
-    inner = hashlib.sha256((nonce + body).encode()).digest()
-    mac = hmac.new(base64.b64decode(secret), path.encode() + inner, hashlib.sha512)
-    return base64.b64encode(mac.digest()).decode()
+def _ticker_row(history: History) -> dict[str, Any]:
+    """Ask and bid with whole lots and quantity, last trade, and the figures so far, all twice."""
+    market, text = history.market, PairText(history.market)
+    sides = [(text.price(market.best(side) or 0), market.depth(side, 1)) for side in (-1, 1)]
+    ask, bid = ([price, str(units // UNITS), text.quantity(units)] for price, units in sides)
+    last = history.trades[-1].units if history.trades else 0
+    average = text.average(history.turnover, history.volume)
+    return {
+        "a": ask,
+        "b": bid,
+        "c": [text.price(history.last), text.quantity(last)],
+        "v": [text.quantity(history.volume)] * 2,
+        "p": [average] * 2,
+        "t": [history.total] * 2,
+        "l": [text.price(history.low)] * 2,
+        "h": [text.price(history.high)] * 2,
+        "o": text.price(history.open),
+    }
 
 
 def _candle_rows(history: History, interval: str) -> list[list[Any]]:
@@ -239,11 +245,3 @@ def _candle_rows(history: History, interval: str) -> list[list[Any]]:
         ]
         for c in history.candles[interval]
     ]  # fmt: skip
-
-
-def _success(result: Any) -> web.Response:
-    return json_reply(json.dumps({"error": [], "result": result}))
-
-
-def _failure(text: str) -> web.Response:
-    return json_reply(json.dumps({"error": [text]}))

@@ -314,6 +314,7 @@ class Exchange:
         finally:
             del self.clients[client.number]
             sender.cancel()
+            client.conversation.close(self._now_ns())
         return socket
 
     async def _send(self, client: Client, socket: web.WebSocketResponse) -> None:

@@ -4,6 +4,7 @@ Every venue is one subclass; the server knows no protocol. The markets of all ve
 one engine and one kind of flow, and move when the server says so.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from decimal import Decimal
@@ -11,8 +12,10 @@ from typing import Any
 
 from aiohttp import web
 
+from processes.simulator.account import Account
 from processes.simulator.accounts import Accounts
 from processes.simulator.conversation import Conduct, Conversation
+from processes.simulator.delivery import Command
 from processes.simulator.flow import Flow, make_market
 from processes.simulator.history import History, TimeFrame
 from processes.simulator.market import BookSide, Market, Trade
@@ -20,6 +23,8 @@ from processes.simulator.orders import Rules, price_ticks
 from schemas.errors import OperatorError
 from schemas.settings import SimulatorAccount, SimulatorSettings
 
+WAIT_S = 0.005
+"""Between two looks at the clock of a request that is answered late."""
 Level = tuple[str, ...]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Query = Callable[[web.Request], web.StreamResponse]
@@ -125,6 +130,30 @@ class Venue(ABC):
         flow = next(flow for flow in self.flows if flow.market is market)
         flow.move(ticks, now_ns)
 
+    # ---- commands over REST
+
+    async def carry_out(
+        self,
+        request: web.Request,
+        account: Account,
+        command: Command,
+        take: Callable[[], web.StreamResponse],
+    ) -> web.StreamResponse:
+        """Take a command and answer it, or do with both what a fault asks for."""
+        treatment = account.faults.treatment(command)
+        answer: web.StreamResponse = web.Response()
+        if treatment.lost != "request":
+            answer = take()
+        if treatment.events_first:
+            account.delivery.pump(self.now_ns())
+        if treatment.lost:
+            await _lose(request, cut=treatment.cut)
+            return web.Response()
+        due_ns = self.now_ns() + treatment.late_ns
+        while self.now_ns() < due_ns:  # noqa: ASYNC110 (the clock is the exchange's, not the loop's)
+            await asyncio.sleep(WAIT_S)
+        return answer
+
     # ---- what is so, in the venue's own text
 
     @abstractmethod
@@ -165,6 +194,15 @@ def _both(one: Callable[[Trade], None], other: Callable[[Trade], None]) -> Calla
         other(trade)
 
     return note
+
+
+async def _lose(request: web.Request, *, cut: bool) -> None:
+    """Cut a request's connection without an answer, or say nothing until the client goes."""
+    transport = request.transport
+    if transport is not None and cut:
+        transport.abort()
+    while transport is not None and not transport.is_closing():  # noqa: ASYNC110 (tells nobody)
+        await asyncio.sleep(WAIT_S)
 
 
 def handler(query: Query) -> Handler:
