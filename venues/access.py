@@ -12,6 +12,7 @@ from venues.bitfinex import listings as bitfinex
 from venues.bitfinex.rest import BitfinexRest
 from venues.gmo import listings as gmo
 from venues.gmo.rest import GmoRest
+from venues.gmo.trading import GmoTrading
 from venues.holes import TradesFrom
 from venues.kraken import backfill as kraken_backfill
 from venues.kraken import listings as kraken
@@ -62,7 +63,9 @@ async def fetch_listings(venue: str, client: RestClient) -> list[Listing]:
     return await gmo.listings(GmoRest(client))
 
 
-TRADINGS: Final[dict[str, Callable[[Access], Trading]]] = {}
+TRADINGS: Final[dict[str, Callable[[Access], Trading]]] = {
+    "gmo": GmoTrading,
+}
 """Trading calls by venue."""
 
 

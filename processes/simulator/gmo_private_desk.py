@@ -193,7 +193,7 @@ class GmoDesk:
             time_in_force=TERMS[fields.term],
             post_only=fields.term == "SOK",
             closes=closes,
-            extra={"timeInForce": fields.term, "changes": 0},
+            extra={"timeInForce": fields.term},
         )
         try:
             return str(account.place(request, now_ns).id)
@@ -250,13 +250,14 @@ class GmoDesk:
             raise Refusal(5106, f"{PARAMETER} losscutPrice")
         order = self._open_order(account, body.get("orderId"))
         ticks = self._ticks(order.tick, body.get("price"))
-        if order.request.extra["changes"] >= CHANGES_MAX:
+        changes = order.request.extra.get("changes", 0)
+        if changes >= CHANGES_MAX:
             raise Refusal(5206, "The limit of changes of the order is exceeded.")
         try:
             account.amend(order, now_ns, ticks=ticks)
         except RefusedError as error:
             raise refusal_of(error.why) from error
-        order.request.extra["changes"] += 1
+        order.request.extra["changes"] = changes + 1
 
     def cancel(self, account: Account, body: Row, now_ns: int) -> None:
         """Cancel one order."""

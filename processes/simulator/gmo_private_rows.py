@@ -62,6 +62,11 @@ def _settles(order: AccountOrder) -> str:
     return "CLOSE" if order.request.closes else "OPEN"
 
 
+def _term(order: AccountOrder) -> str:
+    default = "FAS" if order.request.kind == "limit" else "FAK"
+    return str(order.request.extra.get("timeInForce", default))
+
+
 def order_row(order: AccountOrder) -> Row:
     """One order of `orders` or `activeOrders`."""
     status, cancel_type = status_of(order)
@@ -78,7 +83,7 @@ def order_row(order: AccountOrder) -> Row:
         "price": _price(order),
         "losscutPrice": "0",
         "status": status,
-        "timeInForce": order.request.extra["timeInForce"],
+        "timeInForce": _term(order),
         "timestamp": time_text(order.created_ns, 3),
     }
     return row | ({"cancelType": cancel_type} if cancel_type else {})
@@ -164,7 +169,7 @@ def execution_frame(event: FillEvent) -> Row:
         "orderPrice": _price(order),
         "orderSize": plain_amount_text(order.units),
         "orderExecutedSize": plain_amount_text(order.filled_units),
-        "timeInForce": order.request.extra["timeInForce"],
+        "timeInForce": _term(order),
         "msgType": "ER",
     }
 
@@ -188,7 +193,7 @@ def order_frame(event: OrderEvent) -> Row | None:
         "orderSize": plain_amount_text(order.units),
         "orderExecutedSize": plain_amount_text(order.filled_units),
         "losscutPrice": "0",
-        "timeInForce": order.request.extra["timeInForce"],
+        "timeInForce": _term(order),
         "msgType": "ER" if status == "EXPIRED" else MESSAGES[event.what],
     }
     return row | ({"cancelType": cancel_type} if cancel_type else {})
