@@ -558,8 +558,10 @@ class SimulatorAccount(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     venue: Literal["bitfinex", "kraken", "gmo"]
     key: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=_-]{8,128}$")]
-    secret: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/=_-]{8,128}$")]
-    """Invented; at Kraken base64, as its secrets are."""
+    secret: Annotated[
+        str, Meta(pattern=r"^([A-Za-z0-9+/=_-]{8,128}|\$\{[A-Za-z_][A-Za-z0-9_]*\})$")
+    ]
+    """Invented, or `${NAME}` of the environment; at Kraken base64, as its secrets are."""
     balances: dict[str, Decimals] = {}
     """What it begins with, by asset: USD, BTC ..."""
 

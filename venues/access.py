@@ -17,6 +17,7 @@ from venues.holes import TradesFrom
 from venues.kraken import backfill as kraken_backfill
 from venues.kraken import listings as kraken
 from venues.kraken.rest import KrakenRest
+from venues.kraken.trading import KrakenTrading
 from venues.pace import Pace
 from venues.registry import NAMES
 from venues.rest import RestClient, Settings, Tools
@@ -65,6 +66,7 @@ async def fetch_listings(venue: str, client: RestClient) -> list[Listing]:
 
 TRADINGS: Final[dict[str, Callable[[Access], Trading]]] = {
     "gmo": GmoTrading,
+    "kraken": KrakenTrading,
 }
 """Trading calls by venue."""
 

@@ -8,6 +8,7 @@ against the venue to the last unit.
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from config.secrets import read_secret
 from processes.simulator.account import Account
 from processes.simulator.balances import atoms_text
 from processes.simulator.faults import ACCOUNT_KINDS, Fault
@@ -23,6 +24,9 @@ class Accounts:
     Args:
         named: those of the settings that are at this venue.
         first_id: ids of orders, fills and positions count up from here.
+
+    Raises:
+        ConfigError: a secret is not in the environment. OperatorError: a key is there twice.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class Accounts:
                     f"simulator.accounts has the key {each.key} twice at {venue}; take another one"
                 )
             self._by_key[each.key] = Account(
-                each.key, each.secret, each.balances, markets, rules, self._take_id
+                each.key, _secret(each), each.balances, markets, rules, self._take_id
             )
 
     def _take_id(self) -> int:
@@ -110,6 +114,12 @@ class Accounts:
             "positions": [position.facts() for position in account.positions.open.values()],
             "events": account.sequence,
         }
+
+
+def _secret(account: SimulatorAccount) -> str:
+    if not account.secret.startswith("${"):
+        return account.secret
+    return read_secret(f"simulator.accounts: secret of {account.key}", account.secret)
 
 
 def _commit(account: Account, fault: Fault, now_ns: int) -> None:

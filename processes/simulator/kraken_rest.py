@@ -18,9 +18,8 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from processes.simulator.account import Account
-from processes.simulator.balances import atoms_text, fixed_atoms_text
 from processes.simulator.delivery import Command
-from processes.simulator.kraken_books import PairText, order_number, order_text
+from processes.simulator.kraken_books import order_number, order_text
 from processes.simulator.kraken_desk import (
     ARGUMENTS,
     RATE_REFUSED,
@@ -30,17 +29,16 @@ from processes.simulator.kraken_desk import (
     KrakenDesk,
     Wanted,
 )
-from processes.simulator.kraken_executions import REASONS
-from processes.simulator.kraken_listing import known_names, old_asset, rest_asset, rest_name
+from processes.simulator.kraken_listing import known_names, rest_asset
+from processes.simulator.kraken_rest_rows import RestText, money_text
 from processes.simulator.kraken_session import RefusalError
-from processes.simulator.numbers import UNIT_DECIMALS, fixed_text, time_text
+from processes.simulator.numbers import time_text
 from processes.simulator.orders import AccountFill, AccountOrder
 from processes.simulator.venue import Venue, json_reply
 
 PREFIX = "/kraken"
 CLOSED_SHOWN = 50
 TRADES_SHOWN = 50
-MONEY_DECIMALS = 5
 Form = dict[str, str]
 Call = Callable[[Account, Form, int], Any]
 
@@ -55,6 +53,7 @@ class KrakenRest:
     def __init__(self, venue: Venue, desk: KrakenDesk) -> None:
         self._venue = venue
         self._desk = desk
+        self._rows = RestText(venue.accounts.markets)
         self._calls: dict[str, tuple[Call, Command | None]] = {
             "GetWebSocketsToken": (self._token, None),
             "Balance": (self._balance, None),
@@ -128,14 +127,14 @@ class KrakenRest:
 
     def _balance(self, account: Account, form: Form, now_ns: int) -> Any:  # noqa: ARG002
         balances = account.balances
-        return {rest_asset(name): _money(balances.total(name)) for name in balances.assets}
+        return {rest_asset(name): money_text(balances.total(name)) for name in balances.assets}
 
     def _balance_ex(self, account: Account, form: Form, now_ns: int) -> Any:  # noqa: ARG002
         balances = account.balances
         return {
             rest_asset(name): {
-                "balance": _money(balances.total(name)),
-                "hold_trade": _money(balances.held(name)),
+                "balance": money_text(balances.total(name)),
+                "hold_trade": money_text(balances.held(name)),
             }
             for name in balances.assets
         }
@@ -147,7 +146,7 @@ class KrakenRest:
     def _closed_orders(self, account: Account, form: Form, now_ns: int) -> Any:  # noqa: ARG002
         found = _selected(account.closed.values(), form)
         begin_s, end_s = _seconds(form, "start", 0), _seconds(form, "end", 1 << 40)
-        orders = [o for o in reversed(found) if begin_s < o.closed_ns // 10**9 + 1 <= end_s + 1]
+        orders = [o for o in reversed(found) if begin_s < o.closed_ns / 1e9 <= end_s]
         first = _seconds(form, "ofs", 0)
         shown = orders[first : first + CLOSED_SHOWN]
         return {
@@ -169,7 +168,7 @@ class KrakenRest:
         fills = [
             fill
             for fill in reversed(account.fills.values())
-            if begin_s < fill.time_ns / 1e9 <= end_s + 1
+            if begin_s < fill.time_ns / 1e9 <= end_s
         ]
         first = _seconds(form, "ofs", 0)
         shown = fills[first : first + TRADES_SHOWN]
@@ -187,6 +186,13 @@ class KrakenRest:
             found[text] = self._fill(account, fill)
         return found
 
+    def _order(self, order: AccountOrder, form: Form) -> dict[str, Any]:
+        return self._rows.order(order, trades=form.get("trades", "").lower() == "true")
+
+    def _fill(self, account: Account, fill: AccountFill) -> dict[str, Any]:
+        order = account.order(fill.order_id)
+        return self._rows.fill(fill, "limit" if order is None else order.request.kind)
+
     # ---- commands
 
     def _add_order(self, account: Account, form: Form, now_ns: int) -> Any:
@@ -194,7 +200,7 @@ class KrakenRest:
         validate = form.get("validate") == "true"
         order = self._desk.place(account, wanted, now_ns, validate=validate)
         request = self._desk.request_of(wanted)
-        text = self._description(request.symbol, request.side, request.units, request.ticks)
+        text = self._rows.description(request.symbol, request.side, request.units, request.ticks)
         answer: dict[str, Any] = {"descr": {"order": text}}
         if order is not None:
             answer["txid"] = [order_text(order.id)]
@@ -261,75 +267,6 @@ class KrakenRest:
             self_trade=form.get("stptype", "cancel-newest").replace("-", "_"),
         )
 
-    # ---- how it is written
-
-    def _text(self, symbol: str) -> PairText:
-        return PairText(self._venue.accounts.markets[symbol])
-
-    def _description(self, symbol: str, side: int, units: int, ticks: int | None) -> str:
-        pair = _altname(symbol)
-        price = "market" if ticks is None else f"limit {self._text(symbol).price(ticks)}"
-        deed = "buy" if side == 1 else "sell"
-        return f"{deed} {fixed_text(units, UNIT_DECIMALS)} {pair} @ {price}"
-
-    def _order(self, order: AccountOrder, form: Form) -> dict[str, Any]:
-        request, text = order.request, self._text(order.symbol)
-        price = "0" if order.ticks is None else text.price(order.ticks)
-        row: dict[str, Any] = {
-            "refid": None,
-            "userref": request.extra.get("userref") or None,
-            "status": "closed" if order.status == "filled" else order.status,
-            "opentm": order.created_ns / 1e9,
-            "starttm": 0,
-            "expiretm": 0,
-            "descr": {
-                "pair": _altname(order.symbol),
-                "type": "buy" if order.side == 1 else "sell",
-                "ordertype": request.kind,
-                "price": price,
-                "price2": "0",
-                "leverage": "none",
-                "order": self._description(order.symbol, order.side, order.units, order.ticks),
-                "close": "",
-            },
-            "vol": fixed_text(order.units, UNIT_DECIMALS),
-            "vol_exec": fixed_text(order.filled_units, UNIT_DECIMALS),
-            "cost": _money(order.cost),
-            "fee": _money(order.fee),
-            "price": f"{order.average:.{max(text.decimals, 5)}f}",
-            "stopprice": "0.00000",
-            "limitprice": "0.00000",
-            "misc": "",
-            "oflags": "fciq,post" if request.post_only else "fciq",
-        }
-        if request.client_id:
-            row["cl_ord_id"] = request.client_id
-        if not order.is_open:
-            row |= {"closetm": order.closed_ns / 1e9, "reason": REASONS[order.cause] or None}
-        if form.get("trades", "").lower() == "true" and order.fills:
-            row["trades"] = [order_text(number, "T") for number in order.fills]
-        return row
-
-    def _fill(self, account: Account, fill: AccountFill) -> dict[str, Any]:
-        order = account.order(fill.order_id)
-        return {
-            "ordertxid": order_text(fill.order_id),
-            "postxid": order_text(fill.order_id, "T"),
-            "pair": rest_name(fill.symbol),
-            "time": fill.time_ns / 1e9,
-            "type": "buy" if fill.side == 1 else "sell",
-            "ordertype": "limit" if order is None else order.request.kind,
-            "price": self._text(fill.symbol).price(fill.ticks),
-            "cost": _money(fill.cost),
-            "fee": _money(fill.fee),
-            "vol": fixed_text(fill.units, UNIT_DECIMALS),
-            "margin": "0.00000",
-            "leverage": "0",
-            "misc": "",
-            "trade_id": fill.trade_id,
-            "maker": fill.maker,
-        }
-
 
 def sign(secret: str, path: str, nonce: str, body: str) -> str:
     """API-Sign: HMAC-SHA512 over the path and the SHA-256 of nonce and body, base64 both ways."""
@@ -346,16 +283,6 @@ def success(result: Any) -> web.Response:
 def failure(text: str) -> web.Response:
     """A refusal."""
     return json_reply(json.dumps({"error": [text]}))
-
-
-def _altname(symbol: str) -> str:
-    return "".join(map(old_asset, symbol.split("/")))
-
-
-def _money(atoms: int) -> str:
-    """Five decimals, or all there are."""
-    exact, fixed = atoms_text(atoms), fixed_atoms_text(atoms, MONEY_DECIMALS)
-    return fixed if Decimal(exact) == Decimal(fixed) else exact
 
 
 def _selected(orders: Any, form: Form) -> list[AccountOrder]:

@@ -257,6 +257,20 @@ class KrakenAccount:
             time_ns=answered_ns,
         )
 
+    def take_batch(self, message: dict[str, Any]) -> list[CommandAnswer]:
+        """The answer to a batch of orders that was taken: one for each order, in their order.
+
+        Raises:
+            DecodeError, KeyError, TypeError: it is not as it must be.
+        """
+        answers = []
+        for row in message["result"]:
+            error = _text(row.get("error") or "")
+            one = self.take_reply({**message, "result": row, "success": not error, "error": error})
+            assert isinstance(one, CommandAnswer)
+            answers.append(one)
+        return answers
+
 
 def _text(value: Any) -> str:
     """A text as it came, a number as its digits.

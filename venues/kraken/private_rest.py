@@ -1,14 +1,16 @@
-"""Kraken over REST: what an account holds and has ordered, read only.
+"""Kraken over REST: what an account holds and has ordered, read only; and tokens of its sockets.
 
-Source: docs.kraken.com/api, "Account Data".
+Source: docs.kraken.com/api, "Account Data" and "Get Websockets Token".
 
 Nothing here sends or changes an order. Nonces come from the caller, since they must rise over all
-processes of a key; each attempt takes a new one.
+processes of a key; each attempt takes a new one, and one call is under way at a time, since nonces
+that overtake each other are refused.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from msgspec import Struct
@@ -28,6 +30,8 @@ from venues.kraken.signing import rest_headers
 from venues.rest import Request, RestClient, Signed
 
 T = TypeVar("T")
+_UNMERGED: Final = (("trades", "true"), ("consolidate_taker", "false"))
+"""Ids of fills, each as it was made: by default the venue merges those of a taker."""
 
 
 class Balance(Struct, frozen=True, kw_only=True):
@@ -60,6 +64,27 @@ class Order(Struct, frozen=True, kw_only=True):
     opened_ns: int
     closed_ns: int | None
     reason: str
+    flags: tuple[str, ...] = ()
+    """`fciq`: the fee is in quote currency; `fcib`: in base currency; `post` ..."""
+    trade_ids: tuple[str, ...] = ()
+    """Of its fills, where they were asked for."""
+
+
+class Trade(Struct, frozen=True, kw_only=True):
+    """A fill of an order of the account. REST does not say which asset the fee is in."""
+
+    id: str
+    order_id: str
+    pair: str
+    """By its key, as `XXBTZUSD`."""
+    side: str
+    price: Decimal
+    volume: Decimal
+    fee: Decimal
+    time_ns: int
+    number: int | None
+    """The public trade's."""
+    maker: bool | None
 
 
 class ClosedOrders(Struct, frozen=True, kw_only=True):
@@ -79,6 +104,7 @@ class KrakenPrivateRest:
         self._key = key
         self._secret = secret
         self._next_nonce = next_nonce
+        self._one_at_a_time = asyncio.Lock()
 
     async def _post(
         self, call: str, make: Callable[[Any], T], wanted: Sequence[tuple[str, str]] = ()
@@ -92,7 +118,12 @@ class KrakenPrivateRest:
             return Signed(headers, form.encode())
 
         request = Request(endpoint="private", path=path, method="POST", private=True, sign=sign)
-        return await self.client.call(request, lambda answer: make(read(answer)))
+        async with self._one_at_a_time:
+            return await self.client.call(request, lambda answer: make(read(answer)))
+
+    async def websocket_token(self) -> str:
+        """A token that opens a private socket within 15 minutes. It is a secret."""
+        return await self._post("GetWebSocketsToken", lambda value: text(value, "token"))
 
     async def balances(self) -> list[Balance]:
         """What is held, all assets."""
@@ -110,8 +141,27 @@ class KrakenPrivateRest:
         return await self._post("BalanceEx", make)
 
     async def open_orders(self) -> list[Order]:
-        """Orders that wait or rest."""
-        return await self._post("OpenOrders", lambda value: _orders(part(value, "open")))
+        """Orders that wait or rest, all of them, with the ids of their fills."""
+        return await self._post(
+            "OpenOrders", lambda value: _orders(part(value, "open")), [("trades", "true")]
+        )
+
+    async def orders(self, order_ids: Sequence[str]) -> list[Order]:
+        """Orders by the venue's id, open or not, with the ids of their fills; at most 50.
+
+        Raises:
+            RefusedError: one of them is not known; none is told then.
+        """
+        wanted = [("txid", ",".join(order_ids)), *_UNMERGED]
+        return await self._post("QueryOrders", _orders, wanted)
+
+    async def trades(self, trade_ids: Sequence[str]) -> list[Trade]:
+        """Fills by the venue's id; at most 20."""
+
+        def make(value: Any) -> list[Trade]:
+            return [_trade(name, row) for name, row in table(value).items()]
+
+        return await self._post("QueryTrades", make, [("txid", ",".join(trade_ids))])
 
     async def closed_orders(
         self, *, start_s: int | None = None, end_s: int | None = None, offset: int = 0
@@ -119,6 +169,7 @@ class KrakenPrivateRest:
         """Orders that are closed or cancelled; 50 a page, from `offset` on."""
         named = (("start", start_s), ("end", end_s), ("ofs", offset))
         wanted = [(name, str(value)) for name, value in named if value is not None]
+        wanted += _UNMERGED
 
         def make(value: Any) -> ClosedOrders:
             return ClosedOrders(
@@ -153,4 +204,22 @@ def _order(name: str, row: Any) -> Order:
         opened_ns=int(number(row, "opentm") * NS),
         closed_ns=None if closed is None else int(closed * NS),
         reason=text_or_empty(row, "reason"),
+        flags=tuple(text_or_empty(row, "oflags").split(",")),
+        trade_ids=tuple(map(str, part(row, "trades") or ())),
+    )
+
+
+def _trade(name: str, row: Any) -> Trade:
+    maker = part(row, "maker")
+    return Trade(
+        id=name,
+        order_id=text(row, "ordertxid"),
+        pair=text(row, "pair"),
+        side=text(row, "type"),
+        price=number(row, "price"),
+        volume=number(row, "vol"),
+        fee=number(row, "fee"),
+        time_ns=int(number(row, "time") * NS),
+        number=integer_or_none(row, "trade_id"),
+        maker=maker if isinstance(maker, bool) else None,
     )

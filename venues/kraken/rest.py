@@ -16,6 +16,7 @@ from schemas.errors import (
     RateLimitedError,
     RefusedError,
     UnavailableError,
+    VenueError,
 )
 from venues.exact import (
     decode,
@@ -39,13 +40,20 @@ INTERVALS: Final = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 """Minutes of a candle."""
 OHLC_ROWS: Final = 720
 """The venue serves no more than the newest so many candles."""
-LIMITED: Final = ("EAPI:Rate limit", "EGeneral:Temporary lockout", "EGeneral:Too many requests")
+LIMITED: Final = (
+    "EAPI:Rate limit",
+    "EOrder:Rate limit",
+    "EGeneral:Temporary lockout",
+    "EGeneral:Too many requests",
+)
 BUSY: Final = (
     "EService:Unavailable",
     "EService:Busy",
     "EService:Timeout",
     "EGeneral:Internal error",
+    "EAPI:Invalid nonce",
 )
+"""A nonce that came too late says nothing against the key: the next one is higher."""
 
 
 class Pair(Struct, frozen=True, kw_only=True):
@@ -179,14 +187,15 @@ def read(answer: Answer) -> Any:
     errors = part(value, "error")
     for said in errors if isinstance(errors, list) else []:
         if isinstance(said, str) and not said.startswith("W"):
-            raise _error(answer.what, said)
+            raise error_of(answer.what, said)
     check_status(answer)
     if not isinstance(value, dict) or "result" not in value:
         raise AnswerError(f"{answer.what}: no result in {show(value)}")
     return value["result"]
 
 
-def _error(what: str, said: str) -> Exception:
+def error_of(what: str, said: str) -> VenueError:
+    """The venue's word for what is wrong as one of our errors."""
     text = f"{what}: {said}"
     if said.startswith(LIMITED):
         return RateLimitedError(text, code=said)

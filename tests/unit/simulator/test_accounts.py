@@ -14,7 +14,7 @@ from processes.simulator.events import BalanceEvent, FillEvent, OrderEvent, Posi
 from processes.simulator.faults import read_fault
 from processes.simulator.market import UNITS, Market
 from processes.simulator.orders import Listing, OrderRequest, RefusedError, Rules
-from schemas.errors import OperatorError
+from schemas.errors import ConfigError, OperatorError
 from schemas.settings import SimulatorAccount
 from tests.unit.simulator.accounting import check
 
@@ -375,6 +375,16 @@ def test_an_account_is_there_once_and_an_unknown_one_is_told():
     one = SimulatorAccount(venue="kraken", key="key-of-one", secret="c2VjcmV0LXNlY3JldA==")
     with pytest.raises(OperatorError, match="twice"):
         Accounts("kraken", [one, one], {}, Rules(listing=listing), first_id=1)
+
+
+def test_a_secret_may_be_in_the_environment(monkeypatch):
+    named = SimulatorAccount(venue="kraken", key="key-of-one", secret="${PLAYED_SECRET}")
+    with pytest.raises(ConfigError, match="PLAYED_SECRET"):
+        Accounts("kraken", [named], {}, Rules(listing=listing), first_id=1)
+    monkeypatch.setenv("PLAYED_SECRET", "c2VjcmV0")
+    found = Accounts("kraken", [named], {}, Rules(listing=listing), first_id=1).of("key-of-one")
+    assert found is not None
+    assert found.secret == "c2VjcmV0"
 
 
 COMMANDS = st.one_of(
