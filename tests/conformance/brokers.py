@@ -102,7 +102,20 @@ KRAKEN = BrokerSubject(
     balances={"USD": "5000000", "BTC": "50"},
     order_id=lambda number: order_text(int(number)),
 )
-BROKERS = (KRAKEN,)
+GMO = BrokerSubject(
+    name="gmo",
+    symbol="BTC",
+    base="BTC",
+    quote="JPY",
+    served="gmo_symbols",
+    socket="/gmo/ws/private/v1",
+    rest="/gmo",
+    quantity="0.25",
+    too_small="0.000001",
+    balances={"JPY": "5000000000", "BTC": "50"},
+    dead_man=False,
+)
+BROKERS = (KRAKEN, GMO)
 
 
 class Watched:

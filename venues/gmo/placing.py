@@ -62,13 +62,16 @@ async def sent_once(
 
     Where the venue says no, there is no order; but not where it says that it is busy.
     """
-    begun: list[bool] = []
+    has_begun = given_up = False
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(BEGIN_S) as limit:
 
             def begin() -> None:
-                begun.append(True)
+                nonlocal has_begun
+                if given_up:
+                    raise ConnectionError("it was given up before it began to leave")
+                has_begun = True
                 limit.reschedule(loop.time() + ANSWER_S)
 
             return await send(Sending(begin, written))
@@ -77,6 +80,7 @@ async def sent_once(
             raise RefusedError(str(error), code=error.code) from None
         raise
     except (UnavailableError, TimeoutError) as error:
-        if not begun:
-            raise NotSentError(str(error) or "its turn did not come in time") from None
-        raise
+        if has_begun:
+            raise
+        given_up = True
+        raise NotSentError(str(error) or "its turn did not come in time") from None
