@@ -8,7 +8,7 @@ truth: orders, fills with their fees, balances.
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ from schemas.trading import (
 from tests.conformance.clock import Clock
 from venues.access import TRADINGS, make_client
 from venues.rest import Tools
-from venues.trading import Access, NewOrder, Trading
+from venues.trading import Access, NewOrder, OrderRef, Sight, Trading
 
 ACCOUNT = "one"
 KEY, SECRET = "conformance-key", "Y29uZm9ybWFuY2Ugc2VjcmV0LCBtYWRlIHVw"
@@ -119,24 +119,46 @@ BROKERS = (KRAKEN, GMO)
 
 
 class Watched:
-    """Trading calls as they are, and a note of every order that was begun and of its write."""
+    """Trading calls as they are, and a note of every order that was begun and of its write.
 
-    def __init__(self, trading: Trading) -> None:
+    A call can be made to take its time: an order before it is sent, a look after it is answered.
+    """
+
+    def __init__(self, trading: Trading, now_s: Callable[[], float]) -> None:
         self._trading = trading
-        self.begun: list[str] = []
-        self.written: list[str] = []
+        self._now_s = now_s
+        self.begun: dict[str, float] = {}
+        """When each order was begun, by command id; seconds of the clock."""
+        self.written: dict[str, float] = {}
+        self.looks = 0
+        """How many were answered."""
+        self.may_place = _opened()
+        self.may_tell = _opened()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._trading, name)
 
     async def place(self, order: NewOrder, written: Callable[[], None]) -> str:
-        self.begun.append(order.command_id)
+        self.begun[order.command_id] = self._now_s()
 
         def note() -> None:
-            self.written.append(order.command_id)
+            self.written[order.command_id] = self._now_s()
             written()
 
+        await self.may_place.wait()
         return await self._trading.place(order, note)
+
+    async def look(self, refs: Sequence[OrderRef], since_ns: int) -> Sight:
+        sight = await self._trading.look(refs, since_ns)
+        self.looks += 1
+        await self.may_tell.wait()
+        return sight
+
+
+def _opened() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 class BrokerWorld:
@@ -199,7 +221,7 @@ class BrokerWorld:
 
     def start(self) -> None:
         """A life of execution: it knows what the ledger says, and nothing else."""
-        self.trading = Watched(self.make_trading())
+        self.trading = Watched(self.make_trading(), self.clock.now_s)
         self.commands = Commands()
         self.session = VenueSession(
             ACCOUNT, self.trading, self.gate, self._hear, self.clock.now_ns,

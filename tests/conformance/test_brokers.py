@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from processes.execution.brokers import venue
+from processes.execution.brokers.network import Reconcile
 from schemas.trading import (
     AccountAway,
     AccountConnected,
@@ -407,6 +409,70 @@ def test_a_foreign_order_is_told_and_left_alone(play):
     play(story)
 
 
+# ---- looks that overtake orders
+
+
+def test_an_order_that_is_sent_while_the_venue_is_asked_is_not_taken_for_lost(play):
+    async def story(world):
+        world.trading.may_place.clear()
+        world.trading.may_tell.clear()
+        number = world.rest()
+        await world.until(lambda: number in world.trading.begun)
+        looks = world.trading.looks
+        world.give(Reconcile(world.outstanding()))
+        await world.until(lambda: world.trading.looks > looks)
+        world.trading.may_place.set()  # the venue was asked, and then it took the order
+        await world.reached(number, S.ACKED)
+        world.trading.may_tell.set()
+        await world.passed(15.0)
+        assert not world.alarms("vanished")
+        assert not world.orders[number].unknown
+
+    play(story)
+
+
+def test_an_order_that_had_to_wait_is_given_time_from_when_it_left(play, monkeypatch):
+    monkeypatch.setattr(venue, "LOOK_LONGEST_S", 0.25)  # so that it is told in time
+
+    async def story(world):
+        world.fault("late_answer", count=40, seconds=1.8)
+        others = [world.rest(ticks=50 + n) for n in range(world.trading.parallel)]
+        await world.until(lambda: all(n in world.trading.begun for n in others))
+        await world.passed(0.5)
+        world.fault("lose_request", count=1, command="order")
+        number = world.rest(ticks=20)
+        await world.reached(number, S.EXPIRED)
+        assert number in world.trading.begun, "it waited for its turn, and was sent"
+        left_s = world.trading.begun[number]
+        assert world.clock.now_s() - left_s >= world.trading.settle_s
+
+    play(story)
+
+
+def test_an_order_that_is_asked_about_is_not_forgotten(play, monkeypatch):
+    monkeypatch.setattr(venue, "TRACKED_MAX", 8)
+
+    async def story(world):
+        oldest = world.rest()
+        await world.reached(oldest, S.ACKED)
+        for _ in range(6):
+            await world.reached(world.submit(), S.FILLED)
+        world.cancel(oldest)
+        await world.reached(oldest, S.CANCELED)
+        world.trading.may_tell.clear()
+        looks = world.trading.looks
+        asked = next(one for one in world.outstanding() if one.intent.command_id == oldest)
+        world.give(Reconcile((asked,)))
+        await world.until(lambda: world.trading.looks > looks)
+        for _ in range(4):
+            await world.reached(world.submit(), S.FILLED)
+        world.trading.may_tell.set()
+        await world.passed(5.0)
+        monkeypatch.setattr(venue, "TRACKED_MAX", 1000)
+
+    play(story)
+
+
 # ---- lives
 
 
@@ -487,6 +553,7 @@ def test_after_the_kill_switch_is_acknowledged_nothing_is_written(play, steps):
         world.word[0] = KillLevel.CANCEL
         await world.until(lambda: world.gate.idle, 15.0)
         written = set(world.trading.begun)
+        assert written == set(world.trading.written)
         world.cancel_all()
         numbers += [world.submit() for _ in range(5)]
         await world.until(lambda: all(world.orders[n].state.final for n in numbers))

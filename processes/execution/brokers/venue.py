@@ -73,6 +73,10 @@ class Tracked(Struct):
     filled: Decimal = Decimal(0)
     is_final: bool = False
     accepted: bool = False
+    left_ns: int = 0
+    """When it was sent, at the latest."""
+    is_under_way: bool = False
+    """It is being sent, or its answer is waited for."""
     is_asked: bool = False
     """Unknown, or its fills are not all here: the venue is to be asked."""
     is_unknown: bool = False
@@ -233,7 +237,12 @@ class VenueSession:
                     self._emit(self._expired(number, refused or "its venue is away"))
                     return
                 tracked = self._track(intent)
-                self._accepted(number, await self._trading.place(tracked.ref.order, written))
+                tracked.left_ns, tracked.is_under_way = self._now_ns(), True
+                try:
+                    venue_order_id = await self._trading.place(tracked.ref.order, written)
+                finally:
+                    tracked.is_under_way = False
+                self._accepted(number, venue_order_id)
                 tracked.is_asked |= not tracked.accepted
             except RefusedError as error:
                 self._tell(number, OrderRejected(number, self._now_ns(), str(error)), final=True)
@@ -325,13 +334,16 @@ class VenueSession:
         """Ask the venue about orders, and tell what it says."""
         self._looked_s = monotonic_s()
         asked = [self._orders[name] for name in names]
+        before = [(one.is_under_way, one.accepted) for one in asked]
         oldest_ns = min((one.ref.order.decided_ns for one in asked), default=self._now_ns())
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
-        for name, tracked in zip(names, asked, strict=True):
+        for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
             tracked.is_asked = False
             if name in sight.ambiguous:
                 tracked.is_asked = True
                 self._alarm("ambiguous", f"{name}: {sight.ambiguous[name]}", pause=True)
+            elif name in sight.missing and (was_under_way or tracked.accepted != was_accepted):
+                tracked.is_asked = not tracked.is_final  # it may have come after the question
             elif name in sight.missing:
                 self._miss(name, tracked)
             elif name not in sight.orders:
@@ -350,7 +362,7 @@ class VenueSession:
             # It was there: nothing that we could think of is certain.
             tracked.is_asked = True
             self._alarm("vanished", f"{name}: the venue had it, and knows it no more", pause=True)
-        elif self._now_ns() - tracked.ref.order.decided_ns < self._trading.settle_s * 1e9:
+        elif self._now_ns() - tracked.left_ns < self._trading.settle_s * 1e9:
             self._wonder(name, "not at the venue yet")
         else:
             self._tell(name, self._expired(name, "never reached the venue"), final=True)
@@ -445,6 +457,7 @@ class VenueSession:
         number = intent.command_id
         known = self._orders.get(number)
         if known is not None:
+            self._orders.move_to_end(number)  # who is asked about is not the next to be forgotten
             return known
         order = NewOrder(
             command_id=number,
@@ -460,6 +473,8 @@ class VenueSession:
             OrderRef(order=order, venue_order_id=venue_order_id),
             set(),
             accepted=bool(venue_order_id),
+            # Of an earlier life: the gate let nothing pass later than this.
+            left_ns=intent.decided_ns + self._gate.within_ns,
         )
         self._orders[number] = tracked
         client_id = self._trading.client_id(order)

@@ -241,7 +241,7 @@ KRAKEN_ERRORS = [
     (200, b'{"error":["EGeneral:Temporary lockout"]}', RateLimitedError, None),
     (200, b'{"error":["EService:Unavailable"]}', UnavailableError, "EService:Unavailable"),
     (200, b'{"error":["EService:Market in maintenance"]}', MaintenanceError, None),
-    (200, b'{"error":["EAPI:Invalid nonce"]}', RefusedError, "EAPI:Invalid nonce"),
+    (200, b'{"error":["EAPI:Invalid nonce"]}', UnavailableError, "EAPI:Invalid nonce"),
     (200, b'{"error":[]}', AnswerError, ""),
     (520, b"<html>", UnavailableError, ""),
 ]
