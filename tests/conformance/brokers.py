@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from processes.execution.brokers.base import Outstanding
 from processes.execution.brokers.network import (
@@ -87,6 +87,8 @@ class BrokerSubject(Struct, frozen=True, kw_only=True):
     """The venue's text of an order's id, of the simulator's number."""
     dead_man: bool = True
     """The venue cancels everything when it hears nothing for a while."""
+    label: str = ""
+    """Where a venue has several: which."""
 
 
 KRAKEN = BrokerSubject(
@@ -115,7 +117,14 @@ GMO = BrokerSubject(
     balances={"JPY": "5000000000", "BTC": "50"},
     dead_man=False,
 )
-BROKERS = (KRAKEN, GMO)
+GMO_LEVERAGE = structs.replace(
+    GMO,
+    label="gmo-leverage",
+    symbol="BTC_JPY",
+    too_small="0.0001",
+    balances={"JPY": "300000000", "BTC": "50"},
+)
+BROKERS = (KRAKEN, GMO, GMO_LEVERAGE)
 
 
 class Watched:
@@ -453,10 +462,10 @@ class BrokerWorld:
                 return f"the venue has {name}, and the ledger does not"
             own = self.fills[order.intent.command_id].values()
             told = sorted(
-                (Decimal(f.price), Decimal(f.quantity), Decimal(f.fee), f.fee_currency) for f in own
+                (Decimal(f.price), Decimal(f.quantity), *_fee(f.fee, f.fee_currency)) for f in own
             )
             true = sorted(
-                (Decimal(f["price"]), Decimal(f["quantity"]), Decimal(f["fee"]), f["fee_asset"])
+                (Decimal(f["price"]), Decimal(f["quantity"]), *_fee(f["fee"], f["fee_asset"]))
                 for f in fills
                 if f["order_id"] == row["id"]
             )
@@ -493,3 +502,8 @@ class BrokerWorld:
                 continue
             assert Decimal(held.total) == Decimal(row["total"]), asset
             assert Decimal(held.available) == Decimal(row["available"]), asset
+
+
+def _fee(amount: str, asset: str) -> tuple[Decimal, str]:
+    """No fee is of no asset."""
+    return Decimal(amount), asset if Decimal(amount) else ""

@@ -26,7 +26,7 @@ Story = Callable[[BrokerWorld], Awaitable[None]]
 Play = Callable[..., None]
 
 
-@pytest.fixture(params=BROKERS, ids=lambda subject: subject.name)
+@pytest.fixture(params=BROKERS, ids=lambda subject: subject.label or subject.name)
 def subject(request) -> BrokerSubject:
     return request.param
 

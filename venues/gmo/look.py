@@ -26,6 +26,8 @@ from venues.trading import NewOrder, OrderRef, Sight
 PAGES_MAX: Final = 50
 READINGS_MAX: Final = 4
 """Of a list of several pages, until two readings in a row are alike."""
+LEFT_NS: Final = 120_000_000_000
+"""An order of an earlier life has left so long after its decision at the latest, or never."""
 CLOCKS_NS: Final = 10_000_000_000
 """How far the venue's clock and ours may be apart; beyond some seconds it refuses every call."""
 TOLD_NS: Final = 23 * 3600 * 1_000_000_000
@@ -54,7 +56,7 @@ class Question(Struct, kw_only=True):
     seen: dict[str, int] = {}
     """Ids that the stream told, and when first."""
     under_way: Sequence[NewOrder] = ()
-    """Orders that are being sent: they may be there, and are not foreign."""
+    """Orders that are being sent: they may be there, are not foreign, and are not answered for."""
     settle_ns: int = 0
     """An order that was accepted so shortly ago may not be listed yet."""
 
@@ -81,7 +83,12 @@ class Looker:
         self._rest = rest
         self._asked = question
         self._known = {ref.venue_order_id: ref for ref in question.refs if ref.venue_order_id}
-        self._lost = [ref.order for ref in question.refs if not ref.venue_order_id]
+        sending = {order.command_id for order in question.under_way}
+        self._lost = [
+            ref.order
+            for ref in question.refs
+            if not ref.venue_order_id and ref.order.command_id not in sending
+        ]
         self._active: dict[str, Order] = {}
         self._executions: dict[str, list[Execution]] = {}
         self._orders: dict[str, Order] = {}
@@ -187,7 +194,7 @@ class Looker:
         return found - {*self._known, *self._asked.own}
 
     def _window(self, order: NewOrder) -> Window:
-        whole = Window(order.decided_ns, self._asked.now_ns)
+        whole = Window(order.decided_ns, order.decided_ns + LEFT_NS)
         return self._asked.windows.get(order.command_id, whole)
 
     def _in_time(self, name: str, order: NewOrder) -> bool:
