@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, cast
 from urllib.parse import urlencode
 
 import aiohttp
@@ -108,8 +108,9 @@ class _Told(BytesPayload):
     ) -> None:
         self._sending.begun()
         await super().write_with_length(writer, content_length)
-        transport = writer.transport
-        if isinstance(transport, asyncio.Transport) and await handed_over(transport):
+        # Not every loop's transports are subclasses of asyncio's.
+        transport = cast("asyncio.Transport | None", writer.transport)
+        if transport is not None and await handed_over(transport):
             self._sending.written()
 
 

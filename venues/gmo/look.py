@@ -55,6 +55,8 @@ class Question(Struct, kw_only=True):
     """Ids of orders that are known to be of other command ids."""
     seen: dict[str, int] = {}
     """Ids that the stream told, and when first."""
+    strange: Sequence[str] = ()
+    """Ids that the stream told, of orders that nobody here gave, as far as it is known."""
     under_way: Sequence[NewOrder] = ()
     """Orders that are being sent: they may be there, are not foreign, and are not answered for."""
     settle_ns: int = 0
@@ -115,7 +117,7 @@ class Looker:
                 self._sight.missing.add(command_id)
         self._sight.fills.sort(key=lambda row: (row[1].time_ns, int(row[1].fill_id)))
         taken = {*names, *(name for names_ in candidates.values() for name in names_)}
-        self._tell_foreign(taken)
+        await self._tell_foreign(taken)
         return self._sight
 
     # ---- reading
@@ -237,8 +239,14 @@ class Looker:
         window = self._asked.windows.get(order.command_id)
         return window is not None and self._asked.now_ns - window.end_ns < self._asked.settle_ns
 
-    def _tell_foreign(self, taken: Collection[str]) -> None:
-        for name, order in self._active.items():
+    async def _tell_foreign(self, taken: Collection[str]) -> None:
+        """Orders of others: all open ones, and those that the stream told of.
+
+        The venue's own are among them: what it closes for want of margin is never open for long.
+        """
+        told = set(self._asked.strange) - set(self._active)
+        others = {**self._active, **{str(o.order_id): o for o in await self._by_id(told)}}
+        for name, order in others.items():
             is_ours = name in taken or name in self._asked.own or name in self._known
             if not is_ours and not any(looks_like(order, o) for o in self._asked.under_way):
                 self._sight.foreign.append(order_update(order))

@@ -25,7 +25,7 @@ from venues.gmo.private_rest import IDS_MAX, GmoPrivateRest, Margin, OpenPositio
 from venues.gmo.private_socket import PrivateSocket, TokenRefusedError
 from venues.gmo.rest import GmoRest, SymbolRules
 from venues.gmo.updates import balance_of
-from venues.trading import Access, NewOrder, OrderRef, Sight, Tell
+from venues.trading import Access, NewOrder, NotSentError, OrderRef, Sight, Tell
 
 SOCKET_URL: Final = "wss://api.coin.z.com/ws/private/v1"
 CHANNELS: Final = ("executionEvents", "orderEvents")
@@ -36,6 +36,8 @@ BALANCES_AFTER_S: Final = 1.0
 NEVER_NS: Final = 1 << 62
 REMEMBERED: Final = 5000
 """Orders, by each of their names."""
+STRANGE_ASKED: Final = 50
+"""Orders of others that the stream told of, in one look."""
 ROUNDS_MAX: Final = 100
 """Of ten cancels each."""
 OVER: Final = frozenset({"ERR-5122", "ERR-5123"})
@@ -88,6 +90,8 @@ class GmoTrading:
         """Symbols of orders that the stream told of and that are not known."""
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._under_way: dict[str, NewOrder] = {}
+        self._none: OrderedDict[str, bool] = OrderedDict()
+        """Command ids of which the venue provably has no order."""
         self._balances_due_ns = NEVER_NS
         self._is_surveyed = False
         """Foreign orders of all symbols were asked for since the connection was made."""
@@ -207,6 +211,9 @@ class GmoTrading:
         self._under_way[order.command_id] = order
         try:
             name = await sent_once(lambda sending: send(body, sending), written)
+        except (RefusedError, NotSentError):
+            _remember(self._none, order.command_id, value=True)
+            raise
         finally:
             del self._under_way[order.command_id]
             _remember(self._windows, order.command_id, Window(begin_ns, self._access.now_ns()))
@@ -282,28 +289,33 @@ class GmoTrading:
             if ref.venue_order_id:
                 self._learn(ref.venue_order_id, ref.order.command_id)
         names = {command_id: name for name, command_id in self._own.items()}
-        refs = [
+        asked = [
             OrderRef(order=ref.order, venue_order_id=names.get(ref.order.command_id, ""))
             for ref in refs
+            if ref.order.command_id not in self._none
         ]
         symbols = {ref.order.symbol for ref in refs} | set(self._strange.values())
         if not self._is_surveyed:
             symbols |= set(self._rules)
-        asked = {ref.order.command_id for ref in refs}
         question = Question(
-            refs=refs,
+            refs=asked,
             since_ns=since_ns,
             now_ns=self._access.now_ns(),
             symbols=symbols,
-            windows={name: self._windows[name] for name in asked & set(self._windows)},
+            windows=dict(self._windows),
             own=set(self._own),
             seen=dict(self._seen),
+            strange=list(self._strange)[-STRANGE_ASKED:],
             under_way=list(self._under_way.values()),
             settle_ns=int(self.settle_s * 1e9),
         )
         sight = await Looker(self.reads, question).look()
+        sight.missing |= {ref.order.command_id for ref in refs} & set(self._none)
         for name, update in sight.orders.items():
             self._learn(update.order_id, name)
+        for order in sight.foreign:
+            if order.is_final:
+                self._strange.pop(order.order_id, None)  # told, and nothing comes after it
         self._is_surveyed = True
         return sight
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from processes.backoff import Backoff, ConnectLimit
 from processes.clock import monotonic_s
+from processes.execution.brokers.base import Outstanding
 from processes.execution.brokers.network import (
     Cancel,
     CancelAll,
@@ -81,6 +82,8 @@ class Tracked(Struct):
     """Unknown, or its fills are not all here: the venue is to be asked."""
     is_unknown: bool = False
     """`OrderUnknown` was told of it."""
+    is_ambiguous: bool = False
+    """The venue has several that it may be; only a person can settle it."""
 
 
 class VenueSession:
@@ -256,8 +259,12 @@ class VenueSession:
                 await self._settled(number)
 
     async def _settled(self, number: str) -> None:
-        """Where orders are told apart by their looks, the next one waits for an unknown one."""
-        while self._orders[number].is_asked and not self._orders[number].accepted:  # noqa: ASYNC110
+        """Where orders are told apart by their looks, the next one waits for an unknown one.
+
+        Not for one that is ambiguous: trading is paused then, and the way out must stay open.
+        """
+        tracked = self._orders[number]
+        while tracked.is_asked and not (tracked.accepted or tracked.is_ambiguous):  # noqa: ASYNC110
             await asyncio.sleep(TEND_S)
 
     async def _cancel(self, number: str) -> None:
@@ -297,7 +304,7 @@ class VenueSession:
             tracked.is_final |= not known.open
             if known.venue_order_id:
                 self._by_venue[known.venue_order_id] = known.intent.command_id
-        names = [known.intent.command_id for known in command.outstanding]
+        names = [each.intent.command_id for each in command.outstanding if self._can_ask(each)]
         delay_s = LOOK_FIRST_S
         while self._is_connected:
             try:
@@ -315,6 +322,15 @@ class VenueSession:
                     return
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LOOK_LONGEST_S)
+
+    def _can_ask(self, known: Outstanding) -> bool:
+        """What is over and has no name at all would be looked for in vain, or be taken for another.
+
+        Its looks alone are no name: an order that the venue refused may look like one of tomorrow.
+        """
+        tracked = self._orders[known.intent.command_id]
+        client_id = self._trading.client_id(tracked.ref.order)
+        return known.open or bool(tracked.ref.venue_order_id or client_id)
 
     async def _ask_for_unknown(self) -> None:
         names = [name for name, tracked in self._orders.items() if tracked.is_asked]
@@ -339,7 +355,8 @@ class VenueSession:
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
         for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
             tracked.is_asked = False
-            if name in sight.ambiguous:
+            tracked.is_ambiguous = name in sight.ambiguous
+            if tracked.is_ambiguous:
                 tracked.is_asked = True
                 self._alarm("ambiguous", f"{name}: {sight.ambiguous[name]}", pause=True)
             elif name in sight.missing and (was_under_way or tracked.accepted != was_accepted):
