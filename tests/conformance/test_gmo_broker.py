@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from processes.execution.brokers.network import Reconcile
 from processes.execution.gate import KILL_SWITCH
 from processes.simulator import gmo_private_desk
 from processes.simulator.market import BookSide
@@ -83,6 +84,30 @@ def test_two_orders_that_may_be_it_pause_and_neither_is_taken(play):
         way_out = world.submit("sell", strategy=KILL_SWITCH)
         await world.reached(way_out, S.FILLED)
         assert world.state(number) is S.UNKNOWN
+
+    play(story, agrees=False)
+
+
+def test_questions_without_an_answer_do_not_pile_up(play):
+    async def story(world):
+        world.fault("lose_answer", count=1, command="order")
+        price = world.price("buy", 50)
+        world.submit(limit_price=price)
+        await world.until(lambda: world.truth()["orders"])
+        place_alike(world, ticks_of(world, price))
+        await world.until(lambda: world.alarms("ambiguous"))
+        for _ in range(40):
+            world.give(Reconcile(world.outstanding()))
+        looks = []
+        look = world.trading.look
+
+        async def counted(*arguments):
+            looks.append(arguments)
+            return await look(*arguments)
+
+        world.trading.look = counted
+        await world.passed(100.0)
+        assert 5 < len(looks) < 80
 
     play(story, agrees=False)
 

@@ -128,6 +128,7 @@ class VenueSession:
         self._broken: asyncio.Future[None]
         self._looked_s = 0.0
         self._looks = 0
+        self._reconciliation = 0
         self._backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_LONGEST_S, random.Random())  # noqa: S311
 
     async def run(self, commands: Commands) -> None:
@@ -162,6 +163,7 @@ class VenueSession:
                 self._leave(str(error) or type(error).__name__)
             finally:
                 self._is_connected = self._is_ready = False
+                self._reconciliation += 1  # what was asked before is asked anew
                 await self._trading.close()
             await asyncio.sleep(max(wait_s, self._backoff.next_s(), self._limit.delay_s()))
 
@@ -305,8 +307,11 @@ class VenueSession:
             if known.venue_order_id:
                 self._by_venue[known.venue_order_id] = known.intent.command_id
         names = [each.intent.command_id for each in command.outstanding if self._can_ask(each)]
+        self._reconciliation += 1
+        mine = self._reconciliation
         delay_s = LOOK_FIRST_S
-        while self._is_connected:
+        # The next question, which knows more orders, takes the place of one without an answer.
+        while self._is_connected and mine == self._reconciliation:
             try:
                 sight = await self._look(names)
                 await self._tell_holdings()
