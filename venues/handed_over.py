@@ -1,8 +1,9 @@
 """When a written frame has left this process: what the kill switch's proof rests on.
 
-A transport takes bytes and gives them to the system when it can. They are gone when its own buffer
-is empty; behind TLS a second buffer lies where nobody can look, so the loop has to go round while
-the system's socket has room, which is when that buffer is emptied.
+A transport takes bytes and gives them to the system when it can. They are gone when its buffer is
+empty; but behind TLS a second buffer lies where nobody can look. That one is emptied as the loop
+goes round whenever the system's socket has room: so the loop has to go round a few times, with room
+all the while.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import select
 from typing import Final
 
 ROUNDS: Final = 3
-"""Of the loop, with room in the socket: TLS hands its bytes on in the first of them."""
+"""Of the loop, with room in the socket: what waits is handed on in the first of them."""
 LOOK_S: Final = 0.002
 
 
@@ -25,8 +26,6 @@ async def handed_over(transport: asyncio.Transport) -> bool:
         if transport.is_closing():
             return False
         if transport.get_write_buffer_size() == 0 and _has_room(transport):
-            if transport.get_extra_info("sslcontext") is None:
-                return True
             rounds += 1
             await asyncio.sleep(0)
         else:

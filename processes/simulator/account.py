@@ -11,7 +11,6 @@ from collections.abc import Callable
 from copy import copy
 
 from processes.simulator.account_books import AccountBooks
-from processes.simulator.balances import cost_atoms
 from processes.simulator.market import Market
 from processes.simulator.orders import (
     AccountOrder,
@@ -19,6 +18,7 @@ from processes.simulator.orders import (
     Listing,
     OrderRequest,
     RefusedError,
+    check_size,
 )
 
 
@@ -97,7 +97,7 @@ class Account(AccountBooks):
             raise RefusedError("quantity")
         if changed.units <= order.filled_units:
             raise RefusedError("amend_below_filled")
-        _check_size(changed.units, changed.ticks, listing, market)
+        check_size(changed.units, changed.ticks, listing, market)
         post_only = post_only or order.request.post_only
         moved = changed.ticks != order.ticks
         if moved and post_only and market.crosses(order.side, changed.ticks):
@@ -137,17 +137,20 @@ class Account(AccountBooks):
         return found
 
     def tick(self, now_ns: int) -> None:
-        """Do what is due: the dead-man timer, the end of held fills, events."""
+        """Do what is due: the dead-man timer, the end of held fills and of orders, events."""
         if self.dead_man_ns and now_ns >= self.dead_man_ns:
             self.dead_man_ns = 0
             self.cancel_all(now_ns, cause="dead_man")
         if self.faults.hold_until_ns and now_ns >= self.faults.hold_until_ns:
             self.release_fills(now_ns)
+        for order in list(self.open.values()):
+            if 0 < order.request.expires_ns <= now_ns:
+                self.end(order, "expired", "", now_ns)
         self.delivery.pump(now_ns)
 
     # ---- held fills, a fault
 
-    def hold_fills(self, until_ns: int) -> None:
+    def hold_fills(self, until_ns: int, now_ns: int) -> None:
         """Take all open orders out of the books, but for the share that may fill."""
         self.faults.hold_until_ns = until_ns
         for order in list(self.open.values()):
@@ -155,7 +158,7 @@ class Account(AccountBooks):
             market.cancel(order.number)
             listing = self.rules.listing(order.symbol)
             order.parked_units = order.left - self._released_units(order, listing)
-            self._work(order, order.updated_ns)
+            self._work(order, now_ns)
 
     def release_fills(self, now_ns: int) -> None:
         """Let all orders match again."""
@@ -181,7 +184,7 @@ class Account(AccountBooks):
         listing = self.rules.listing(request.symbol)
         if (request.kind == "limit") != (request.ticks is not None):
             raise RefusedError("price")
-        _check_size(request.units, request.ticks, listing, market)
+        check_size(request.units, request.ticks, listing, market)
         if request.post_only and (request.kind == "market" or request.time_in_force != "gtc"):
             raise RefusedError("time_in_force")
         namesake = self.by_client_id(request.client_id)
@@ -283,22 +286,3 @@ class Account(AccountBooks):
         if choice != "cancel_oldest":
             self.end(order, "canceled", "self_trade", now_ns)
         return order.is_open
-
-
-def _check_size(units: int, ticks: int | None, listing: Listing, market: Market) -> None:
-    """Hold an order against the venue's steps and smallest sizes.
-
-    Raises:
-        RefusedError: it is off a step or too small.
-    """
-    if units <= 0:
-        raise RefusedError("quantity")
-    if units % listing.step_units:
-        raise RefusedError("quantity_step")
-    if units < listing.min_units:
-        raise RefusedError("quantity_min")
-    if ticks is not None and ticks <= 0:
-        raise RefusedError("price")
-    price = ticks or market.best(1) or market.best(-1)
-    if price and cost_atoms(market.tick, price, units) < listing.min_cost:
-        raise RefusedError("cost_min")

@@ -92,6 +92,9 @@ class Accounts:
     def truth(self, key: str) -> dict[str, Any]:
         """All of an account: orders, fills, balances, positions, in plain texts.
 
+        `events` counts what has happened, `commands` what has arrived of each kind: also what was
+        refused or, on request, lost on the way.
+
         Raises:
             OperatorError: there is no such account.
         """
@@ -113,6 +116,7 @@ class Accounts:
             },
             "positions": [position.facts() for position in account.positions.open.values()],
             "events": account.sequence,
+            "commands": account.faults.commands,
         }
 
 
@@ -148,6 +152,6 @@ def _commit(account: Account, fault: Fault, now_ns: int) -> None:
             faults.events_first = fault.times
         case "hold_fills":
             faults.hold_share = fault.held_share
-            account.hold_fills(fault.until_told_ns(now_ns))
+            account.hold_fills(fault.until_told_ns(now_ns), now_ns)
         case "release_fills":
             account.release_fills(now_ns)

@@ -49,6 +49,8 @@ class AccountFaults(Struct):
     late_fills_ns: int = 0
     doubled: int = 0
     events_first: int = 0
+    commands: dict[str, int] = {}
+    """How many of each kind have come so far."""
     hold_until_ns: int = 0
     hold_share: Decimal = Decimal(0)
     """Of each order that may fill in spite of it."""
@@ -72,7 +74,8 @@ class AccountFaults(Struct):
             raise RefusedError("insufficient_funds")
 
     def treatment(self, command: Command) -> Treatment:
-        """What happens to this command."""
+        """Count a command, and say what happens to it."""
+        self.commands[command] = self.commands.get(command, 0) + 1
         lost: Lost = ""
         if self.lose_command in {"", command} and self.takes("lose"):
             lost = self.lose_what

@@ -123,7 +123,7 @@ class GmoPrivateRest:
         key, stamp = request.headers.get("API-KEY", ""), request.headers.get("API-TIMESTAMP", "")
         if not key:
             raise Refusal(5011, "The API-KEY is empty.")
-        if not stamp.isdigit() or len(stamp) > 15:
+        if not stamp.isdecimal() or len(stamp) > 15:
             raise Refusal(5007, "The API-TIMESTAMP is not set, or is no number.")
         account = self._venue.accounts.of(key)
         if account is None:
@@ -287,7 +287,7 @@ def _as_object(body: str) -> Row:
 def _ids(sent: Row, name: str) -> list[int]:
     """Up to ten numbers with commas between them."""
     texts = str(sent.get(name, "")).split(",")
-    if len(texts) > IDS_MAX or not all(text.isdigit() and len(text) < 20 for text in texts):
+    if len(texts) > IDS_MAX or not all(text.isdecimal() and len(text) < 20 for text in texts):
         raise Refusal(5106, f"{PARAMETER} {name}")
     return [int(text) for text in texts]
 
@@ -300,7 +300,7 @@ def _listed(rows: list[Row]) -> Row:
 def _paged(sent: Row, rows: list[Row]) -> Row:
     """One page; a page with nothing has no list."""
     numbers = [str(sent.get("page", 1)), str(sent.get("count", PAGE_ROWS))]
-    if not all(text.isdigit() and 0 < len(text) < 9 for text in numbers):
+    if not all(text.isdecimal() and 0 < len(text) < 9 for text in numbers):
         raise Refusal(5106, f"{PARAMETER} page")
     page, count = max(int(numbers[0]), 1), min(max(int(numbers[1]), 1), PAGE_ROWS)
     shown = rows[(page - 1) * count : page * count]

@@ -1,11 +1,12 @@
 """Trading methods of Kraken's private WebSocket, from a request's parameters to its answers.
 
 Every order that a request names is answered by itself; so does a cancel of three orders have three
-answers. What is not served (triggers, iceberg, gtd, cash quantities, margin) is refused. Source:
+answers. What is not served (triggers, iceberg, cash quantities, margin) is refused. Source:
 pages add_order, amend_order, edit_order, cancel_order, cancel_all, cancel_all_orders_after,
 batch_add and batch_cancel of Spot WebSocket v2.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -34,7 +35,6 @@ COMMANDS: dict[object, Command | None] = {
 """Methods, and which kind of command each is; keeping a timer alive is none."""
 NOT_SERVED = (
     "triggers", "conditional", "cash_order_qty", "display_qty", "margin", "effective_time",
-    "expire_time",
 )  # fmt: skip
 BATCH_ADD = (2, 15)
 BATCH_CANCEL = (2, 50)
@@ -70,7 +70,7 @@ class KrakenCommands:
         """Do what is asked for; the answers in order."""
         params = request["params"]
         try:
-            _check_deadline(params, now_ns)
+            check_deadline(params, now_ns)
             return self._methods[request["method"]](account, params, now_ns)
         except RefusalError as refusal:
             return [Answer(error=str(refusal))]
@@ -201,6 +201,7 @@ def _wanted(params: dict[str, Any]) -> Wanted:
         client_id=client_id,
         userref=_userref(params),
         self_trade=_text(params, "stp_type", "cancel_newest"),
+        expires_ns=None if params.get("expire_time") is None else _moment(params, "expire_time"),
     )
 
 
@@ -249,16 +250,24 @@ def _order_names(params: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _check_deadline(params: dict[str, Any], now_ns: int) -> None:
-    """Refuse what has come after its deadline, or has an impossible one."""
-    text = params.get("deadline")
-    if text is None:
+def check_deadline(params: Mapping[str, Any], now_ns: int) -> None:
+    """See whether a request has come in time.
+
+    Raises:
+        RefusalError: it has come after its deadline, or has an impossible one.
+    """
+    if params.get("deadline") is None:
         return
-    try:
-        due_ns = int(datetime.fromisoformat(text).timestamp() * 1e6) * 1000
-    except (TypeError, ValueError) as error:
-        raise RefusalError(f"{ARGUMENTS}:deadline") from error
+    due_ns = _moment(params, "deadline")
     if due_ns <= now_ns:
         raise RefusalError(LATE)
     if not DEADLINE_NS[0] <= due_ns - now_ns <= DEADLINE_NS[1]:
         raise RefusalError(f"{ARGUMENTS}:deadline")
+
+
+def _moment(params: Mapping[str, Any], name: str) -> int:
+    """A time as the venue writes it, in ns."""
+    try:
+        return int(datetime.fromisoformat(params[name]).timestamp() * 1e6) * 1000
+    except (TypeError, ValueError, OverflowError) as error:
+        raise RefusalError(f"{ARGUMENTS}:{name}") from error

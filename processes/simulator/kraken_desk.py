@@ -1,10 +1,9 @@
-"""What Kraken does with orders, whichever way they come: tokens, rules, limits, texts of refusals.
+"""What Kraken does with orders, whichever way they come: rules, limits, texts of refusals.
 
 The WebSocket and REST both stand before this desk. Texts are those of the venue's page of errors;
 what no page or recording holds is marked. Nothing here knows a socket.
 """
 
-import hashlib
 import re
 from decimal import Decimal
 from typing import Any, get_args
@@ -15,7 +14,8 @@ from processes.simulator.account import Account
 from processes.simulator.accounts import Accounts
 from processes.simulator.kraken_books import order_number, order_text
 from processes.simulator.kraken_rates import Deed, RateCounter, Tier
-from processes.simulator.kraken_session import SESSION_REFUSED, RefusalError
+from processes.simulator.kraken_session import RefusalError
+from processes.simulator.kraken_tokens import Tokens
 from processes.simulator.orders import (
     AccountOrder,
     OrderRequest,
@@ -27,9 +27,6 @@ from processes.simulator.orders import (
     quantity_units,
 )
 
-TOKEN_S = 900
-TEST_TOKEN = "simulator-token"  # noqa: S105 (opens nothing but this simulator)
-"""Always good for level3, without a REST call."""
 RATE_REFUSED = "EOrder:Rate limit exceeded"
 UNAVAILABLE = "EService:Unavailable"
 UNKNOWN_ORDER = "EOrder:Unknown order"
@@ -73,10 +70,12 @@ class Wanted(Struct, kw_only=True):
     client_id: str | None = None
     userref: int | None = None
     self_trade: str = "cancel_newest"
+    expires_ns: int | None = None
+    """With `gtd`: when it ends by itself."""
 
 
 class KrakenDesk:
-    """All accounts of the venue, behind their tokens.
+    """All accounts of the venue.
 
     Args:
         tier: of all accounts.
@@ -85,35 +84,7 @@ class KrakenDesk:
     def __init__(self, accounts: Accounts, tier: Tier, seed: int) -> None:
         self.accounts = accounts
         self.tier: Tier = tier
-        self._seed = seed
-        self._tokens: dict[str, tuple[Account, int]] = {}
-        self._issued = 0
-
-    # ---- tokens
-
-    def issue_token(self, account: Account, now_ns: int) -> str:
-        """A token that must be used within 15 minutes."""
-        self._tokens = {t: row for t, row in self._tokens.items() if row[1] > now_ns}
-        self._issued += 1
-        text = f"{self._seed} {account.key} {self._issued}"
-        token = hashlib.sha256(text.encode()).hexdigest()[:43]
-        self._tokens[token] = (account, now_ns + TOKEN_S * 10**9)
-        return token
-
-    def knows_token(self, token: str, now_ns: int) -> bool:
-        """True for the test token and for issued ones of the last 15 minutes."""
-        return token == TEST_TOKEN or (token in self._tokens and self._tokens[token][1] > now_ns)
-
-    def account_of(self, token: object, now_ns: int) -> Account:
-        """Whose token it is.
-
-        Raises:
-            RefusalError: it is nobody's, or too old.
-        """
-        row = self._tokens.get(token) if isinstance(token, str) else None
-        if row is None or row[1] <= now_ns:
-            raise RefusalError(SESSION_REFUSED)
-        return row[0]
+        self.tokens = Tokens(seed)
 
     # ---- orders
 
@@ -151,7 +122,9 @@ class KrakenDesk:
         if wanted.order_type not in {"limit", "market"}:
             raise RefusalError(f"{ARGUMENTS}:ordertype")
         tif = wanted.time_in_force.lower()
-        if tif not in get_args(TimeInForce):
+        if (tif == "gtd") != (wanted.expires_ns is not None):
+            raise RefusalError(f"{ARGUMENTS}:expiretm")
+        if tif not in {*get_args(TimeInForce), "gtd"}:
             raise RefusalError(TEXTS["time_in_force"])
         if wanted.self_trade not in get_args(SelfTrade):
             raise RefusalError(f"{ARGUMENTS}:stptype")
@@ -170,7 +143,8 @@ class KrakenDesk:
             units=units,
             ticks=ticks,
             client_id=wanted.client_id or "",
-            time_in_force=tif,  # type: ignore[arg-type]
+            time_in_force="gtc" if tif == "gtd" else tif,  # type: ignore[arg-type]
+            expires_ns=wanted.expires_ns or 0,
             post_only=wanted.post_only,
             reduce_only=wanted.reduce_only,
             self_trade=wanted.self_trade,  # type: ignore[arg-type]
@@ -244,7 +218,8 @@ class KrakenDesk:
             order_type=request.kind,
             quantity=Decimal(order.units).scaleb(-8),
             price=None if order.ticks is None else order.tick * order.ticks,
-            time_in_force=request.time_in_force,
+            time_in_force="gtd" if request.expires_ns else request.time_in_force,
+            expires_ns=request.expires_ns or None,
             post_only=request.post_only,
             userref=request.extra.get("userref"),
         )

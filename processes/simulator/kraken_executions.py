@@ -85,7 +85,7 @@ def whole_row(order: AccountOrder, exec_type: str, status: str, now_ns: int) -> 
         "order_qty": amount(order.units),
         "cum_qty": amount(order.filled_units),
         "cum_cost": money(order.cost),
-        "time_in_force": request.time_in_force.upper(),
+        "time_in_force": "GTD" if request.expires_ns else request.time_in_force.upper(),
         "exec_type": exec_type,
         "order_status": status,
         "fee_usd_equiv": Decimal(0),
@@ -98,6 +98,8 @@ def whole_row(order: AccountOrder, exec_type: str, status: str, now_ns: int) -> 
         row["avg_price"] = order.average
     if request.post_only:
         row["post_only"] = True
+    if request.expires_ns:
+        row["expire_time"] = time_text(request.expires_ns, 6)
     return row
 
 

@@ -115,7 +115,7 @@ class KrakenPrivateConnection(KrakenSession):
     def _account(self, params: dict[str, Any], now_ns: int) -> Account:
         token = params.get("token")
         known = self._admitted.get(token) if isinstance(token, str) else None
-        account = known or self.desk.account_of(token, now_ns)
+        account = known or self.desk.tokens.account_of(token, now_ns)
         # A connection that was opened with a token goes on with it.
         self._admitted[str(token)] = account
         return account

@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import json
 from collections.abc import Awaitable, Callable
-from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -20,18 +19,20 @@ from aiohttp import web
 from processes.simulator.account import Account
 from processes.simulator.delivery import Command
 from processes.simulator.kraken_books import order_number, order_text
+from processes.simulator.kraken_commands import check_deadline
 from processes.simulator.kraken_desk import (
     ARGUMENTS,
     RATE_REFUSED,
-    TOKEN_S,
     UNAVAILABLE,
     UNKNOWN_ORDER,
     KrakenDesk,
     Wanted,
 )
+from processes.simulator.kraken_forms import Form, decimal, seconds, selected, whole
 from processes.simulator.kraken_listing import known_names, rest_asset
 from processes.simulator.kraken_rest_rows import RestText, money_text
 from processes.simulator.kraken_session import RefusalError
+from processes.simulator.kraken_tokens import TOKEN_S
 from processes.simulator.numbers import time_text
 from processes.simulator.orders import AccountFill, AccountOrder
 from processes.simulator.venue import Venue, json_reply
@@ -39,7 +40,6 @@ from processes.simulator.venue import Venue, json_reply
 PREFIX = "/kraken"
 CLOSED_SHOWN = 50
 TRADES_SHOWN = 50
-Form = dict[str, str]
 Call = Callable[[Account, Form, int], Any]
 
 
@@ -114,7 +114,7 @@ class KrakenRest:
         expected = sign(account.secret, request.path.removeprefix(PREFIX), nonce, body)
         if not hmac.compare_digest(expected, request.headers.get("API-Sign", "")):
             raise RefusalError("EAPI:Invalid signature")
-        known = nonce.isdigit() and len(nonce) < 20 and int(nonce) > account.nonce
+        known = nonce.isdecimal() and len(nonce) < 20 and int(nonce) > account.nonce
         if not known or account.faults.takes("nonce"):
             raise RefusalError("EAPI:Invalid nonce")
         account.nonce = int(nonce)
@@ -123,7 +123,7 @@ class KrakenRest:
     # ---- what is so
 
     def _token(self, account: Account, form: Form, now_ns: int) -> Any:  # noqa: ARG002
-        return {"token": self._desk.issue_token(account, now_ns), "expires": TOKEN_S}
+        return {"token": self._desk.tokens.issue(account, now_ns), "expires": TOKEN_S}
 
     def _balance(self, account: Account, form: Form, now_ns: int) -> Any:  # noqa: ARG002
         balances = account.balances
@@ -140,14 +140,14 @@ class KrakenRest:
         }
 
     def _open_orders(self, account: Account, form: Form, now_ns: int) -> Any:  # noqa: ARG002
-        orders = _selected(account.open.values(), form)
+        orders = selected(account.open.values(), form)
         return {"open": {order_text(o.id): self._order(o, form) for o in reversed(orders)}}
 
     def _closed_orders(self, account: Account, form: Form, now_ns: int) -> Any:  # noqa: ARG002
-        found = _selected(account.closed.values(), form)
-        begin_s, end_s = _seconds(form, "start", 0), _seconds(form, "end", 1 << 40)
+        found = selected(account.closed.values(), form)
+        begin_s, end_s = seconds(form, "start", 0), seconds(form, "end", 1 << 40)
         orders = [o for o in reversed(found) if begin_s < o.closed_ns / 1e9 <= end_s]
-        first = _seconds(form, "ofs", 0)
+        first = seconds(form, "ofs", 0)
         shown = orders[first : first + CLOSED_SHOWN]
         return {
             "closed": {order_text(o.id): self._order(o, form) for o in shown},
@@ -164,13 +164,13 @@ class KrakenRest:
         return found
 
     def _trades_history(self, account: Account, form: Form, now_ns: int) -> Any:  # noqa: ARG002
-        begin_s, end_s = _seconds(form, "start", 0), _seconds(form, "end", 1 << 40)
+        begin_s, end_s = seconds(form, "start", 0), seconds(form, "end", 1 << 40)
         fills = [
             fill
             for fill in reversed(account.fills.values())
             if begin_s < fill.time_ns / 1e9 <= end_s
         ]
-        first = _seconds(form, "ofs", 0)
+        first = seconds(form, "ofs", 0)
         shown = fills[first : first + TRADES_SHOWN]
         return {
             "trades": {order_text(fill.id, "T"): self._fill(account, fill) for fill in shown},
@@ -196,6 +196,7 @@ class KrakenRest:
     # ---- commands
 
     def _add_order(self, account: Account, form: Form, now_ns: int) -> Any:
+        check_deadline(form, now_ns)
         wanted = self._wanted(form)
         validate = form.get("validate") == "true"
         order = self._desk.place(account, wanted, now_ns, validate=validate)
@@ -209,10 +210,11 @@ class KrakenRest:
         return answer
 
     def _amend_order(self, account: Account, form: Form, now_ns: int) -> Any:
+        check_deadline(form, now_ns)
         order = self._named(account, form)[0]
         amend_id = self._desk.amend(
-            account, order, now_ns, quantity=_decimal(form, "order_qty"),
-            price=_decimal(form, "limit_price"), post_only=form.get("post_only") == "true",
+            account, order, now_ns, quantity=decimal(form, "order_qty"),
+            price=decimal(form, "limit_price"), post_only=form.get("post_only") == "true",
         )  # fmt: skip
         return {"amend_id": amend_id}
 
@@ -227,7 +229,7 @@ class KrakenRest:
 
     def _cancel_after(self, account: Account, form: Form, now_ns: int) -> Any:
         timeout = form.get("timeout", "")
-        seconds = int(timeout) if timeout.isdigit() and len(timeout) < 10 else None
+        seconds = int(timeout) if timeout.isdecimal() and len(timeout) < 10 else None
         due_ns = self._desk.cancel_after(account, seconds, now_ns)
         trigger = time_text(due_ns, 0) if due_ns else "0"
         return {"currentTime": time_text(now_ns, 0), "triggerTime": trigger}
@@ -237,11 +239,22 @@ class KrakenRest:
         if form.get("cl_ord_id"):
             return self._desk.find(account, client_id=form["cl_ord_id"])
         text = form.get("txid", "")
-        if text.lstrip("-").isdigit() and len(text) < 12:
-            return self._desk.find(account, userref=int(text))
+        userref = whole(text)
+        if userref is not None:
+            return self._desk.find(account, userref=userref)
         if not text:
             raise RefusalError(ARGUMENTS)
         return self._desk.find(account, order_id=text)
+
+    def _expiry(self, form: Form) -> int | None:
+        """Seconds since 1970, or `+` and seconds from now."""
+        text = form.get("expiretm", "0")
+        seconds = text.removeprefix("+")
+        if not seconds.isdecimal() or len(seconds) > 10:
+            raise RefusalError(f"{ARGUMENTS}:expiretm")
+        if not int(seconds):
+            return None
+        return int(seconds) * 10**9 + (self._venue.now_ns() if text.startswith("+") else 0)
 
     def _wanted(self, form: Form) -> Wanted:
         flags = [flag for flag in form.get("oflags", "").split(",") if flag]
@@ -252,18 +265,18 @@ class KrakenRest:
             raise RefusalError(f"{ARGUMENTS}:oflags")
         pair = form.get("pair", "")
         symbols = (s for s in self._venue.accounts.markets if pair in known_names(s))
-        userref = form.get("userref")
         return Wanted(
             symbol=next(symbols, ""),
             side=form.get("type", ""),
             order_type=form.get("ordertype", ""),
-            quantity=_decimal(form, "volume"),
-            price=_decimal(form, "price"),
+            quantity=decimal(form, "volume"),
+            price=decimal(form, "price"),
             time_in_force=form.get("timeinforce", "GTC"),
             post_only="post" in flags,
             reduce_only=form.get("reduce_only") == "true",
             client_id=form.get("cl_ord_id"),
-            userref=int(userref) if userref and userref.lstrip("-").isdigit() else None,
+            userref=whole(form.get("userref", "")),
+            expires_ns=self._expiry(form),
             self_trade=form.get("stptype", "cancel-newest").replace("-", "_"),
         )
 
@@ -283,32 +296,3 @@ def success(result: Any) -> web.Response:
 def failure(text: str) -> web.Response:
     """A refusal."""
     return json_reply(json.dumps({"error": [text]}))
-
-
-def _selected(orders: Any, form: Form) -> list[AccountOrder]:
-    """Those of the form's user reference or client id, if it names one."""
-    client_id, userref = form.get("cl_ord_id"), form.get("userref")
-    return [
-        order
-        for order in orders
-        if client_id in {None, order.request.client_id}
-        and userref in {None, str(order.request.extra.get("userref"))}
-    ]
-
-
-def _decimal(form: Form, name: str) -> Decimal | None:
-    text = form.get(name)
-    if text is None:
-        return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation as error:
-        raise RefusalError(f"{ARGUMENTS}:{name}") from error
-    if not value.is_finite():
-        raise RefusalError(f"{ARGUMENTS}:{name}")
-    return value
-
-
-def _seconds(form: Form, name: str, default: int) -> int:
-    text = form.get(name, "").partition(".")[0]
-    return int(text) if text.isdigit() and len(text) < 16 else default

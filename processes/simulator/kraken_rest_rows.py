@@ -47,7 +47,7 @@ class RestText:
             "status": "closed" if order.status == "filled" else order.status,
             "opentm": order.created_ns / 1e9,
             "starttm": 0,
-            "expiretm": 0,
+            "expiretm": request.expires_ns // 10**9,
             "descr": {
                 "pair": altname(order.symbol),
                 "type": "buy" if order.side == 1 else "sell",

@@ -121,7 +121,9 @@ class KrakenSession(Conversation):
     # ---- what the client says
 
     def receive(self, text: str, now_ns: int) -> None:
-        """One frame from the client."""
+        """One frame from the client; what comes on a connection that is being cut is lost."""
+        if self.ended:
+            return
         self.heard_ns = now_ns
         request = self.read(text)
         if request is None:

@@ -66,7 +66,7 @@ class KrakenVenue(Venue):
         return {
             "number": number,
             "conduct": self.conduct,
-            "knows_token": self.desk.knows_token,
+            "knows_token": self.desk.tokens.knows,
             "channels": ("level3",) if path.endswith("/l3") else PUBLIC_CHANNELS,
         }
 

@@ -11,15 +11,15 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from processes.simulator.balances import UNIT_ATOMS, atoms_text, cost_atoms
-from processes.simulator.market import BookSide
+from processes.simulator.market import BookSide, Market
 from processes.simulator.numbers import UNIT_DECIMALS, plain_amount_text, plain_price_text
 
 Kind = Literal["market", "limit"]
 TimeInForce = Literal["gtc", "ioc", "fok"]
 SelfTrade = Literal["cancel_newest", "cancel_oldest", "cancel_both"]
-Status = Literal["open", "filled", "canceled", "rejected"]
-End = Literal["filled", "canceled"]
-What = Literal["new", "amended", "filled", "canceled", "rejected"]
+Status = Literal["open", "filled", "canceled", "expired", "rejected"]
+End = Literal["filled", "canceled", "expired"]
+What = Literal["new", "amended", "filled", "canceled", "expired", "rejected"]
 PositionWhat = Literal["opened", "changed", "closed"]
 Cause = Literal[
     "",
@@ -88,6 +88,8 @@ class OrderRequest(Struct, kw_only=True):
     post_only: bool = False
     reduce_only: bool = False
     self_trade: SelfTrade = "cancel_newest"
+    expires_ns: int = 0
+    """When it ends by itself; 0 = never."""
     closes: tuple[tuple[int, int], ...] = ()
     """(position id, units) that it closes; empty: it opens, or the symbol is spot."""
     extra: dict[str, Any] = {}
@@ -264,3 +266,22 @@ def price_ticks(tick: Decimal, value: Decimal) -> int | None:
         return None
     ticks = int(value / tick)
     return ticks if tick * ticks == value else None
+
+
+def check_size(units: int, ticks: int | None, listing: Listing, market: Market) -> None:
+    """Hold an order against the venue's steps and smallest sizes.
+
+    Raises:
+        RefusedError: it is off a step or too small.
+    """
+    if units <= 0:
+        raise RefusedError("quantity")
+    if units % listing.step_units:
+        raise RefusedError("quantity_step")
+    if units < listing.min_units:
+        raise RefusedError("quantity_min")
+    if ticks is not None and ticks <= 0:
+        raise RefusedError("price")
+    price = ticks or market.best(1) or market.best(-1)
+    if price and cost_atoms(market.tick, price, units) < listing.min_cost:
+        raise RefusedError("cost_min")

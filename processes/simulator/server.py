@@ -2,7 +2,8 @@
 
     venue     WebSocket                  REST
     bitfinex  /ws/2                      /bitfinex/v2/..., /v2/...
-    kraken    /kraken/v2, /kraken/l3     /kraken/0/public/..., /kraken/0/private/GetWebSocketsToken
+    kraken    /kraken/v2, /kraken/l3,    /kraken/0/public/..., /kraken/0/private/...
+              /kraken/v2-auth
     gmo       /gmo/ws/public/v1,         /gmo/public/v1/..., /gmo/private/v1/...
               /gmo/ws/private/v1/TOKEN
 

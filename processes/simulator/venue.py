@@ -226,4 +226,4 @@ def json_reply(text: str, status: int = 200) -> web.Response:
 def whole_number(request: web.Request, name: str, default: int) -> int:
     """A query parameter that is a whole number; what is none counts as not given."""
     text = request.query.get(name, "")
-    return int(text) if text.isdigit() and len(text) < 20 else default
+    return int(text) if text.isdecimal() and len(text) < 20 else default

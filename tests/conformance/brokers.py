@@ -101,7 +101,7 @@ KRAKEN = BrokerSubject(
     rest="/kraken",
     quantity="0.25000000",
     too_small="0.00000100",
-    balances={"USD": "5000000", "BTC": "50"},
+    balances={"USD": "50000000", "BTC": "50"},
     order_id=lambda number: order_text(int(number)),
 )
 GMO = BrokerSubject(

@@ -3,6 +3,7 @@
 Every story ends with `BrokerWorld.agree`: states, fills to the last unit, fees, balances.
 """
 
+import random
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -509,7 +510,85 @@ def test_a_life_that_ends_between_send_and_answer(play, steps):
     play(story)
 
 
+WILD: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("cut", {}),
+    ("gap", {}),
+    ("silence", {"seconds": 4.0}),
+    ("down", {"seconds": 5.0}),
+    ("rest_down", {"seconds": 5.0}),
+    ("rest_slow", {"seconds": 8.0}),
+    ("nonce_error", {}),
+    ("rate_limit", {}),
+    ("reject_order", {}),
+    ("lose_request", {"command": "order"}),
+    ("lose_request", {"command": "order", "how": "silent"}),
+    ("lose_answer", {"command": "order"}),
+    ("lose_answer", {"command": "order", "how": "silent"}),
+    ("lose_answer", {"command": "cancel"}),
+    ("late_answer", {"seconds": 3.0, "count": 2}),
+    ("late_fills", {"seconds": 3.0, "count": 3}),
+    ("doubled_events", {"count": 5}),
+    ("out_of_order_events", {"count": 3}),
+    ("hold_fills", {"share": "0.5", "seconds": 6.0}),
+)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_wild_session_ends_in_agreement(play, seed):
+    draw = random.Random(seed)
+
+    async def story(world):
+        for _ in range(45):
+            await wild_step(world, draw)
+            if draw.random() < 0.6:
+                for _ in range(draw.randrange(8)):
+                    await world.tick()
+            else:
+                await world.passed(draw.choice([0.05, 0.5, 3.0]))
+        world.fault("release_fills")
+        await world.passed(20.0)
+
+    play(story)
+
+
+async def wild_step(world: BrokerWorld, draw: random.Random) -> None:
+    """Something that a trader does, or that happens to one."""
+    what, side = draw.random(), draw.choice(["buy", "sell"])
+    if what < 0.25:
+        world.submit(side)
+    elif what < 0.5:
+        world.rest(side, ticks=draw.randrange(5, 60))
+    elif what < 0.65:
+        live = [number for number, order in world.orders.items() if order.open]
+        if live:
+            world.cancel(draw.choice(live))
+    elif what < 0.75:
+        world.trade_through(side, ticks=draw.randrange(10, 80))
+    elif what < 0.78:
+        await world.restart()
+    elif what < 0.8:
+        world.cancel_all()
+    else:
+        kind, arguments = draw.choice(WILD)
+        world.fault(kind, **arguments)
+
+
 # ---- safety
+
+
+def test_what_orders_hold_is_not_available_whoever_tells_of_the_balance(play):
+    async def story(world):
+        number = world.rest("sell")
+        await world.reached(number, S.ACKED)
+        await world.reconciled()
+        base, quantity = world.subject.base, Decimal(world.subject.quantity)
+        assert Decimal(world.held[base].total) - Decimal(world.held[base].available) == quantity
+        before = Decimal(world.held[base].total)
+        await world.reached(world.submit("buy"), S.FILLED)
+        await world.until(lambda: Decimal(world.held[base].total) > before)
+        assert Decimal(world.held[base].total) - Decimal(world.held[base].available) == quantity
+
+    play(story)
 
 
 def test_the_dead_mans_timer_fires_when_execution_is_ill(play, subject):

@@ -209,7 +209,7 @@ class PrivateSocket:
         try:
             message = parse_exact(frame.encode())
             answered = isinstance(message, dict) and self._answered(message)
-        except (ValueError, DecodeError) as error:
+        except (ValueError, DecodeError, RecursionError) as error:
             raise AnswerError(f"a private frame cannot be read: {type(error).__name__}") from None
         if not isinstance(message, dict):
             raise AnswerError("a private frame is no object")

@@ -11,10 +11,9 @@ Fails as `venues.trading.Trading` says. Never sends a command twice, never lets 
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TypeVar
-
-import msgspec
 
 from schemas.account import (
     AccountEvent,
@@ -22,7 +21,6 @@ from schemas.account import (
     BalanceChange,
     CommandAnswer,
     Fill,
-    plain_decimal,
 )
 from schemas.errors import AnswerError, DecodeError, RateLimitedError, RefusedError, VenueError
 from venues.kraken.account import CHANNELS, KrakenAccount
@@ -30,6 +28,8 @@ from venues.kraken.look import Look
 from venues.kraken.private_rest import KrakenPrivateRest
 from venues.kraken.private_socket import Message, PrivateSocket
 from venues.kraken.rest import KrakenRest, error_of
+from venues.kraken.terms import changed_terms, order_terms
+from venues.names import time_ns
 from venues.trading import Access, NewOrder, NotSentError, OrderRef, Sight, Tell
 
 T = TypeVar("T")
@@ -89,6 +89,7 @@ class KrakenTrading:
         self._live = asyncio.Event()
         for channel, options in _SUBSCRIPTIONS.items():
             answer = await socket.ask("subscribe", {"channel": channel, **options})
+            self._learn_time(answer)
             if answer.get("success") is not True:
                 text = str(answer.get("error", "refused"))
                 if text.startswith(_SESSION):
@@ -138,7 +139,7 @@ class KrakenTrading:
 
     async def place(self, order: NewOrder, written: Callable[[], None]) -> str:
         """Send `add_order`."""
-        params = {"symbol": order.symbol, **_terms(order), "deadline": self._deadline()}
+        params = {"symbol": order.symbol, **order_terms(order), "deadline": self._deadline()}
         try:
             return (await self._command("add_order", params, written)).order_id
         except RateLimitedError as error:
@@ -160,7 +161,7 @@ class KrakenTrading:
             raise NotSentError(f"a batch is of 2 to {BATCH_MAX} orders of one symbol")
         params = {
             "symbol": orders[0].symbol,
-            "orders": [_terms(order) for order in orders],
+            "orders": [order_terms(order) for order in orders],
             "deadline": self._deadline(),
         }
         try:
@@ -181,7 +182,7 @@ class KrakenTrading:
         named = {"cl_ord_id": ref.order.command_id}
         if ref.venue_order_id:
             named = {"order_id": ref.venue_order_id}
-        params = {**named, **_changes(quantity, limit_price), "deadline": self._deadline()}
+        params = {**named, **changed_terms(quantity, limit_price), "deadline": self._deadline()}
         await self._command("amend_order", params)
 
     async def edit(self, ref: OrderRef, *, quantity: str = "", limit_price: str = "") -> str:
@@ -196,7 +197,7 @@ class KrakenTrading:
         params = {
             "order_id": ref.venue_order_id,
             "symbol": ref.order.symbol,
-            **_changes(quantity, limit_price),
+            **changed_terms(quantity, limit_price),
             "deadline": self._deadline(),
         }
         return (await self._command("edit_order", params)).order_id
@@ -243,15 +244,18 @@ class KrakenTrading:
         if socket is None:
             raise NotSentError("not connected")
         message = await socket.ask(method, params, written)
+        self._learn_time(message)
         answer = _read(method, lambda: self._account.take_reply({**message, "result": {}}))
         assert isinstance(answer, CommandAnswer)
-        if answer.time_ns:
-            self._ahead_ns = answer.time_ns - self._access.now_ns()
         if answer.accepted:
             return message
         if answer.text.startswith(_SESSION):
             socket.end("the venue does not know this connection's token any more")
         raise error_of(method, answer.text or "refused without a word")
+
+    def _learn_time(self, message: Message) -> None:
+        with suppress(KeyError, DecodeError):
+            self._ahead_ns = time_ns(message["time_out"]) - self._access.now_ns()
 
     def _deadline(self) -> str:
         """RFC 3339, by the venue's clock."""
@@ -268,40 +272,6 @@ class KrakenTrading:
     async def holdings(self) -> list[BalanceChange]:
         """Over REST, which tells what open orders hold."""
         return await self._look.holdings()
-
-
-def _terms(order: NewOrder) -> Message:
-    """An order as `add_order` and `batch_add` take it, but for its symbol.
-
-    `reduce_only` is for margin alone: on spot nothing can be sold that is not held.
-    """
-    terms: Message = {
-        "order_type": order.kind,
-        "side": order.side,
-        "order_qty": _number(order.quantity),
-        "cl_ord_id": order.command_id,
-        "fee_preference": "quote",
-    }
-    if order.kind == "limit":
-        terms |= {"limit_price": _number(order.limit_price), "time_in_force": "gtc"}
-    return terms
-
-
-def _changes(quantity: str, limit_price: str) -> Message:
-    named = {"order_qty": quantity, "limit_price": limit_price}
-    return {name: _number(value) for name, value in named.items() if value}
-
-
-def _number(text: str) -> msgspec.Raw:
-    """A bare JSON number with all its digits.
-
-    Raises:
-        NotSentError: it is none.
-    """
-    try:
-        return msgspec.Raw(plain_decimal(text).encode())
-    except DecodeError as error:
-        raise NotSentError(str(error)) from None
 
 
 def _read(method: str, read: Callable[[], T]) -> T:

@@ -122,6 +122,7 @@ class VenueSession:
         self._early: deque[OrderUpdate | Fill] = deque(maxlen=EARLY_MAX)
         self._foreign: set[str] = set()
         self._alarmed: set[str] = set()
+        self._on_hold: dict[str, Decimal] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._placing: dict[str, asyncio.Task[None]] = {}
         self._limit = ConnectLimit(CONNECTS_PER_MINUTE)
@@ -465,8 +466,13 @@ class VenueSession:
         self._emit(told)
 
     def _tell_held(self, held: BalanceChange) -> None:
-        free = held.available or held.balance
-        self._emit(AssetHeld(self._account, self._now_ns(), held.asset, held.balance, free))
+        """Where only the balance is told, orders hold as much as when both were told."""
+        total = Decimal(held.balance)
+        if held.available:
+            self._on_hold[held.asset] = total - Decimal(held.available)
+        free = max(total - self._on_hold.get(held.asset, Decimal(0)), Decimal(0))
+        told = AssetHeld(self._account, self._now_ns(), held.asset, held.balance, f"{free:f}")
+        self._emit(told)
 
     def _tell_foreign(self, order: OrderUpdate) -> None:
         if order.order_id not in self._foreign:

@@ -42,6 +42,8 @@ def _check(truth, begin, assets) -> None:
         done = filled.get(order["id"], Decimal(0))
         assert Decimal(order["filled"]) == done <= Decimal(order["quantity"])
         assert Decimal(order["cost"]) == cost.get(order["id"], Decimal(0))
+        paid = (Decimal(f["fee"]) for f in truth["fills"] if f["order_id"] == order["id"])
+        assert Decimal(order["fee"]) == sum(paid, Decimal(0))
         assert (order["status"] == "filled") == (done == Decimal(order["quantity"]))
         if order["status"] != "open":
             assert Decimal(order["held"]) == 0

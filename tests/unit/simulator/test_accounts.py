@@ -207,6 +207,31 @@ def test_an_amend_keeps_the_id_and_where_it_only_shrinks_its_place():
     check(place.truth(), BEGIN, ASSETS)
 
 
+def test_an_amend_may_use_what_the_order_itself_holds():
+    place = Place({"USD": "100.4"})
+    order = place.order(1, UNITS, 1000)
+    assert place.balance("USD", "available") == "0"
+    place.account.amend(order, place.now_ns, units=2 * UNITS, ticks=500)
+    assert place.balance("USD", "available") == "0"
+    with pytest.raises(RefusedError, match="insufficient_funds"):
+        place.account.amend(order, place.now_ns, ticks=501)
+    place.account.amend(order, place.now_ns, units=UNITS)
+    assert place.balance("USD", "available") == "50.2"
+
+
+@pytest.mark.parametrize(("units", "parked"), [(4, 3), (2, 1), (1, 0)])
+def test_an_amend_of_a_held_order_changes_what_is_held_back(units, parked):
+    place = Place()
+    place.fault("hold_fills", share="0.3333334")
+    order = place.order(1, 3 * UNITS, 1000)
+    assert queue(place, 1000) == [("key-of-one", UNITS)]
+    place.account.amend(order, place.now_ns, units=units * UNITS)
+    assert order.parked_units == parked * UNITS
+    assert queue(place, 1000) == [("key-of-one", UNITS)]
+    place.fault("release_fills")
+    assert queue(place, 1000) == [("key-of-one", units * UNITS)]
+
+
 @pytest.mark.parametrize("choice", ["cancel_newest", "cancel_oldest", "cancel_both"])
 def test_an_account_never_trades_with_itself(choice):
     place = Place()

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from processes.simulator.kraken_desk import TEST_TOKEN
 from processes.simulator.kraken_rest import sign
+from processes.simulator.kraken_tokens import TEST_TOKEN
 from processes.simulator.kraken_venue import API_KEY, API_SECRET
 from tests.unit.simulator.books import KrakenBook, KrakenOrders, decimals
 from tests.unit.simulator.world import START_NS, World, run

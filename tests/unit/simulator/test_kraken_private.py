@@ -1,14 +1,23 @@
 """Kraken's private WebSocket over real sockets, by a client of the pages alone."""
 
+import json
 import re
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from processes.simulator.kraken_books import order_number, order_text
+from processes.simulator.kraken_commands import COMMANDS
+from processes.simulator.kraken_private import KrakenPrivateConnection
+from processes.simulator.kraken_venue import KrakenVenue
 from processes.simulator.market import UNITS
+from processes.simulator.numbers import time_text
+from schemas.settings import SimulatorSettings
 from tests.unit.simulator.accounting import check
 from tests.unit.simulator.kraken_client import (
+    ACCOUNTS,
     ASSETS,
     BEGIN,
     KEY,
@@ -19,7 +28,7 @@ from tests.unit.simulator.kraken_client import (
     truth,
     world,
 )
-from tests.unit.simulator.world import run
+from tests.unit.simulator.world import START_NS, run
 
 ORDER_ID = re.compile(r"O[A-Z2-7]{5}-[A-Z2-7]{5}-[A-Z2-7]{6}")
 
@@ -137,7 +146,11 @@ def test_an_order_is_answered_then_told_sparsely_until_it_is_filled():
         ({"side": "sell", "order_qty": 11}, "EOrder:Insufficient funds"),
         ({"side": "hold"}, "EGeneral:Invalid arguments:type"),
         ({"order_type": "iceberg"}, "EGeneral:Invalid arguments:ordertype"),
-        ({"time_in_force": "gtd"}, "EGeneral:Invalid arguments:timeinforce"),
+        ({"time_in_force": "gtd"}, "EGeneral:Invalid arguments:expiretm"),
+        ({"time_in_force": "soon"}, "EGeneral:Invalid arguments:timeinforce"),
+        ({"time_in_force": "gtd", "expire_time": 5}, "EGeneral:Invalid arguments:expire_time"),
+        ({"limit_price": 10**40}, "EOrder:Tick size check failed"),
+        ({"order_qty": 10**40}, "EGeneral:Invalid arguments:volume"),
         ({"limit_price": 99999, "post_only": True}, "EOrder:Post only order"),
         ({"reduce_only": True}, "EOrder:Reduce only:No position exists"),
         ({"cl_ord_id": "x" * 19}, "EGeneral:Invalid arguments:cl_ord_id"),
@@ -287,6 +300,27 @@ def test_the_dead_man_cancels_and_is_disarmed():
     story(tell, "executions")
 
 
+def test_an_order_expires_at_its_time():
+    async def tell(place, client):
+        expire = time_text(place.now_ns + 5 * 10**9, 6)
+        await client.add("buy", 1, 30000, time_in_force="gtd", expire_time=expire)
+        rest = await Rest(place).result(
+            "AddOrder", pair="XBTUSD", type="buy", ordertype="limit", volume="1", price="29000",
+            timeinforce="GTD", expiretm="+8",
+        )  # fmt: skip
+        assert client.rows("executions")[0]["expire_time"] == expire
+        await place.step(4)
+        assert "expired" not in client.told()
+        await place.step(2)
+        row = client.rows("executions")[-1]
+        assert (row["exec_type"], row["order_status"]) == ("expired", "expired")
+        await place.step(3)
+        (last,) = (await Rest(place).result("QueryOrders", txid=rest["txid"][0])).values()
+        assert last["status"] == "expired"
+
+    story(tell, "executions")
+
+
 def test_immediate_orders_and_market_orders():
     async def tell(place, client):
         best = market(place).best(-1)
@@ -389,6 +423,7 @@ def test_what_is_lost_is_taken_or_not_and_nobody_is_told(what, how):
         assert await client.ask("cancel_all")
         assert await client.add("buy", 1, 30000, cl_ord_id="lost") is None
         orders = truth(place)["orders"]
+        assert truth(place)["commands"] == {"cancel": 1, "order": 1}
         assert [o["client_id"] for o in orders] == (["lost"] if what == "answer" else [])
         if how == "cut":
             await place.until(lambda: client.watcher.gone)
@@ -464,3 +499,53 @@ def test_rest_and_the_socket_are_one_account():
         assert client.rows("executions")[0]["order_id"] == made["txid"][0]
 
     story(tell, "executions")
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-3, 10**20), st.floats(), st.text(max_size=6),
+    st.sampled_from(["buy", "sell", "limit", "market", "BTC/USD", "gtc", "ioc", "mine"]),
+    st.lists(st.one_of(st.integers(), st.text(max_size=4), st.none()), max_size=3),
+    st.lists(st.dictionaries(st.sampled_from(["side", "order_qty"]), st.integers()), max_size=3),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)  # fmt: skip
+NAMES = (
+    "symbol", "side", "order_type", "order_qty", "limit_price", "time_in_force", "expire_time",
+    "deadline", "post_only", "cl_ord_id", "order_userref", "stp_type", "order_id", "orders",
+    "timeout", "validate", "channel", "snapshot", "triggers",
+)  # fmt: skip
+METHODS = (*COMMANDS, "subscribe", "unsubscribe", "ping", "nothing", None)
+GOOD = {
+    "symbol": "BTC/USD", "side": "buy", "order_type": "limit", "order_qty": 1, "limit_price": 9000,
+}  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(METHODS), st.booleans(),
+    st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5),
+)  # fmt: skip
+def test_whatever_is_asked_is_answered(desk, method, good, params):
+    sent: list[str] = []
+    now_ns = START_NS
+    connection = KrakenPrivateConnection(desk, sent.append, now_ns)
+    token = desk.tokens.issue(desk.accounts.of(KEY), now_ns)
+    asked = {**(GOOD if good else {}), "token": token, **params}
+    connection.receive(json.dumps({"method": method, "req_id": 5, "params": asked}), now_ns)
+    connection.tick(now_ns + 10**9)
+    replies = [json.loads(text) for text in sent[1:]]
+    assert [r for r in replies if r.get("req_id") == 5]
+    for text in ("", "[]", '{"method":"add_order"}', '{"method":"add_order","params":[]}'):
+        connection.receive(text, now_ns)
+    connection.close(now_ns)
+    desk.cancel_all(desk.accounts.of(KEY), now_ns)
+
+
+@pytest.fixture(scope="module")
+def desk():
+    """A desk that stands by itself."""
+    options = SimulatorSettings(
+        symbols=(), kraken_symbols=("BTC/USD",), accounts=ACCOUNTS, past_s=1.0,
+        kraken_tier="unlimited",
+    )  # fmt: skip
+    venue = KrakenVenue(options.kraken_symbols, options, lambda: START_NS, lambda *_: None)
+    return venue.desk

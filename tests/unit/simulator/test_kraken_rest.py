@@ -57,7 +57,8 @@ def test_a_call_must_be_signed_and_newer_than_the_last():
                 return (await reply.json())["error"]
 
         assert await call(10) == []
-        assert await call(10) == await call(9) == await call("x") == ["EAPI:Invalid nonce"]
+        for nonce in (10, 9, "x", "", "²", "-11", "9" * 30):
+            assert await call(nonce) == ["EAPI:Invalid nonce"]
         assert await call(11, key="somebody") == ["EAPI:Invalid key"]
         assert await call(11, secret="c29tZXRoaW5nIGVsc2U=") == ["EAPI:Invalid signature"]
         fault(place, "nonce_error")
@@ -146,6 +147,9 @@ def test_orders_are_amended_and_canceled():
         ({"volume": "nan"}, "EGeneral:Invalid arguments:volume"),
         ({"volume": "0.00001"}, "EOrder:Order minimum not met"),
         ({"volume": "1000"}, "EOrder:Insufficient funds"),
+        ({"volume": "²"}, "EGeneral:Invalid arguments:volume"),
+        ({"timeinforce": "GTD", "expiretm": "²"}, "EGeneral:Invalid arguments:expiretm"),
+        ({"deadline": "2001-01-01T00:00:00Z"}, "EService:Deadline elapsed"),
         ({"leverage": "2"}, "EGeneral:Invalid arguments:leverage"),
         ({"oflags": "viqc"}, "EGeneral:Invalid arguments:oflags"),
         ({"oflags": "post", "price": "99999"}, "EOrder:Post only order"),

@@ -186,3 +186,18 @@ def test_exponents_are_written_out_and_no_digit_is_lost(number):
 def test_what_is_no_amount(text):
     with pytest.raises(DecodeError):
         plain_decimal(text)
+
+
+def test_a_batch_has_an_answer_for_each_order():
+    frame = {
+        "method": "batch_add", "req_id": 4, "success": True,
+        "result": [
+            {"order_id": "O1", "cl_ord_id": "a"},
+            {"error": "EOrder:Insufficient funds", "cl_ord_id": "b"},
+        ],
+        "time_out": "2026-04-11T16:48:26.620771Z",
+    }  # fmt: skip
+    first, second = KrakenAccount().take_batch(parse_exact(json.dumps(frame).encode()))
+    assert (first.accepted, first.order_id, first.client_order_id) == (True, "O1", "a")
+    assert (second.accepted, second.text, second.client_order_id) == (
+        False, "EOrder:Insufficient funds", "b")  # fmt: skip

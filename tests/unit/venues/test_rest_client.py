@@ -101,6 +101,16 @@ def test_after_five_retries_it_is_an_error(server, world, tmp_path):
     assert len(server.seen) == 6
 
 
+def test_a_client_that_was_closed_says_so(server, world, tmp_path):
+    async def closed(rest):
+        await rest.client.__aexit__(None, None, None)
+        return await rest.conf("pub:map:currency:sym")
+
+    with pytest.raises(UnavailableError, match="closed"):
+        ask(server, world, tmp_path, closed, retries=1)
+    assert not server.seen
+
+
 def test_a_silent_venue_is_not_waited_for(server, world, tmp_path):
     server.faults.extend([slow(5)] * 2)
     with pytest.raises(UnavailableError, match="in time"):
