@@ -54,7 +54,7 @@ class Question(Struct, kw_only=True):
     own: Collection[str] = ()
     """Ids of orders that are known to be of other command ids."""
     seen: dict[str, int] = {}
-    """Ids that the stream told, and when first."""
+    """Ids that the venue told of by itself, and when first."""
     strange: Sequence[str] = ()
     """Ids that the stream told, of orders that nobody here gave, as far as it is known."""
     under_way: Sequence[NewOrder] = ()

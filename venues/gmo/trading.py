@@ -85,7 +85,7 @@ class GmoTrading:
         self._own: OrderedDict[str, str] = OrderedDict()
         """Command ids by the venue's ids."""
         self._seen: OrderedDict[str, int] = OrderedDict()
-        """When the stream first told of an order."""
+        """When the venue first told of an order, by stream or as canceled."""
         self._strange: OrderedDict[str, str] = OrderedDict()
         """Symbols of orders that the stream told of and that are not known."""
         self._windows: OrderedDict[str, Window] = OrderedDict()
@@ -152,10 +152,10 @@ class GmoTrading:
             await asyncio.gather(*both, return_exceptions=True)
 
     async def close(self) -> None:
-        """End the socket, hand the token back, close the client."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            await socket.close()
+        """End the socket, hand the token back, close the client; again, if it was cancelled."""
+        if self._socket is not None:
+            await self._socket.close()
+            self._socket = None
         keeper, self._keeper = self._keeper, None
         try:
             async with asyncio.timeout(HAND_BACK_S):
@@ -196,10 +196,14 @@ class GmoTrading:
         if isinstance(event, Fill):
             self._balances_due_ns = self._access.now_ns() + int(BALANCES_AFTER_S * 1e9)
         if isinstance(event, OrderUpdate | Fill) and event.order_id not in self._seen:
-            _remember(self._seen, event.order_id, self._access.now_ns())
+            self._see(event.order_id)
             if event.order_id not in self._own:
                 _remember(self._strange, event.order_id, event.symbol)
         self._tell(event)
+
+    def _see(self, name: str) -> None:
+        if name not in self._seen:
+            _remember(self._seen, name, self._access.now_ns())
 
     # ---- orders
 
@@ -272,11 +276,14 @@ class GmoTrading:
     ) -> list[int]:
         """Ask for the cancel of the ten oldest of some symbols; their ids."""
         try:
-            return await self.orders.cancel_bulk(symbols, side=side, settle_type=settle_type)
+            found = await self.orders.cancel_bulk(symbols, side=side, settle_type=settle_type)
         except RefusedError as error:
             if error.code in OVER:
                 return []
             raise
+        for number in found:
+            self._see(str(number))  # one of them may be an order whose answer was lost
+        return found
 
     async def dead_man(self, timeout_s: float) -> None:
         """Nothing: the venue has no such timer."""
