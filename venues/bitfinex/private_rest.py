@@ -17,11 +17,11 @@ from msgspec import Struct
 from venues.bitfinex.rest import read
 from venues.bitfinex.signing import rest_headers
 from venues.exact import (
+    each,
     integer,
     integer_or_none,
     number,
     number_or_none,
-    rows,
     text,
     text_or_empty,
 )
@@ -86,9 +86,7 @@ class BitfinexPrivateRest:
         request = Request(
             endpoint="private", path=f"/{path}", method="POST", private=True, sign=sign
         )
-        return await self.client.call(
-            request, lambda answer: [make(row) for row in rows(read(answer))]
-        )
+        return await self.client.call(request, lambda answer: each(make)(read(answer)))
 
     async def wallets(self) -> list[Wallet]:
         """What is held."""

@@ -42,6 +42,8 @@ BATCH_MAX: Final = 15
 CANCELS_MAX: Final = 50
 _OVER: Final = "EOrder:Unknown order"
 _SESSION: Final = "ESession:"
+_SPENDABLE: Final = frozenset({"", "spot"})
+"""Kinds of wallets whose balance is what orders can use."""
 _SUBSCRIPTIONS: Final[dict[str, Message]] = {
     "executions": {"snap_orders": True, "snap_trades": True},
     "balances": {"snapshot": True},
@@ -133,6 +135,8 @@ class KrakenTrading:
             )
         if isinstance(event, Fill):
             self._look.keep(event)
+        if isinstance(event, BalanceChange) and event.wallet.partition(":")[0] not in _SPENDABLE:
+            return  # what is lent or staked cannot be traded with
         self._tell(event)
 
     # ---- commands

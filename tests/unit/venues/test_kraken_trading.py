@@ -1,104 +1,25 @@
 """Every trading call at Kraken, over real sockets, against the simulator's private side."""
 
 import asyncio
+import json
 import logging
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from decimal import Decimal
-from itertools import count
-from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
-from processes.simulator.kraken_books import order_text
-from processes.simulator.orders import OrderRequest
 from schemas.account import CommandAnswer, Fill, OrderUpdate
-from schemas.errors import AnswerError, RefusedError, UnavailableError, VenueError
-from tests.conformance.brokers import KEY, KRAKEN, SECRET, BrokerWorld
-from tests.conformance.clock import Clock, patch_time, run_in
-from venues.kraken import look, trading
-from venues.kraken.trading import KrakenTrading
-from venues.trading import NewOrder, NotSentError, OrderRef
-
-SYMBOL = KRAKEN.symbol
-
-
-class Calls(BrokerWorld):
-    """The simulator and its account; trading calls are made by the test itself."""
-
-    trading: KrakenTrading
-
-    def start(self) -> None:
-        """No session: only the calls."""
-        self.told: list[Any] = []
-        self.trading = self.make()
-        self._ids = count(1)
-
-    def make(self, **changes: Any) -> KrakenTrading:
-        """Trading calls, with an access that differs in something."""
-        made = self.make_trading()
-        assert isinstance(made, KrakenTrading)
-        return KrakenTrading(replace(made._access, **changes)) if changes else made
-
-    async def connect(self, calls: KrakenTrading | None = None) -> None:
-        await (calls or self.trading).connect(self.told.append)
-
-    def order(self, side: str = "buy", ticks: int | None = None, **terms: Any) -> NewOrder:
-        """An order that rests so many ticks behind the best price, or a market order."""
-        price = {} if ticks is None else {"limit_price": self.price(side, ticks)}
-        values = {
-            "command_id": f"{next(self._ids):032x}", "symbol": SYMBOL, "side": side,
-            "quantity": KRAKEN.quantity, "kind": "market" if ticks is None else "limit",
-            **price, **terms,
-        }  # fmt: skip
-        return NewOrder(**values)
-
-    async def place(self, order: NewOrder) -> OrderRef:
-        number = await self.trading.place(order, lambda: None)
-        return OrderRef(order=order, venue_order_id=number)
-
-    async def rest_of(self, number: int) -> list[OrderRef]:
-        """So many resting orders."""
-        return [await self.place(self.order(ticks=50 + n)) for n in range(number)]
-
-    def rows(self) -> dict[str, dict[str, Any]]:
-        """Orders by the venue's id."""
-        return {order_text(int(row["id"])): row for row in self.truth()["orders"]}
-
-    def place_as_other(self, client_id: str = "", **more: Any) -> str:
-        """An order that comes another way; its id."""
-        account = self.exchange.venues["kraken"].accounts.of(KEY)
-        assert account is not None
-        values = {
-            "symbol": SYMBOL, "side": 1, "kind": "market", "units": 1_000_000,
-            "client_id": client_id, **more,
-        }  # fmt: skip
-        return order_text(account.place(OrderRequest(**values), self.clock.now_ns()).id)
-
-
-Story = Callable[[Calls], Awaitable[None]]
+from schemas.errors import RefusedError, UnavailableError, VenueError
+from tests.conformance.brokers import KRAKEN, SECRET
+from tests.unit.venues.kraken_calls import Play, player
+from venues.kraken import trading
+from venues.numbers import parse_exact
+from venues.trading import NotSentError, OrderRef
 
 
 @pytest.fixture
-def play(monkeypatch, tmp_path) -> Callable[..., None]:
-    clock = Clock()
-    patch_time(monkeypatch, clock)
-
-    def run(story: Story, *, connected: bool = True, **settings: Any) -> None:
-        async def whole() -> None:
-            options = {"kraken_tier": "unlimited", **settings}
-            async with Calls(KRAKEN, clock, tmp_path, **options) as calls:
-                if connected:
-                    await calls.connect()
-                try:
-                    await story(calls)
-                finally:
-                    await calls.trading.close()
-
-        run_in(clock, whole(), 600.0)
-
-    return run
+def play(monkeypatch, tmp_path) -> Play:
+    return player(monkeypatch, tmp_path)
 
 
 # ---- placing
@@ -437,6 +358,23 @@ def test_a_token_that_is_refused_does_not_condemn_the_key(play):
     play(story, connected=False)
 
 
+def test_what_is_lent_or_staked_is_not_told_as_held(play):
+    rows = [
+        {"asset": "BTC", "balance": 3, "wallets": [
+            {"type": "earn", "id": "bonded", "balance": 2},
+            {"type": "spot", "id": "main", "balance": 1},
+        ]},
+    ]  # fmt: skip
+
+    async def story(calls):
+        frame = {"channel": "balances", "type": "snapshot", "sequence": 1, "data": rows}
+        calls.told.clear()
+        calls.trading._take(parse_exact(json.dumps(frame).encode()))
+        assert [(event.asset, event.balance) for event in calls.told] == [("BTC", "1")]
+
+    play(story)
+
+
 def test_a_token_that_ends_ends_the_connection(play):
     async def story(calls):
         socket = calls.trading._socket
@@ -538,171 +476,3 @@ def test_secrets_are_in_no_text(play, caplog):
         assert errors
 
     play(story, connected=False)
-
-
-# ---- looking
-
-
-def test_looks_tell_open_and_closed_orders_and_their_fills(play):
-    async def story(calls):
-        fresh = calls.make()
-        refs = {
-            "open": await calls.place(calls.order(ticks=400)),
-            "filled": await calls.place(calls.order("sell")),
-        }
-        depth = Decimal(calls.market.depth(-1, 30)).scaleb(-8)
-        refs["large"] = await calls.place(calls.order("buy", quantity=f"{depth:.3f}"))
-        gone = await calls.place(calls.order(ticks=60))
-        await calls.trading.cancel([gone])
-        calls.fault("hold_fills", share="0.4")
-        refs["part"] = await calls.place(calls.order("buy", 0, limit_price=calls.price("sell", 20)))
-        refs["gone"] = gone
-        await fresh._access.rest.__aenter__()
-        try:
-            for known in (True, False):
-                asked = [r if known else OrderRef(order=r.order) for r in refs.values()]
-                sight = await fresh.look(asked, 0)
-                check_sight(calls, refs, sight)
-        finally:
-            await fresh.close()
-
-    play(story)
-
-
-def check_sight(calls, refs, sight) -> None:
-    rows = calls.rows()
-    assert not sight.missing
-    assert not sight.ambiguous
-    assert not sight.foreign
-    names = {ref.order.command_id: ref.venue_order_id for ref in refs.values()}
-    assert {name: update.order_id for name, update in sight.orders.items()} == names
-    statuses = {what: sight.orders[ref.order.command_id].status for what, ref in refs.items()}
-    assert statuses == {
-        "open": "open", "filled": "filled", "large": "filled", "part": "partially_filled",
-        "gone": "canceled",
-    }  # fmt: skip
-    told = {
-        (names[name], f.fill_id, Decimal(f.price), Decimal(f.quantity), f.fees[0].asset,
-         Decimal(f.fees[0].amount), f.liquidity)
-        for name, f in sight.fills
-    }  # fmt: skip
-    true = {
-        (order_text(int(f["order_id"])), order_text(int(f["id"]), "T"), Decimal(f["price"]),
-         Decimal(f["quantity"]), f["fee_asset"], Decimal(f["fee"]), f["liquidity"])
-        for f in calls.truth()["fills"]
-    }  # fmt: skip
-    assert told == true
-    assert len([f for f in told if f[0] == refs["large"].venue_order_id]) > look.FILLS_A_CALL
-    times = [fill.time_ns for _, fill in sight.fills]
-    assert times == sorted(times)
-    for update in sight.orders.values():
-        assert update.symbol == SYMBOL
-        assert Decimal(update.filled_quantity) == Decimal(rows[update.order_id]["filled"])
-
-
-def test_a_lost_order_is_found_on_a_later_page(play):
-    async def story(calls):
-        lost = calls.order()
-        number = calls.place_as_other(lost.command_id)
-        for _ in range(130):
-            calls.place_as_other()
-        never = calls.order()
-        sight = await calls.trading.look([OrderRef(order=lost), OrderRef(order=never)], 0)
-        assert sight.orders[lost.command_id].order_id == number
-        assert sight.missing == {never.command_id}
-
-    play(story)
-
-
-def test_without_the_end_of_the_pages_nothing_is_missing(play, monkeypatch):
-    monkeypatch.setattr(look, "PAGES_MAX", 2)
-
-    async def story(calls):
-        for _ in range(101):
-            calls.place_as_other()
-        with pytest.raises(AnswerError, match="more than 100"):
-            await calls.trading.look([OrderRef(order=calls.order())], 0)
-
-    play(story)
-
-
-def test_orders_that_were_closed_before_are_not_looked_through(play, monkeypatch):
-    monkeypatch.setattr(look, "PAGES_MAX", 1)
-
-    async def story(calls):
-        for _ in range(101):
-            calls.place_as_other()
-        await calls.passed(30.0)
-        since_ns = calls.clock.now_ns() - 10 * 10**9
-        order = calls.order()
-        number = calls.place_as_other(order.command_id)
-        sight = await calls.trading.look([OrderRef(order=order)], since_ns)
-        assert sight.orders[order.command_id].order_id == number
-
-    play(story)
-
-
-def test_an_id_that_the_venue_does_not_know_spoils_no_other(play):
-    async def story(calls):
-        good = [await calls.place(calls.order()) for _ in range(3)]
-        bad = OrderRef(order=calls.order(), venue_order_id=order_text(1))
-        sight = await calls.trading.look([good[0], bad, *good[1:]], 0)
-        assert sight.missing == {bad.order.command_id}
-        assert set(sight.orders) == {ref.order.command_id for ref in good}
-
-    play(story)
-
-
-def test_two_orders_of_one_name_are_not_guessed_between(play):
-    async def story(calls):
-        order = calls.order()
-        both = [calls.place_as_other(order.command_id) for _ in range(2)]
-        sight = await calls.trading.look([OrderRef(order=order)], 0)
-        assert not sight.orders
-        assert not sight.missing
-        assert not sight.fills
-        assert all(number in sight.ambiguous[order.command_id] for number in both)
-        known = OrderRef(order=order, venue_order_id=both[1])
-        assert (await calls.trading.look([known], 0)).orders[order.command_id].order_id == both[1]
-
-    play(story)
-
-
-def test_a_foreign_order_is_told_by_the_names_that_we_use(play):
-    async def story(calls):
-        calls.place_foreign()
-        own = await calls.place(calls.order(ticks=40))
-        for refs in ([own], [OrderRef(order=own.order)]):
-            (foreign,) = (await calls.trading.look(refs, 0)).foreign
-            assert (foreign.symbol, foreign.side, foreign.status) == (SYMBOL, "buy", "open")
-        assert len((await calls.trading.look([], 0)).foreign) == 2
-
-    play(story)
-
-
-def test_fills_that_were_told_are_not_asked_for(play, monkeypatch):
-    async def story(calls):
-        ref = await calls.place(calls.order())
-        await calls.until(lambda: any(isinstance(event, Fill) for event in calls.told))
-
-        async def never(_: Any) -> list[Any]:
-            raise AssertionError("asked for a fill that is known")
-
-        monkeypatch.setattr(calls.trading._private, "trades", never)
-        assert (await calls.trading.look([ref], 0)).fills
-
-    play(story)
-
-
-def test_what_is_held_by_its_common_name(play):
-    async def story(calls):
-        await calls.place(calls.order("sell", ticks=40, quantity="2"))
-        held = {row.asset: row for row in await calls.trading.holdings()}
-        assert set(held) == {"BTC", "USD"}
-        true = calls.truth()["balances"]
-        for asset, row in held.items():
-            assert Decimal(row.balance) == Decimal(true[asset]["total"])
-            assert Decimal(row.available) == Decimal(true[asset]["available"])
-        assert Decimal(held["BTC"].available) == Decimal(held["BTC"].balance) - 2
-
-    play(story)
