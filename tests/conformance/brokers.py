@@ -179,6 +179,8 @@ class BrokerWorld:
         self.held: dict[str, AssetHeld] = {}
         self.foreign: set[str] = set()
         """The simulator's numbers of orders that are not ours."""
+        self.killed: list[str] = []
+        """Command ids of the killer's orders."""
         self.healthy = True
         self.dead_man_s = 60.0
         self.is_ready = False
@@ -316,11 +318,19 @@ class BrokerWorld:
             decided_ns=self.clock.now_ns(),
             **terms,
         )
-        self.orders[number] = Order.of(intent)
-        self.orders[number].sent = True
-        self.fills[number] = {}
+        self._put_down(intent)
         self.give(Submit(intent))
         return number
+
+    def _put_down(self, intent: Intent) -> None:
+        self.orders[intent.command_id] = Order.of(intent)
+        self.orders[intent.command_id].sent = True
+        self.fills[intent.command_id] = {}
+
+    def note(self, intent: Intent) -> None:
+        """The killer puts an order down in the ledger, before it sends it."""
+        self._put_down(intent)
+        self.killed.append(intent.command_id)
 
     def rest(self, side: str = "buy", ticks: int = 50, **terms: Any) -> str:
         """Hand over an order that does not match: so many ticks behind the best price."""
