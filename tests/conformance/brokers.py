@@ -8,7 +8,7 @@ truth: orders, fills with their fees, balances.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,10 @@ from schemas.trading import (
     Reconciled,
 )
 from tests.conformance.clock import Clock
+from tests.conformance.watched import Watched
 from venues.access import TRADINGS, make_client
 from venues.rest import Tools
-from venues.trading import Access, NewOrder, OrderRef, Sight, Trading
+from venues.trading import Access, Trading
 
 ACCOUNT = "one"
 KEY, SECRET = "conformance-key", "Y29uZm9ybWFuY2Ugc2VjcmV0LCBtYWRlIHVw"
@@ -152,49 +153,6 @@ GMO_LEVERAGE = structs.replace(
     balances={"JPY": "300000000", "BTC": "50"},
 )
 BROKERS = (KRAKEN, BITFINEX, GMO, GMO_LEVERAGE)
-
-
-class Watched:
-    """Trading calls as they are, and a note of every order that was begun and of its write.
-
-    A call can be made to take its time: an order before it is sent, a look after it is answered.
-    """
-
-    def __init__(self, trading: Trading, now_s: Callable[[], float]) -> None:
-        self._trading = trading
-        self._now_s = now_s
-        self.begun: dict[str, float] = {}
-        """When each order was begun, by command id; seconds of the clock."""
-        self.written: dict[str, float] = {}
-        self.looks = 0
-        """How many were answered."""
-        self.may_place = _opened()
-        self.may_tell = _opened()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._trading, name)
-
-    async def place(self, order: NewOrder, written: Callable[[], None]) -> str:
-        self.begun[order.command_id] = self._now_s()
-
-        def note() -> None:
-            self.written[order.command_id] = self._now_s()
-            written()
-
-        await self.may_place.wait()
-        return await self._trading.place(order, note)
-
-    async def look(self, refs: Sequence[OrderRef], since_ns: int) -> Sight:
-        sight = await self._trading.look(refs, since_ns)
-        self.looks += 1
-        await self.may_tell.wait()
-        return sight
-
-
-def _opened() -> asyncio.Event:
-    event = asyncio.Event()
-    event.set()
-    return event
 
 
 class BrokerWorld:
