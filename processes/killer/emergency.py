@@ -74,6 +74,8 @@ class Emergency:
         self._note = note
         self._now_ns = now_ns
         self._began_s = monotonic_s()
+        self._watching: asyncio.Task[None] | None = None
+        """Serves the connection; done when that is lost."""
         self.ended = Ended(account=account)
 
     async def run(self, level: KillLevel, deadline_s: float, *, drill: bool = False) -> Ended:
@@ -91,6 +93,9 @@ class Emergency:
         except TimeoutError:
             self._say(f"not done within {deadline_s:g} s")
         finally:
+            if self._watching is not None:
+                self._watching.cancel()
+                await asyncio.gather(self._watching, return_exceptions=True)
             await self._trading.close()
         if level >= KillLevel.FLATTEN:
             self.ended.left = {name: f"{held:f}" for name, held in self._held.items() if held}
@@ -107,6 +112,7 @@ class Emergency:
         pause_s = PAUSE_S
         while True:
             try:
+                await self._stay_connected()
                 return await call()
             except FAULTS as error:
                 self._say(f"{what}: {str(error) or type(error).__name__}")
@@ -117,7 +123,16 @@ class Emergency:
 
     async def _connect(self) -> None:
         await self._trading.connect(lambda _: None)
-        self.ended.connected_ms = self._ms()
+        self._watching = asyncio.create_task(self._trading.watch())
+        self.ended.connected_ms = self.ended.connected_ms or self._ms()
+
+    async def _stay_connected(self) -> None:
+        """Connect again if the connection was lost."""
+        if self._watching is not None and self._watching.done():
+            error = None if self._watching.cancelled() else self._watching.exception()
+            self._say(f"connection lost: {str(error) or type(error).__name__}")
+            await self._trading.close()
+            await self._connect()
 
     def _refs(self) -> list[OrderRef]:
         return [
@@ -187,6 +202,7 @@ class Emergency:
     async def _close_one(self, symbol: str, attempt: int) -> bool:
         """One order for all that is held of a symbol; False if the venue will not have it."""
         held = self._held[symbol]
+        await self._retried("connect", self._stay_connected)
         intent = self._intent(symbol, held, attempt)
         self._note(intent)
         order = NewOrder.of(intent)

@@ -8,7 +8,7 @@ truth: orders, fills with their fees, balances.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,10 @@ from schemas.trading import (
     Reconciled,
 )
 from tests.conformance.clock import Clock
+from tests.conformance.watched import Watched
 from venues.access import TRADINGS, make_client
 from venues.rest import Tools
-from venues.trading import Access, NewOrder, OrderRef, Sight, Trading
+from venues.trading import Access, Trading
 
 ACCOUNT = "one"
 KEY, SECRET = "conformance-key", "Y29uZm9ybWFuY2Ugc2VjcmV0LCBtYWRlIHVw"
@@ -154,49 +155,6 @@ GMO_LEVERAGE = structs.replace(
 BROKERS = (KRAKEN, BITFINEX, GMO, GMO_LEVERAGE)
 
 
-class Watched:
-    """Trading calls as they are, and a note of every order that was begun and of its write.
-
-    A call can be made to take its time: an order before it is sent, a look after it is answered.
-    """
-
-    def __init__(self, trading: Trading, now_s: Callable[[], float]) -> None:
-        self._trading = trading
-        self._now_s = now_s
-        self.begun: dict[str, float] = {}
-        """When each order was begun, by command id; seconds of the clock."""
-        self.written: dict[str, float] = {}
-        self.looks = 0
-        """How many were answered."""
-        self.may_place = _opened()
-        self.may_tell = _opened()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._trading, name)
-
-    async def place(self, order: NewOrder, written: Callable[[], None]) -> str:
-        self.begun[order.command_id] = self._now_s()
-
-        def note() -> None:
-            self.written[order.command_id] = self._now_s()
-            written()
-
-        await self.may_place.wait()
-        return await self._trading.place(order, note)
-
-    async def look(self, refs: Sequence[OrderRef], since_ns: int) -> Sight:
-        sight = await self._trading.look(refs, since_ns)
-        self.looks += 1
-        await self.may_tell.wait()
-        return sight
-
-
-def _opened() -> asyncio.Event:
-    event = asyncio.Event()
-    event.set()
-    return event
-
-
 class BrokerWorld:
     """The simulator, its port, one account there, and the session that trades with it."""
 
@@ -226,6 +184,8 @@ class BrokerWorld:
         self.held: dict[str, AssetHeld] = {}
         self.foreign: set[str] = set()
         """The simulator's numbers of orders that are not ours."""
+        self.killed: list[str] = []
+        """Command ids of the killer's orders."""
         self.healthy = True
         self.dead_man_s = 60.0
         self.is_ready = False
@@ -363,11 +323,19 @@ class BrokerWorld:
             decided_ns=self.clock.now_ns(),
             **terms,
         )
-        self.orders[number] = Order.of(intent)
-        self.orders[number].sent = True
-        self.fills[number] = {}
+        self._put_down(intent)
         self.give(Submit(intent))
         return number
+
+    def _put_down(self, intent: Intent) -> None:
+        self.orders[intent.command_id] = Order.of(intent)
+        self.orders[intent.command_id].sent = True
+        self.fills[intent.command_id] = {}
+
+    def note(self, intent: Intent) -> None:
+        """The killer puts an order down in the ledger, before it sends it."""
+        self._put_down(intent)
+        self.killed.append(intent.command_id)
 
     def rest(self, side: str = "buy", ticks: int = 50, **terms: Any) -> str:
         """Hand over an order that does not match: so many ticks behind the best price."""

@@ -414,7 +414,10 @@ def test_a_new_life_finds_what_became_of_its_orders(play):
     play(story)
 
 
-def test_a_fill_with_a_hundred_behind_it_is_found_in_a_new_life(play):
+def test_a_fill_with_a_hundred_behind_it_is_found_in_a_new_life(play, broker_subject):
+    if not broker_subject.outlives_socket:
+        pytest.skip(f"at {broker_subject.name} no order is open without its socket")
+
     async def story(world):
         number = world.rest(ticks=20)
         await world.reached(number, S.ACKED)
@@ -436,8 +439,8 @@ def test_an_order_of_an_earlier_life_is_found_by_its_name_alone(play):
         await world.until(world.true_orders)
         await world.die()
         assert not world.orders[number].accepted, "neither an answer nor an event was seen"
-        (name,) = world.true_orders()
-        if world.subject.outlives_socket:
+        ((name, row),) = world.true_orders().items()
+        if row["status"] == "open":  # and not canceled with its socket
             world.cancel_named(name)
         world.start()
         # Without a name nothing of it is left to be seen, which comes to the same.

@@ -4,6 +4,7 @@ switch.
 Every story ends with `BrokerWorld.agree`, as in test_brokers.py.
 """
 
+import asyncio
 import random
 from decimal import Decimal
 from typing import Any
@@ -12,9 +13,12 @@ import pytest
 
 from processes.execution.brokers import venue
 from processes.execution.brokers.network import Reconcile
+from processes.execution.orders import Order
+from processes.killer.emergency import Emergency
+from processes.standing import Held, StandingOrder
 from schemas.errors import RefusedError
 from schemas.trading import KillLevel, OrderState
-from tests.conformance.brokers import BrokerWorld
+from tests.conformance.brokers import ACCOUNT, BrokerWorld
 
 S = OrderState
 
@@ -270,3 +274,57 @@ def test_after_the_kill_switch_is_acknowledged_nothing_is_written(play, steps):
             )
 
     play(story)
+
+
+@pytest.mark.parametrize("fault", ["", "lose_answer", "late_answer", "rate_limit", "cut"])
+def test_the_killer_leaves_no_order_and_nothing_held(play, fault):
+    async def story(world):
+        held = world.submit("buy")
+        await world.reached(held, S.FILLED)
+        resting = [world.rest(ticks=50 + n) for n in range(3)]
+        for number in resting:
+            await world.reached(number, S.ACKED)
+        await world.die()
+        world.place_foreign()
+        if fault and fault != "cut":
+            world.fault(fault, count=1, seconds=2.0)
+        emergency = Emergency(
+            ACCOUNT,
+            world.make_trading(),
+            [standing(world.orders[number]) for number in [held, *resting]],
+            [
+                Held(
+                    account=ACCOUNT,
+                    instrument=0,
+                    symbol=world.subject.symbol,
+                    quantity=world.subject.quantity,
+                )
+            ],
+            world.note,
+            world.clock.now_ns,
+        )
+        killing = asyncio.create_task(emergency.run(KillLevel.FLATTEN, 120.0))
+        if fault == "cut":
+            await world.until(lambda: emergency.ended.cancelled_ms)
+            world.fault("cut")
+        ended = await killing
+        assert ended.is_done, ended
+        assert not [row for row in world.truth()["orders"] if row["status"] == "open"]
+        signs = {"buy": 1, "sell": -1}
+        fills = world.truth()["fills"]
+        assert sum(signs[fill["side"]] * Decimal(fill["quantity"]) for fill in fills) == 0
+        assert world.killed, "it sent, and put down before what it sent"
+        world.start()
+        for number in resting:
+            await world.reached(number, S.CANCELED)
+
+    play(story)
+
+
+def standing(order: Order) -> StandingOrder:
+    """As execution leaves it for the killer."""
+    return StandingOrder(
+        intent=order.intent,
+        venue_order_id=order.venue_order_id,
+        fill_ids=sorted(order.fill_ids),
+    )
