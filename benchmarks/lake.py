@@ -19,13 +19,14 @@ from processes.lake.query import query
 from processes.lake.show import records
 from processes.lake.verify import Verification
 from processes.lake_files import describe
+from processes.lake_places import Place
 from processes.storage.store import PENDING_SLOTS, Lake, Split, TableView
 from schemas.settings import StorageSettings
 
 SQL = "SELECT symbol, count(*), avg(price), max(recv_ns) FROM books WHERE side = 'bid' GROUP BY ALL"
 
 
-def _record(folder: Path, slots: int, copies: int) -> int:
+def record(folder: Path, slots: int, copies: int) -> int:
     """A lake of so many copies of the slots; how many rows."""
     made, tables = make_slots(slots)
     lake = Lake(folder, Split("tape.bitfinex", TableView(tables)), 1, StorageSettings())
@@ -38,14 +39,16 @@ def _record(folder: Path, slots: int, copies: int) -> int:
     return lake.rows
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
+    """How long some work takes."""
     gc.collect()
     began = time.perf_counter()
     work()
     return time.perf_counter() - began
 
 
-def _ask(lake: Path) -> None:
+def ask(lake: Place) -> None:
+    """A filter and a group over all rows of books."""
     assert sum(row[1] for block in query(lake, SQL).blocks for row in block)
 
 
@@ -62,7 +65,7 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
     sizes: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="dc-bench-") as folder:
         original = Path(folder) / "original"
-        rows = _record(original, slots, copies)
+        rows = record(original, slots, copies)
         for _ in range(rounds):
             lake = Path(folder) / "lake"
             shutil.copytree(original, lake)
@@ -95,10 +98,10 @@ def _measure(lake: Path, runs: dict[str, list[float]], sizes: dict[str, float], 
     def both(form: str, ending: str) -> None:
         paths = sorted(lake.rglob(f"*{ending}"), key=lambda path: path.stat().st_size)
         sizes[form] = sum(path.stat().st_size for path in paths)
-        runs.setdefault(f"verify_{form}", []).append(_seconds(verify))
-        runs.setdefault(f"query_{form}", []).append(_seconds(lambda: _ask(lake)))
-        runs.setdefault(f"last_{form}", []).append(_seconds(lambda: _last(paths[-1])))
+        runs.setdefault(f"verify_{form}", []).append(seconds(verify))
+        runs.setdefault(f"query_{form}", []).append(seconds(lambda: ask(lake)))
+        runs.setdefault(f"last_{form}", []).append(seconds(lambda: _last(paths[-1])))
 
     both("sealed", ".arrow")
-    runs.setdefault("compact", []).append(_seconds(lambda: compact(lake, before="9999-01-01")))
+    runs.setdefault("compact", []).append(seconds(lambda: compact(lake, before="9999-01-01")))
     both("daily", ".parquet")

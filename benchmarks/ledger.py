@@ -24,10 +24,11 @@ from processes.execution.ledger import DURABLE_EVERY, Ledger, open_ledger
 from processes.rings import ring_layout
 from processes.storage.history_writer import Writer
 from processes.storage.journal import Journal
-from schemas import decisions
+from schemas import decisions, tape
 from schemas.decisions import SlotKind
-from schemas.instruments import Instrument, Tables
+from schemas.instruments import Instrument, Stream, Tables
 from schemas.settings import HistorySettings, LedgerSettings, Settings
+from schemas.tape import Kind
 from schemas.trading import Intent, OrderFilled, OrderState, Reason
 
 START_NS = 1_760_000_000_000_000_000
@@ -94,7 +95,7 @@ def server(folder: Path) -> Iterator[str]:
         subprocess.run([*command, "-m", "immediate", "stop"], check=True, capture_output=True)
 
 
-def _decisions(folder: Path, count: int) -> Tables:
+def _decisions(folder: Path, count: int) -> None:
     """A journal of so many decisions of 16 instruments, one in a hundred a signal."""
     dtype, layout = ring_layout("decisions")
     slots = np.zeros(count, decisions.SLOT)
@@ -107,21 +108,39 @@ def _decisions(folder: Path, count: int) -> Tables:
     journal = Journal(folder / "journal" / "decisions", layout, dtype, 1, 1 << 30)
     journal.append(slots)
     journal.close()
-    return Tables(
-        instruments=[
-            Instrument(index=index, venue="bitfinex", symbol=f"t{index}", pair=f"{index}/USD")
-            for index in range(16)
-        ]
-    )
 
 
-def _history(folder: Path, url: str, count: int) -> Callable[[], float]:
-    tables = _decisions(folder, count)
-    (folder / "logs").mkdir()
+def _trades(folder: Path, count: int) -> None:
+    """A journal of so many trades of 16 instruments, ten a second."""
+    dtype, layout = ring_layout("tape.bitfinex")
+    slots = np.zeros(count, tape.SLOT)
+    number = np.arange(count)
+    slots["sequence"] = slots["id_low"] = number + 1
+    slots["kind"] = Kind.TRADE
+    slots["instrument"] = number % 16
+    slots["event_ns"] = slots["recv_ns"] = START_NS + number * 100_000_000
+    slots["price"] = 50_000 + number % 1000 / 8
+    slots["size"] = (number % 997 + 1) / 1e5
+    journal = Journal(folder / "journal" / "tape.bitfinex", layout, dtype, 1, 1 << 30)
+    journal.append(slots)
+    journal.close()
+
+
+TABLES = Tables(
+    instruments=[
+        Instrument(index=index, venue="bitfinex", symbol=f"t{index}", pair=f"{index}/USD")
+        for index in range(16)
+    ],
+    streams=[Stream(index=0, channel="trades")],
+)
+
+
+def _history(folder: Path, url: str, ring: str, count: int) -> Callable[[], float]:
+    (folder / "logs").mkdir(exist_ok=True)
 
     def run() -> float:
         settings = Settings(history=HistorySettings(url=url))
-        writer = Writer(settings, folder, folder / "logs", ["decisions"], lambda: tables)
+        writer = Writer(settings, folder, folder / "logs", [ring], lambda: TABLES)
         writer.connect()
         _forget(writer, url)
         writer.close()
@@ -138,7 +157,10 @@ def _history(folder: Path, url: str, count: int) -> Callable[[], float]:
 
 def _forget(writer: Writer, url: str) -> None:
     """An empty history, so that each round writes the same."""
-    tables = ("progress", "signals", "profit", "audit")
+    tables = (
+        "progress", "signals", "profit", "audit", "bars", "bar_trades", "trade_streams",
+        "trade_gaps",
+    )  # fmt: skip
     if url:
         import psycopg
 
@@ -154,7 +176,7 @@ def _forget(writer: Writer, url: str) -> None:
 
 def measure(*, quick: bool = False) -> dict[str, Figure]:
     """Durable decisions a second by body; history's by body."""
-    rounds, orders, rows = (1, 20, 2_000) if quick else (5, 200, 200_000)
+    rounds, orders, rows, trades = (1, 20, 2_000, 500) if quick else (5, 200, 200_000, 50_000)
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dc-ledger-")))
         root.chmod(0o755)
@@ -172,7 +194,10 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
             cases[f"{body} all synced"] = lambda book=book: book.run(  # type: ignore[misc]
                 orders, synced=True
             )
-            cases[f"{body} history"] = _history(folder, address, rows)
+            _decisions(folder, rows)
+            _trades(folder, trades)
+            cases[f"{body} history"] = _history(folder, address, "decisions", rows)
+            cases[f"{body} bars"] = _history(folder, address, "tape.bitfinex", trades)
         runs = interleave(cases, rounds)
     note = f"{orders:,} orders a run: an intent made durable, and a fill"
     missing = "is not installed: apt install postgresql"
@@ -189,5 +214,9 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
         found[f"history_{body}"] = figure(
             runs[f"{body} history"], UNIT,
             note=f"history: {rows:,} decisions, one in a hundred a signal, to committed rows",
+        )  # fmt: skip
+        found[f"bars_{body}"] = figure(
+            runs[f"{body} bars"], "trades/s",
+            note=f"history: {trades:,} trades of 16 symbols into bars of 11 timeframes",
         )  # fmt: skip
     return found

@@ -21,6 +21,7 @@ import yaml
 from schemas.databases import check_url
 from schemas.errors import ConfigError
 from schemas.settings import REFUSED, RESTARTS, FeedSettings, InfluxSettings, Settings
+from schemas.stores import parse_store
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PROFILE = "demo"
@@ -282,6 +283,8 @@ def _check_whole(settings: Settings) -> None:
             f"than journal_max_bytes = {settings.storage.journal_max_bytes}"
         )
     _check_influx(settings.influx)
+    if settings.lake.store:
+        parse_store("lake.store", settings.lake.store)
 
 
 def _check_influx(influx: InfluxSettings) -> None:

@@ -9,12 +9,19 @@ nothing. Its next life reads the latch before anything else and does what the le
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from processes.clock import monotonic_s, nap
 from processes.latch import Latch, Pulled, read_latch, remove_latch, write_latch
+from processes.live import may_trade
+from processes.places import ROOT, Paths
+from processes.sessions import latest_settings
+from schemas.brokers import PaperAccount
 from schemas.control import Word
+from schemas.errors import OperatorError
 from schemas.registry import Registry
 from schemas.trading import KillLevel
 from shm.control import ControlBlock
@@ -24,18 +31,25 @@ from shm.segment import Segment
 
 ACKNOWLEDGE_S = 1.0
 _POLL_S = 0.002
+_killers: list[subprocess.Popen[str]] = []
+"""Those that were started here and may not have been waited for."""
 
 
 def pull(
     registry: Registry | None,
-    data: Path,
+    paths: Paths,
     level: KillLevel,
     by: str,
     now_ns: int,
     *,
     execution: str = "execution",
 ) -> Pulled:
-    """Raise the switch to at least `level`, and make sure that execution obeys or is dead."""
+    """Raise the switch to at least `level`, and make sure that execution obeys or is dead.
+
+    Dead, and with orders or positions at a venue, the killer is started: it does what the level
+    asks, and execution's next life waits for its end.
+    """
+    data = paths.data
     began_s = monotonic_s()
     before = read_latch(data)
     write_latch(data, Latch(level=level, by=by, since_ns=now_ns))
@@ -43,12 +57,16 @@ def pull(
 
     def answer(*, acknowledged: bool, killed: bool, running: bool) -> Pulled:
         spent_ms = (monotonic_s() - began_s) * 1e3
+        killer = not acknowledged and wanted >= KillLevel.CANCEL and is_at_a_venue(data)
+        if killer:
+            start_killer(paths, wanted)
         return Pulled(
             level=wanted.name.lower(),
             acknowledged=acknowledged,
             killed=killed,
             milliseconds=round(spent_ms, 3),
             running=running,
+            killer=killer,
         )
 
     with_control = _attach(registry)
@@ -69,6 +87,38 @@ def pull(
         return answer(acknowledged=False, killed=True, running=True)
     finally:
         close()
+
+
+def is_at_a_venue(data: Path) -> bool:
+    """Whether any account is: on paper there is nothing that a killer could end."""
+    try:
+        settings = latest_settings(data)
+    except OperatorError:
+        return False
+    return any(
+        not isinstance(account, PaperAccount) and may_trade(data, settings, name)
+        for name, account in settings.execution.accounts.items()
+    )
+
+
+def start_killer(paths: Paths, level: KillLevel, *, drill: bool = False) -> subprocess.Popen[str]:
+    """Start the killer, in a session of its own: it outlives who started it."""
+    _killers[:] = [killer for killer in _killers if killer.poll() is None]
+    command = [
+        sys.executable, "-m", "processes.killer.main", "--data", str(paths.data),
+        "--logs", str(paths.logs), "--level", level.name.lower(),
+    ]  # fmt: skip
+    killer = subprocess.Popen(
+        command + (["--drill"] if drill else []),
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    _killers.append(killer)
+    return killer
 
 
 def release(registry: Registry | None, data: Path) -> KillLevel:

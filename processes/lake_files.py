@@ -6,10 +6,11 @@
     <lake>/.../dt=.../<prefix>[-suffix].parquet                            a compacted day
 
 A file is open (`.<name>.arrow.part`, an Arrow stream), sealed (`<name>.arrow`), or daily (Parquet).
-One rule says which count, for every reader: all do, but for a sealed file that the daily file of
+One rule says which count, for every reader: all do, but for a sealed file that a daily file of
 its folder names among those it was made of. The name alone does not say so: session and sequences
-must be the same too, since a name may come again. So nothing is doubled, whenever a compaction
-dies.
+must be the same too, since a name may come again. A daily file does not count beside another that
+was made of all its pieces, and of two that hold the same the first does, which is the one here and
+not in a store. So nothing is doubled, whenever a compaction or a push dies.
 
 Files may be sealed, compacted and removed while somebody looks. Who opens one that is gone gets a
 FileNotFoundError and lists the folder again. Downloads (`<venue>/restapi/`) have no day's folder
@@ -17,6 +18,7 @@ and are not of this.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -25,6 +27,17 @@ import msgspec
 import pyarrow as pa
 from msgspec import Struct
 
+from processes.lake_places import (
+    TAIL_BYTES,
+    Entry,
+    File,
+    Place,
+    StorePath,
+    day_folders,
+    entries,
+    local_of,
+    opened,
+)
 from schemas.errors import LakeError
 from schemas.lake import SCHEMAS
 
@@ -39,6 +52,8 @@ COUNTS: Final = ("rows", "first_seq", "last_seq", "first_ns", "last_ns")
 PIECES: Final = b"pieces"
 """Metadata of a daily file: the sealed files that it was made of, as JSON."""
 BATCH_ROWS: Final = 65_536
+ASKED_AT_ONCE: Final = 16
+"""So many folders of a store are looked into at a time."""
 Form = Literal["open", "sealed", "daily"]
 
 
@@ -72,13 +87,16 @@ class Piece(Struct, frozen=True, kw_only=True):
 class LakeFile(Struct, frozen=True, kw_only=True):
     """One file of the lake, as it was when somebody looked."""
 
-    path: Path
+    path: File
     form: Form
     table: str
     bytes: int
     inode: int
+    """Which file it was: another number is another of the same name."""
     pieces: tuple[Piece, ...]
     """One but in a daily file; none in an open file without a row."""
+    copy: StorePath | None = None
+    """The store's file of this name and size, if this one is here."""
 
     @property
     def rows(self) -> int:
@@ -117,14 +135,18 @@ def time_column(schema: pa.Schema) -> str:
 
 
 def read_stream(
-    path: Path, columns: Sequence[str] = ()
+    path: Path, columns: Sequence[str] = (), *, closed: bool = False
 ) -> tuple[pa.Schema | None, Iterator[pa.RecordBatch]]:
-    """A stream file: its schema, None if that is missing, and its batches up to a broken one."""
+    """A stream file: its schema, None if that is missing, and its batches up to a broken one.
+
+    Args:
+        closed: nobody writes to it any more, so its batches may stay where they are in the file.
+    """
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            # Read, not mapped: a writer without room may shorten the file.
-            with pa.OSFile(str(path)) as source:
+            # An open one is read, not mapped: a writer without room may shorten the file.
+            with pa.memory_map(str(path)) if closed else pa.OSFile(str(path)) as source:
                 yield from pa.ipc.open_stream(source, options=_only(schema, columns))
         except FileNotFoundError:
             raise
@@ -146,18 +168,19 @@ def _only(schema: pa.Schema, columns: Sequence[str]) -> Any:
     return pa.ipc.IpcReadOptions(included_fields=fields or None, use_threads=False)
 
 
-def describe(path: Path) -> LakeFile:
+def describe(path: File, copy: StorePath | None = None) -> LakeFile:
     """What a file is and holds; quick but for open files, whose numbers must be read.
 
     Raises:
-        FileNotFoundError: it is gone. LakeError: it cannot be read.
+        FileNotFoundError: it is gone. LakeError: it cannot be read. StoreError: a store does not
+            answer.
     """
-    told = path.stat()
+    told = path.listed() if isinstance(path, StorePath) else path.stat()
     try:
         if path.name.endswith(DAILY):
             table, pieces = _describe_daily(path)
             form: Form = "daily"
-        elif path.name.endswith(PART):
+        elif path.name.endswith(PART) and isinstance(path, Path):
             table, pieces = _describe_open(path)
             form = "open"
         else:
@@ -168,18 +191,20 @@ def describe(path: Path) -> LakeFile:
     except (pa.ArrowException, OSError, ValueError, KeyError, StopIteration) as error:
         raise LakeError(f"{path} cannot be read: {_brief(error)}") from None
     return LakeFile(
-        path=path, form=form, table=table, bytes=told.st_size, inode=told.st_ino, pieces=pieces
-    )
+        path=path, form=form, table=table, bytes=told.st_size, inode=told.st_ino, pieces=pieces,
+        copy=copy,
+    )  # fmt: skip
 
 
 def _brief(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def _describe_daily(path: Path) -> tuple[str, tuple[Piece, ...]]:
+def _describe_daily(path: File) -> tuple[str, tuple[Piece, ...]]:
     import pyarrow.parquet as pq  # noqa: PLC0415  (10 MB that storage need not have)
 
-    metadata = pq.read_metadata(path).metadata or {}
+    with opened(path, TAIL_BYTES) as source:
+        metadata = pq.read_metadata(source).metadata or {}
     pieces = msgspec.json.decode(metadata[PIECES], type=tuple[Piece, ...])
     return metadata[b"table"].decode(), pieces
 
@@ -199,8 +224,8 @@ def _describe_open(path: Path) -> tuple[str, tuple[Piece, ...]]:
     return constants["table"], (ends.piece(name, constants),)
 
 
-def _describe_sealed(path: Path) -> tuple[str, tuple[Piece, ...]]:
-    with pa.memory_map(str(path)) as source:
+def _describe_sealed(path: File) -> tuple[str, tuple[Piece, ...]]:
+    with opened(path, TAIL_BYTES) as source:
         schema = pa.ipc.open_file(source).schema
         metadata = _decoded(schema)
         constants = _constants(schema)
@@ -212,7 +237,7 @@ def _describe_sealed(path: Path) -> tuple[str, tuple[Piece, ...]]:
     return constants["table"], (piece,)
 
 
-def _measured(path: Path, source: Any, schema: pa.Schema, constants: dict[str, str]) -> Piece:
+def _measured(path: File, source: Any, schema: pa.Schema, constants: dict[str, str]) -> Piece:
     """Of a file whose metadata lack what newer ones have."""
     number, time = sequence_column(schema), time_column(schema)
     reader = pa.ipc.open_file(source, options=_only(schema, (number, time)))
@@ -254,24 +279,46 @@ def _constants(schema: pa.Schema) -> dict[str, str]:
     return {name: value for name, value in _decoded(schema).items() if name not in COUNTS}
 
 
-def folders_of(root: Path) -> list[Path]:
-    """All folders of a day, in the order of their names."""
-    return sorted(path for path in root.rglob("dt=*") if path.is_dir())
+def folders_of(root: Place) -> list[Place]:
+    """All folders of a day, in the order of their names.
+
+    Raises:
+        StoreError: a store does not answer.
+    """
+    return day_folders(root)
 
 
-def counting(folder: Path) -> list[LakeFile]:
+def counting(folder: Place) -> list[LakeFile]:
     """The files of a day's folder that count, each once; and nothing else that stands there.
 
     Raises:
-        LakeError: one cannot be read.
+        LakeError: one cannot be read. StoreError: a store does not answer.
     """
-    files, faults = look(folder)
+    return _without_faults(*look(folder))
+
+
+def _without_faults(files: list[LakeFile], faults: list[LakeError]) -> list[LakeFile]:
     for error in faults:
         raise error
     return files
 
 
-def look(folder: Path, *, open_too: bool = True) -> tuple[list[LakeFile], list[LakeError]]:
+def counting_in(folders: Sequence[Place]) -> Iterator[list[LakeFile]]:
+    """As `counting`, of many folders in their order; a store is asked for several at a time."""
+    for files, faults in look_in(folders):
+        yield _without_faults(files, faults)
+
+
+def look_in(folders: Sequence[Place]) -> Iterator[tuple[list[LakeFile], list[LakeError]]]:
+    """As `look`, of many folders in their order; a store is asked for several at a time."""
+    if all(isinstance(folder, Path) for folder in folders):
+        yield from map(look, folders)
+        return
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        yield from pool.map(look, folders)
+
+
+def look(folder: Place, *, open_too: bool = True) -> tuple[list[LakeFile], list[LakeError]]:
     """As `counting`; files that cannot be read as errors beside it.
 
     Args:
@@ -285,24 +332,50 @@ def look(folder: Path, *, open_too: bool = True) -> tuple[list[LakeFile], list[L
                 return [], []
 
 
-def _look(folder: Path, hidden: tuple[str, ...]) -> tuple[list[LakeFile], list[LakeError]]:
-    names = sorted(path.name for path in folder.iterdir())
+def _look(folder: Place, hidden: tuple[str, ...]) -> tuple[list[LakeFile], list[LakeError]]:
+    found = entries(folder)
+    names = {entry.path.name for entry in found}
     files: list[LakeFile] = []
     faults: list[LakeError] = []
     # Daily files first: one that comes into being later replaces only files that this list has.
-    for name in sorted(names, key=lambda one: not one.endswith(DAILY)):
+    for path, copy in sorted(found, key=_daily_first):
+        name = path.name
         ends = (DAILY, ARROW) if not name.startswith(".") else hidden
         if not name.endswith(ends):
             continue
         if name.endswith(PART) and name.removeprefix(".").removesuffix(PART) in names:
             continue  # sealed already, and only not yet removed
         try:
-            files.append(describe(folder / name))
+            files.append(describe(path, copy))
         except LakeError as error:
             faults.append(error)
+    return _counted(files), faults
+
+
+def _daily_first(entry: Entry) -> bool:
+    return not entry.path.name.endswith(DAILY)
+
+
+def _counted(files: Sequence[LakeFile]) -> list[LakeFile]:
+    """Those that count, of all that stand in a folder."""
     gone = replaced(files)
-    # An open file too: one whose sealed form was packed before a crash had let it be removed.
-    return [file for file in files if file.form == "daily" or not _is_in(file, gone)], faults
+    kept: list[LakeFile] = []
+    for file in files:
+        mine = _identities(file)
+        if file.form == "daily":
+            others = (_identities(one) for one in files if one.form == "daily" and one is not file)
+            again = any(one.form == "daily" and _identities(one) == mine for one in kept)
+            if again or any(mine < other for other in others):
+                continue
+        # An open file too: one whose sealed form was packed before a crash had let it be removed.
+        elif mine and (mine <= gone or any(_identities(one) == mine for one in kept)):
+            continue
+        kept.append(file)
+    return kept
+
+
+def _identities(file: LakeFile) -> set[tuple[str, int, int, int]]:
+    return {piece.identity for piece in file.pieces}
 
 
 def replaced(files: Iterable[LakeFile]) -> set[tuple[str, int, int, int]]:
@@ -310,19 +383,18 @@ def replaced(files: Iterable[LakeFile]) -> set[tuple[str, int, int, int]]:
     return {piece.identity for file in files if file.form == "daily" for piece in file.pieces}
 
 
-def _is_in(file: LakeFile, identities: set[tuple[str, int, int, int]]) -> bool:
-    return bool(file.pieces) and all(piece.identity in identities for piece in file.pieces)
+def superseded(folder: Place) -> list[LakeFile]:
+    """Sealed files that a daily file beside them has replaced, and that are still there.
 
-
-def superseded(folder: Path) -> list[LakeFile]:
-    """Sealed files that a daily file has replaced and a compaction that died has left."""
-    found = [describe(path) for path in sorted(folder.glob(f"*{DAILY}"))]
-    gone = replaced(found)
-    if not gone:
-        return []
+    A compaction that died has left them. Of a lake in two places, those that are here.
+    """
+    place = local_of(folder) or folder
+    found = entries(place) if place.exists() else []
+    paths = [entry.path for entry in found if not entry.path.name.startswith(".")]
+    gone = replaced(describe(path) for path in paths if path.name.endswith(DAILY))
     names = {name for name, *_ in gone}
-    paths = [path for path in sorted(folder.glob(f"*{ARROW}")) if path.name in names]
-    return [file for file in map(describe, paths) if _is_in(file, gone)]
+    sealed = [path for path in paths if path.name.endswith(ARROW) and path.name in names]
+    return [file for file in map(describe, sealed) if _identities(file) <= gone]
 
 
 def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
@@ -333,14 +405,14 @@ def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBa
         LakeError: it cannot be read to its end.
     """
     if file.path.stat().st_ino != file.inode:
-        raise FileNotFoundError(file.path)
+        raise FileNotFoundError(str(file.path))
     try:
         if file.form == "daily":
             yield from _daily_batches(file, columns)
-        elif file.form == "open":
+        elif isinstance(file.path, Path) and file.form == "open":
             yield from read_stream(file.path, columns)[1]
         else:
-            with pa.memory_map(str(file.path)) as source:
+            with opened(file.path) as source:
                 reader = pa.ipc.open_file(source)
                 if columns:
                     reader = pa.ipc.open_file(source, options=_only(reader.schema, columns))
@@ -358,6 +430,6 @@ def _daily_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.Record
     schema = SCHEMAS[file.table]
     names = list(columns) or schema.names
     wanted = pa.schema([schema.field(name) for name in names])
-    with pq.ParquetFile(file.path) as reader:
+    with opened(file.path) as source, pq.ParquetFile(source) as reader:
         for batch in reader.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
             yield batch.select(names).cast(wanted)

@@ -15,7 +15,7 @@ with more than it will hold, and told again as it was when it is over.
 import errno
 import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -76,7 +76,17 @@ def _is_torn(path: Path) -> bool:
         return False  # not there, or empty
 
 
-def read_holes(lake: Path, ring: str) -> list[Hole]:
+class Readable(Protocol):
+    """A folder or a file: a path, or one of `processes/lake_places.py`."""
+
+    def __truediv__(self, name: str, /) -> "Readable":
+        """What is in it."""
+
+    def read_bytes(self) -> bytes:
+        """A file's content."""
+
+
+def read_holes(lake: Readable, ring: str) -> list[Hole]:
     """All holes of a ring; a line that a crash cut off is none."""
     try:
         lines = (lake / FOLDER / f"{ring}.jsonl").read_bytes().split(b"\n")

@@ -33,6 +33,8 @@ class Pulled(msgspec.Struct, frozen=True, kw_only=True):
     """Execution did not answer and was killed."""
     milliseconds: float
     running: bool
+    killer: bool = False
+    """The killer was started: execution could not do it."""
 
 
 def latch_path(data: Path, level: int) -> Path:

@@ -3,7 +3,6 @@
 This is all that a command needs to find a running instance; it loads nothing heavy.
 """
 
-import fcntl
 import hashlib
 import os
 import tempfile
@@ -12,6 +11,7 @@ from typing import IO
 
 import msgspec
 
+from processes.locks import hold, is_held
 from schemas.errors import ConfigError, NotRunningError, OperatorError
 from schemas.registry import Registry
 from schemas.rest import RestSections
@@ -105,32 +105,17 @@ def lock(run: Path) -> IO[str]:
     Raises:
         OperatorError: another supervisor holds it.
     """
-    file = (run / "lock").open("a+", encoding="ascii")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        owner = file.read().strip()
-        file.close()
-        raise OperatorError(
+    return hold(
+        run / "lock",
+        lambda owner: OperatorError(
             f"Data Controller runs here already (process {owner}); dcctl status, or dcctl stop"
-        ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
+        ),
+    )
 
 
 def is_locked(run: Path) -> bool:
     """Whether a supervisor lives there."""
-    try:
-        with (run / "lock").open("r", encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    return is_held(run / "lock")
 
 
 def rates_folder(sections: RestSections) -> Path:

@@ -156,3 +156,16 @@ def sessions_of(data: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+
+def latest_settings(data: Path) -> Settings:
+    """Those that were in force last, with or without an instance that runs.
+
+    Raises:
+        OperatorError: none are kept, or they cannot be read.
+    """
+    sessions = sessions_of(data)
+    if not sessions:
+        raise OperatorError(f"nothing has run with {data} yet")
+    folder = SessionFolder(data, sessions[-1])
+    return folder.settings(max(folder.generations(), default=0))

@@ -4,7 +4,8 @@
     ├── ConfigError            a setting is wrong: says which key, and what it may be (exit 78)
     ├── OperatorError          a command cannot be done now: one sentence and what to type (exit 1)
     │   ├── UsageError         a word on the command line means nothing here (exit 2)
-    │   └── NotRunningError    it needs a running instance and there is none (exit 3)
+    │   ├── NotRunningError    it needs a running instance and there is none (exit 3)
+    │   └── StoreError         a store of a lake does not answer, or will not have us
     ├── DatabaseError          a database cannot be used; the text says what to do
     │   └── DatabaseUnavailableError  it does not answer, not in time, or is full: it may later
     ├── LakeError              a file of the lake cannot be read, or is not what it says
@@ -42,6 +43,15 @@ class UsageError(OperatorError):
 
 class NotRunningError(OperatorError):
     """A command needs a running instance, and there is none."""
+
+
+class StoreError(OperatorError):
+    """A store that a lake is kept in does not answer, or refuses; the text says what to do."""
+
+    def __init__(self, text: str, *, refused: bool) -> None:
+        super().__init__(text)
+        self.refused = refused
+        """It answered that the credentials or the bucket are wrong: a person must look."""
 
 
 class DatabaseError(DataControllerError):

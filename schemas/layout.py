@@ -49,10 +49,16 @@ def fingerprint(dtype: np.dtype[np.void], version: int, names: Iterable[str] = (
 
 
 def join(blocks: Sequence[np.ndarray], dtype: np.dtype[np.void]) -> np.ndarray:
-    """Slots one after another. `np.concatenate` would pack the fields and lose the offsets."""
+    """Slots one after another. `np.concatenate` would pack the fields and lose the offsets.
+
+    Copied as bytes: numpy assigns structures a field at a time, which takes three times as long.
+    """
     out = np.empty(sum(len(block) for block in blocks), dtype)
+    whole = np.dtype((np.void, dtype.itemsize))
+    slots = out.view(whole)
     at = 0
     for block in blocks:
-        out[at : at + len(block)] = block
+        assert block.dtype == dtype
+        slots[at : at + len(block)] = block.view(whole)
         at += len(block)
     return out

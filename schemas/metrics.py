@@ -122,6 +122,17 @@ TABLE: tuple[Metric, ...] = (
     Metric("history_rows", "counter", "rows", "rows written to the history tables"),
     Metric("history_holes", "counter", "holes", "stretches gone before history could read them"),
     Metric("history_away", "gauge", "databases", "1 while the history's database takes nothing"),
+    # archive
+    Metric("archive_files", "counter", "files", "files proved to be in the lake's store"),
+    Metric("archive_bytes", "counter", "bytes", "size of the files brought to the store"),
+    Metric("archive_replaced", "counter", "files", "Arrow files in the store that were packed"),
+    Metric("archive_removed", "counter", "files", "files removed here that the store has"),
+    Metric("archive_failures", "counter", "passes", "passes that the store did not let end"),
+    Metric("archive_refused", "gauge", "files", "files that the store has other than they are"),
+    Metric("archive_pending_files", "gauge", "files", "files not proved to be in the store"),
+    Metric("archive_pending_bytes", "gauge", "bytes", "size of the files not proved to be there"),
+    Metric("archive_oldest_s", "gauge", "s", "age of the oldest of these files"),
+    Metric("archive_state", "gauge", "state", "0 ok, 1 store away, 2 store refuses us"),
     # influx
     Metric("influx_lines", "counter", "lines", "lines made for InfluxDB"),
     Metric("influx_lines_sent", "counter", "lines", "lines that the server has acknowledged"),

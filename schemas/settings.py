@@ -403,6 +403,23 @@ class StorageSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pressure: PressureSettings = PressureSettings()
 
 
+class LakeSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A store that the lake is kept in as well, by a process of its own; docs/lake.md."""
+
+    store: str = ""
+    """s3://bucket/folder?region=..., gs://bucket/folder or file:///mnt/nas/lake; empty = none.
+    Credentials are in the environment of dcctl, never here: AWS_ACCESS_KEY_ID and
+    AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or GOOGLE_APPLICATION_CREDENTIALS."""
+    keep_local_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
+    """Days before today that stay on this machine's disk once the store has them, proved; 0 = all
+    stay."""
+    push_s: Seconds = 300.0
+    """How often it looks for files that the store does not have."""
+    backoff_first_s: Seconds = 1.0
+    backoff_longest_s: Seconds = 300.0
+    """Between two tries at a store that does not answer or refuses."""
+
+
 class BucketSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One bucket of InfluxDB."""
 
@@ -617,6 +634,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history: HistorySettings = HistorySettings()
     backtest: BacktestSettings = BacktestSettings()
     storage: StorageSettings = StorageSettings()
+    lake: LakeSettings = LakeSettings()
     influx: InfluxSettings = InfluxSettings()
     bridge: BridgeSettings = BridgeSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
@@ -625,7 +643,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 REFUSED: tuple[str, ...] = (
     "profile", "paths", "http", "rings", "simulator.port", "signal", "ledger", "influx.enabled",
-    "bridge.enabled",
+    "bridge.enabled", "lake.store",
 )  # fmt: skip
 """Keys (and all below them) that only a stop and start can change."""
 
@@ -636,6 +654,7 @@ RESTARTS: dict[str, tuple[str, ...]] = {
     "features": ("features",),
     "inference": ("inference",),
     "storage": ("storage",),
+    "lake": ("archive",),
     "history": ("storage",),
     "influx": ("influx",),
     "bridge": ("bridge",),

@@ -101,6 +101,21 @@ def memory(typingctx: Any, address: Any) -> Any:
     return types.voidptr(types.int64), codegen
 
 
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, which need not be memory of ours, without waiting."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        number, place = ir.IntType(32), ir.IntType(8).as_pointer()
+        form = ir.FunctionType(ir.VoidType(), [place, number, number, number])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [place], form)
+        read, keep, data = number(0), number(3), number(1)
+        builder.call(ask, [builder.inttoptr(args[0], place), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
 def address_of(buffer: Any) -> int:
     """Where a buffer begins. The buffer must outlive every use of the address."""
     return int(np.frombuffer(buffer, dtype=np.uint8).ctypes.data)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from processes.replay.books import Books
+from processes.replay.books import Books, fill_payloads
 from schemas import tape
 from schemas.tape import Flag, Kind, Marker, Side
 from tests.lakes import NOW
@@ -46,7 +46,7 @@ class Market:
         out.view(tape.MARKER)["marker"] = slots["marker"]
         out["sequence"] = np.arange(self.sequence + 1, self.sequence + 1 + len(out))
         self.sequence += len(out)
-        self._books.fill(out)
+        fill_payloads(self._books.address, 2, out.ctypes.data, len(out))
         return out
 
     def _frame(self, instrument: int, stream: int, *, begins: bool) -> list[dict[str, Any]]:

@@ -4,14 +4,16 @@ Rows are read by position and defensively: venues append fields and send null wh
 nothing. A place that is missing or of another kind is an `AnswerError` that names it.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from schemas.errors import AnswerError
 
+T = TypeVar("T")
 EXPONENT_MAX: Final = 40
 """Numbers beyond 10^±40 are refused: written out they would take any amount of memory."""
 DEPTH_TEXT: Final = 120
@@ -112,6 +114,16 @@ def table(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise AnswerError(f"not an object: {show(value)}")
     return value
+
+
+def each(make: Callable[[Any], T]) -> Callable[[Any], list[T]]:
+    """Reads a list by reading what is in it."""
+    return lambda value: [make(row) for row in rows(value)]
+
+
+def each_named(make: Callable[[str, Any], T]) -> Callable[[Any], list[T]]:
+    """Reads an object by reading each name with what stands under it."""
+    return lambda value: [make(name, row) for name, row in table(value).items()]
 
 
 def part(row: Any, place: int | str) -> Any:

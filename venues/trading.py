@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from schemas.account import AccountEvent, BalanceChange, Fill, OrderUpdate
 from schemas.errors import VenueError
-from schemas.trading import OrderKind, OrderSide
+from schemas.trading import Intent, OrderKind, OrderSide
 from venues.rest import RestClient
 
 Tell = Callable[[AccountEvent], None]
@@ -53,6 +53,20 @@ class NewOrder(Struct, frozen=True, kw_only=True):
     reduce_only: bool = False
     """Only closes what is held: on margin it must not open the other side."""
     decided_ns: int = 0
+
+    @classmethod
+    def of(cls, intent: Intent) -> "NewOrder":
+        """An intent as a venue sees it."""
+        return cls(
+            command_id=intent.command_id,
+            symbol=intent.symbol,
+            side=intent.side,
+            quantity=intent.quantity,
+            kind=intent.kind,
+            limit_price=intent.limit_price,
+            reduce_only=intent.reduce_only,
+            decided_ns=intent.decided_ns,
+        )
 
 
 class OrderRef(Struct, frozen=True, kw_only=True):

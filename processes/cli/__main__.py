@@ -143,21 +143,33 @@ def kill(
     level: Annotated[
         str, typer.Option(help="pause entries, cancel all, flatten positions, or shutdown.")
     ] = "flatten",
+    drill: Annotated[
+        bool, typer.Option("--drill", help="Everything but the send: who would answer, how fast.")
+    ] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Pull the kill switch. It stays pulled, over restarts too, until `dcctl arm`."""
     from processes.cli.switch import kill as pull_switch
 
-    pull_switch(level, yes=yes, as_json=json)
+    pull_switch(level, drill=drill, yes=yes, as_json=json)
 
 
 @app.command()
-def arm(yes: Yes = False, json: Json = False) -> None:
-    """Release the kill switch, so that orders may be sent again."""
+def arm(
+    live: Annotated[
+        bool, typer.Option("--live", help="Let orders go where money is; asks for a typed phrase.")
+    ] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="Back to paper, at the next start of execution.")
+    ] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Release the kill switch, so that orders may be sent again; or arm accounts with money."""
     from processes.cli.switch import arm as release_switch
 
-    release_switch(yes=yes, as_json=json)
+    release_switch(live=live, paper=paper, yes=yes, as_json=json)
 
 
 @app.command()

@@ -53,6 +53,12 @@ def _lake(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _store(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.store import measure
+
+    return measure(quick=quick)
+
+
 def _bridge(quick: bool) -> "dict[str, Figure]":
     from benchmarks.bridge import measure
 
@@ -141,6 +147,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "transport": _transport,
     "stages": _stages,
     "lake": _lake,
+    "store": _store,
     "ledger": _ledger,
     "pressure": _pressure,
     "venues": _venues,

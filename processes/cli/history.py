@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="Download past candles, trades and tickers over the venues' REST interfaces.",
+    help="Download past market data over REST; make the history tables again from the lake.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -78,3 +78,24 @@ def resume(
     from processes.cli.downloads import resume_all
 
     resume_all(names, as_json=json)
+
+
+@app.command()
+def rebuild(
+    start: Annotated[
+        str, typer.Option("--from", help="Only what came or was decided since then, by minutes.")
+    ] = "",
+    end: Annotated[str, typer.Option("--to", help="Only what came or was decided before.")] = "",
+    venue: Annotated[str, typer.Option("--venue", help="Only this venue's.")] = "",
+    symbol: Annotated[
+        str, typer.Option("--symbol", help="Only this symbol, or pair like BTC/USD.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Make bars, signals, profit and execution's audit log again from the lake.
+
+    It can be done while an instance runs, with which it takes turns, and as often as you like.
+    """
+    from processes.cli.rebuild import rebuild_history
+
+    rebuild_history(venue, symbol, start, end, as_json=json)

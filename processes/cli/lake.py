@@ -1,4 +1,4 @@
-"""lake: what is recorded, looked at, proved, packed and asked."""
+"""lake: what is recorded, looked at, proved, packed, asked and pushed to a store."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,14 +6,20 @@ from typing import Annotated
 import typer
 
 app = typer.Typer(
-    help="List, show, verify, compact and query what is recorded.",
+    help="List, show, verify, compact, query and push what is recorded.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 LakeFolder = Annotated[
-    Path | None, typer.Option("--lake", help="A lake's folder; this instance's if not given.")
+    str,
+    typer.Option(
+        "--lake", help="A lake's folder, or s3://, gs:// or file:// URI; this instance's if absent."
+    ),
+]
+Local = Annotated[
+    bool, typer.Option("--local", help="Only what is on this machine, not what its store has.")
 ]
 Venue = Annotated[str, typer.Option("--venue", help="Only this venue's.")]
 Channel = Annotated[
@@ -29,13 +35,15 @@ def ls(
     symbol: Symbol = "",
     start: Annotated[str, typer.Option("--from", help="Only files with later rows.")] = "",
     end: Annotated[str, typer.Option("--to", help="Only files with earlier rows.")] = "",
-    lake: LakeFolder = None,
+    lake: LakeFolder = "",
+    local: Local = False,
     json: Json = False,
 ) -> None:
     """List files, open ones too, with rows, bytes, times, sessions and sequences."""
     from processes.cli.lake_tools import list_files
 
-    list_files(lake, venue, channel, symbol, start, end, as_json=json)
+    wanted = (venue, channel, symbol, start, end)
+    list_files(lake, *wanted, local=local, as_json=json)
 
 
 @app.command()
@@ -47,13 +55,14 @@ def show(
         typer.Option("--from", help="First record: a sequence, or a time like 2026-11-21T10:00."),
     ] = "",
     columns: Annotated[str, typer.Option(help="Only these, with commas between.")] = "",
-    lake: LakeFolder = None,
+    lake: LakeFolder = "",
+    local: Local = False,
     json: Json = False,
 ) -> None:
     """Show what a file says of itself, and its records from any place on."""
     from processes.cli.lake_tools import show_file
 
-    show_file(lake, file, limit, start, columns, as_json=json)
+    show_file(lake, file, limit, start, columns, local=local, as_json=json)
 
 
 @app.command()
@@ -62,13 +71,14 @@ def verify(
     fix: Annotated[
         bool, typer.Option("--fix", help="Remove leftovers of crashes that count for nothing.")
     ] = False,
-    lake: LakeFolder = None,
+    lake: LakeFolder = "",
+    local: Local = False,
     json: Json = False,
 ) -> None:
     """Read everything: files whole, each row once, holes explained. Exit 1 if not."""
     from processes.cli.lake_tools import verify_lake
 
-    verify_lake(lake, session, fix=fix, as_json=json)
+    verify_lake(lake, session, fix=fix, local=local, as_json=json)
 
 
 @app.command()
@@ -79,13 +89,14 @@ def compact(
     venue: Venue = "",
     channel: Channel = "",
     symbol: Symbol = "",
-    lake: LakeFolder = None,
+    lake: LakeFolder = "",
+    local: Local = False,
     json: Json = False,
 ) -> None:
     """Pack each series' past days into Parquet, prove every value, then remove the Arrow files."""
     from processes.cli.lake_tools import compact_lake
 
-    compact_lake(lake, before, venue, channel, symbol, as_json=json)
+    compact_lake(lake, before, venue, channel, symbol, local=local, as_json=json)
 
 
 @app.command()
@@ -97,10 +108,28 @@ def query(
     limit: Annotated[
         int, typer.Option(min=1, help="Most rows that the table for people shows.")
     ] = 100,
-    lake: LakeFolder = None,
+    lake: LakeFolder = "",
+    local: Local = False,
     json: Json = False,
 ) -> None:
     """Ask with SQL (DuckDB); nothing can be written."""
     from processes.cli.lake_tools import query_lake
 
-    query_lake(lake, sql, limit=limit, as_csv=csv, as_json=json)
+    query_lake(lake, sql, limit=limit, local=local, as_csv=csv, as_json=json)
+
+
+@app.command()
+def push(
+    profile: Annotated[
+        str,
+        typer.Option("--profile", "-p", help="Of an instance that is not running; demo if absent."),
+    ] = "",
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A further YAML file, laid over the profile.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Bring sealed and packed files to lake.store now; a running instance is asked to."""
+    from processes.cli.lake_push import push_lake
+
+    push_lake(profile, config, as_json=json)

@@ -16,20 +16,39 @@ from processes.cli.times import parse_time
 from processes.clock import Clock, day_of, measure_offset_ns
 from processes.lake.files import Wanted, as_record, check_is_there, find, totals
 from processes.lake_files import LakeFile, describe
+from processes.lake_places import Both, Place, local_of, open_lake
 from processes.places import is_locked
-from schemas.errors import LakeError, OperatorError, UsageError
+from schemas.errors import LakeError, OperatorError, StoreError, UsageError
 
 MS_NS: Final = 1_000_000
 CELL: Final = 60
 
 
-def _folder(lake: Path | None) -> tuple[Path, bool]:
-    """The lake's folder, and whether an instance is writing there now."""
+def _open(lake: str, *, local: bool) -> tuple[Place, bool]:
+    """A lake, and whether an instance is writing there now."""
     paths = find_paths()
     own = paths.data / "lake"
-    folder = own if lake is None else lake
-    check_is_there(folder)
-    return folder, folder.resolve() == own.resolve() and is_locked(paths.run)
+    place: Place = Path(lake or own) if local else _with_store(lake or own)
+    check_is_there(place)
+    here = local_of(place)
+    running = here is not None and here.resolve() == own.resolve() and is_locked(paths.run)
+    return place, running
+
+
+def _with_store(lake: Path | str) -> Place:
+    try:
+        return open_lake(lake)
+    except StoreError as error:
+        if "://" in str(lake):
+            raise
+        text = f"{error}. What is on this machine alone: --local"
+        raise StoreError(text, refused=error.refused) from None
+
+
+def _journals(lake: Place) -> Path:
+    """Where the journals of a lake are; a store has none."""
+    here = local_of(lake)
+    return find_paths().data / "none" if here is None else here.parent / "journal"
 
 
 def _time_ns(text: str, option: str) -> int:
@@ -37,10 +56,11 @@ def _time_ns(text: str, option: str) -> int:
 
 
 def list_files(
-    lake: Path | None, venue: str, channel: str, symbol: str, start: str, end: str, *, as_json: bool
-) -> None:
+    lake: str, venue: str, channel: str, symbol: str, start: str, end: str, *, local: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Print files and totals; exit 1 if one cannot be read."""
-    folder, _ = _folder(lake)
+    folder, _ = _open(lake, local=local)
     wanted = Wanted(
         venue=venue,
         channel=channel,
@@ -68,15 +88,18 @@ def list_files(
         raise LakeError("\n".join(str(error) for error in faults))
 
 
-def _print_files(folder: Path, records: list[dict[str, Any]], series: list[dict[str, Any]]) -> None:
+def _print_files(
+    folder: Place, records: list[dict[str, Any]], series: list[dict[str, Any]]
+) -> None:
     if not records:
         say(f"no such files in {folder}")
         return
-    head = ["file", "form", "rows", "size", "from", "to", "session", "sequences"]
+    head = ["file", "form", "in", "rows", "size", "from", "to", "session", "sequences"]
     rows = [
         [
             one["file"],
             one["form"],
+            one["in"],
             f"{one['rows']:,}",
             size(one["bytes"]),
             one["from"][:19],
@@ -86,7 +109,7 @@ def _print_files(folder: Path, records: list[dict[str, Any]], series: list[dict[
         ]
         for one in records
     ]
-    say(table(head, rows, right=(2, 3)))
+    say(table(head, rows, right=(3, 4)))
     say()
     rows = [
         [
@@ -104,22 +127,24 @@ def _print_files(folder: Path, records: list[dict[str, Any]], series: list[dict[
     say(table(head, rows, right=(1, 2, 3, 4)))
 
 
-def _find_file(lake: Path | None, name: Path) -> LakeFile:
-    """A file by its path, or by its path below the lake."""
-    folder = find_paths().data / "lake" if lake is None else lake
-    path = name if name.is_file() else folder / name
-    if not path.is_file():
-        raise OperatorError(f"no file {name}; dcctl lake ls lists them")
-    return describe(path)
+def _find_file(lake: str, name: Path, *, local: bool) -> LakeFile:
+    """A file by its path, or by its path below the lake; what is here goes before the store's."""
+    if name.is_file():
+        return describe(name)
+    path = _open(lake, local=local)[0] / str(name)
+    for one in (path.local, path.store) if isinstance(path, Both) else (path,):
+        if one.is_file():
+            return describe(one)
+    raise OperatorError(f"no file {name}; dcctl lake ls lists them")
 
 
 def show_file(
-    lake: Path | None, name: Path, limit: int, start: str, columns: str, *, as_json: bool
+    lake: str, name: Path, limit: int, start: str, columns: str, *, local: bool, as_json: bool
 ) -> None:
     """Print a file's metadata and records."""
     from processes.lake.show import metadata, records
 
-    file = _find_file(lake, name)
+    file = _find_file(lake, name, local=local)
     is_sequence = re.fullmatch(r"\d+", start) is not None
     told = metadata(file)
     rows = records(
@@ -172,7 +197,7 @@ def _cell(value: Any) -> str:
     return text if len(text) <= CELL else f"{text[: CELL - 3]}..."
 
 
-def verify_lake(lake: Path | None, session: int, *, fix: bool, as_json: bool) -> None:
+def verify_lake(lake: str, session: int, *, fix: bool, local: bool, as_json: bool) -> None:
     """Print what is found.
 
     Raises:
@@ -180,9 +205,9 @@ def verify_lake(lake: Path | None, session: int, *, fix: bool, as_json: bool) ->
     """
     from processes.lake.verify import Verification
 
-    folder, running = _folder(lake)
+    folder, running = _open(lake, local=local)
     report = Verification(
-        folder, folder.parent / "journal", session=session, running=running, fix=fix
+        folder, _journals(folder), session=session, running=running, fix=fix
     ).run()
     if as_json:
         say_json({"ok": not report.faults, **msgspec.to_builtins(report)})
@@ -212,12 +237,12 @@ def verify_lake(lake: Path | None, session: int, *, fix: bool, as_json: bool) ->
 
 
 def compact_lake(
-    lake: Path | None, before: str, venue: str, channel: str, symbol: str, *, as_json: bool
+    lake: str, before: str, venue: str, channel: str, symbol: str, *, local: bool, as_json: bool
 ) -> None:
     """Pack, and print what was packed."""
     from processes.lake.compact import compact
 
-    folder, _ = _folder(lake)
+    folder, _ = _open(lake, local=local)
     today = day_of(Clock(measure_offset_ns()).now_ns())
     try:
         day = date.fromisoformat(before or today).isoformat()
@@ -244,11 +269,13 @@ def compact_lake(
     say(table(["file", "rows", "of files", "before", "after"], rows, right=(1, 2, 3, 4)))
 
 
-def query_lake(lake: Path | None, sql: str, *, limit: int, as_csv: bool, as_json: bool) -> None:
+def query_lake(
+    lake: str, sql: str, *, limit: int, local: bool, as_csv: bool, as_json: bool
+) -> None:
     """Print what a query gives."""
     from processes.lake.query import query
 
-    folder, _ = _folder(lake)
+    folder, _ = _open(lake, local=local)
     answer = query(folder, sql)
     rows = chain.from_iterable(answer.blocks)
     if as_csv:

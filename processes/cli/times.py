@@ -3,21 +3,21 @@
 import re
 from datetime import UTC, datetime
 
-from schemas.errors import OperatorError
+from schemas.errors import UsageError
 
 
 def parse_time(text: str, option: str) -> int:
     """Milliseconds UTC of what was typed.
 
     Raises:
-        OperatorError: it is no time.
+        UsageError: it is no time.
     """
     if re.fullmatch(r"\d{10,14}", text):
         return int(text)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise OperatorError(
+        raise UsageError(
             f"{option} {text}: no time; type 2026-11-21, 2026-11-21T10:00, or milliseconds UTC"
         ) from None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

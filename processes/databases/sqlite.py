@@ -5,15 +5,14 @@ Owns the file and `<file>.lock`, which says who writes. A durable write is synce
 DatabaseUnavailableError when the disk is full or fails. Never repairs a damaged file.
 """
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from processes.databases.base import Statement
 from processes.databases.migrations import Migration, still_to_do
+from processes.locks import hold
 from schemas.errors import DatabaseError, DatabaseUnavailableError
 
 BUSY_TIMEOUT_MS = 2000
@@ -22,28 +21,6 @@ _TABLE = """CREATE TABLE IF NOT EXISTS migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied TEXT NOT NULL
 ) STRICT"""
 _RECORD = "INSERT INTO migrations VALUES (?, ?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))"
-
-
-def hold(path: Path) -> IO[str]:
-    """Be the one writer of a file for as long as what is returned is open.
-
-    Raises:
-        DatabaseError: another process is.
-    """
-    file = path.with_name(f"{path.name}.lock").open("a+", encoding="ascii")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        owner = file.read().strip()
-        file.close()
-        raise DatabaseError(
-            f"{path} is being written by process {owner}: dcctl status; a file has one writer"
-        ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    return file
 
 
 class SqliteDatabase:
@@ -60,7 +37,13 @@ class SqliteDatabase:
         self.where = str(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._held = hold(path)
+            self._held = hold(
+                path.with_name(f"{path.name}.lock"),
+                lambda owner: DatabaseError(
+                    f"{path} is being written by process {owner}: dcctl status; a file has one "
+                    "writer"
+                ),
+            )
         except OSError as error:
             raise DatabaseError(f"{path} cannot be opened: {error}") from None
         try:

@@ -18,6 +18,7 @@ from processes.execution.policy import Policy, Prediction, Wish
 from processes.execution.positions import ZERO, Book, Position
 from processes.execution.risk import Proposal, Situation, denial, limits_of
 from processes.execution.routes import NOWHERE, routes_of
+from processes.standing import Held, Standing, StandingOrder
 from schemas.brokers import PaperAccount
 from schemas.instruments import Instrument
 from schemas.settings import Settings
@@ -466,6 +467,29 @@ class Machine:
     def open_orders(self) -> list[Order]:
         """Orders of which something may still come."""
         return [order for order in self.orders.values() if order.open]
+
+    def standing(self) -> Standing:
+        """Positions and open orders, as the killer needs them."""
+        return Standing(
+            session=self._session,
+            orders=[
+                StandingOrder(
+                    intent=order.intent,
+                    venue_order_id=order.venue_order_id,
+                    fill_ids=sorted(order.fill_ids),
+                )
+                for order in self.open_orders()
+            ],
+            positions=[
+                Held(
+                    account=self._routes.get(instrument, NOWHERE).account,
+                    instrument=instrument,
+                    symbol=self._symbols.get(instrument, ""),
+                    quantity=f"{self.book.position(instrument).quantity:f}",
+                )
+                for instrument in self.book.held()
+            ],
+        )
 
     def remembered(self, account: str, closed: int) -> list[Order]:
         """An account's open orders, and so many of those that were closed last."""

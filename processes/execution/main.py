@@ -7,11 +7,11 @@ At start, ledger and venue must agree before anything new is sent.
 
 import queue
 import sys
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import msgspec
 
-from processes.clock import monotonic_s
+from processes.clock import monotonic_s, nap
 from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events, Outstanding
 from processes.execution.brokers.registry import Brokerage
@@ -26,8 +26,15 @@ from processes.latch import Latch, write_latch
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
 from processes.sessions import SessionFolder
+from processes.standing import (
+    forget_intents,
+    hold_orders,
+    noted_intents,
+    write_standing,
+)
 from schemas.control import Word
 from schemas.decisions import SlotKind
+from schemas.errors import OperatorError
 from schemas.messages import KillChanged, OrderChanged, PositionChanged
 from schemas.metrics import place
 from schemas.settings import Settings
@@ -48,6 +55,7 @@ from schemas.trading import (
 from shm.atomics import read_word
 
 GIL_SWITCH_S: Final = 0.0002
+LOCK_POLL_S: Final = 0.02
 HEALTHY_S: Final = 2.0
 """A main thread that has not turned for so long is not at work: dead-man timers run out."""
 CLOSED_ASKED: Final = 50
@@ -75,6 +83,7 @@ class Execution:
         )
         self._desk.enabled = context.settings.bridge.signals.enabled
         context.bus.on_command("signals", self._on_signals)
+        context.bus.on_command("drill", self._on_drill)
         self._kill_word = context.control.word_address(Word.KILL_LEVEL)
         self._obeyed: KillLevel | None = None
         """A level of the switch that is obeyed and not acknowledged yet."""
@@ -117,7 +126,9 @@ class Execution:
         """Restore from the ledger, obey the latch, ask the broker for every open order."""
         self._journal.compile()
         self._screen.compile()
+        self._orders_lock = self._wait_for_orders()
         now_ns = self._context.clock.now_ns()
+        self._adopt()
         orders, book = self._ledger.restore(now_ns - KEPT_NS)
         kept = Beginning.of(orders, book).encode()
         folder = SessionFolder(self._context.paths.data, self._context.session)
@@ -146,6 +157,26 @@ class Execution:
             self._take_event(OrderUnknown(number, now_ns, "after a restart"))
         self._context.log.info("restored", open_orders=open_ids, positions=len(book.held()))
 
+    def _wait_for_orders(self) -> IO[str]:
+        """The right to send orders; while a killer has it, it is waited for."""
+        while True:
+            try:
+                return hold_orders(self._context.paths.data)
+            except OperatorError as error:
+                self._context.say(str(error))
+            self._context.service()
+            if self._context.stopping:
+                raise SystemExit(0)
+            nap(LOCK_POLL_S)
+
+    def _adopt(self) -> None:
+        """Orders that a killer has sent become the ledger's: open ones, to be asked for."""
+        data = self._context.paths.data
+        for intent in noted_intents(data):
+            self._ledger.record_intent(intent)
+            self._context.log.warning("the killer's order", command_id=intent.command_id)
+        forget_intents(data)
+
     def _last_prediction(self) -> int:
         """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""
         recent = self._writer.ring.recent(self._writer.ring.capacity)
@@ -169,7 +200,12 @@ class Execution:
             context.service()
         for broker in self._brokers.values():
             broker.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the ledger, and of the right to send orders."""
         self._ledger.close()
+        self._orders_lock.close()
 
     def _look_at_brokers(self) -> None:
         for account, broker in self._brokers.items():
@@ -225,6 +261,15 @@ class Execution:
         self._context.metrics.add(self._places["decisions"], taken)
         return {"taken": taken}
 
+    def _on_drill(self, _: dict[str, Any]) -> dict[str, Any]:
+        """What the kill switch would end, asked of the thread that would obey it."""
+        standing = self._machine.standing()
+        return {
+            "idle": self._gate.idle,
+            "orders": [one.intent.command_id for one in standing.orders],
+            "positions": {held.symbol: held.quantity for held in standing.positions},
+        }
+
     def _take_events(self) -> None:
         while not self._events.empty():
             self._take_event(self._events.get_nowait())
@@ -238,6 +283,8 @@ class Execution:
             self._tell_account(event)
         elif self._machine.news_of is not None:
             self._ledger.record_event(event, self._machine.news_of.state)
+        if self._machine.news_of is not None or self._machine.changed_positions:
+            self._keep_standing()
         for order, _ in self._machine.changed_orders:
             self._tell_order(order, now_ns)
         for instrument in self._machine.changed_positions:
@@ -305,6 +352,7 @@ class Execution:
         if refused := self._gate.refusal(intent):
             self._take_event(OrderExpired(intent.command_id, now_ns, refused))
             return
+        self._keep_standing()
         if not self._brokers[intent.account].submit(intent):
             self._take_event(OrderExpired(intent.command_id, now_ns, "the broker's queue is full"))
             return
@@ -318,6 +366,10 @@ class Execution:
             strategy=intent.strategy,
         )
         self._tell_order(self._machine.orders[intent.command_id], now_ns)
+
+    def _keep_standing(self) -> None:
+        """For the killer, should this process be dead when it is needed."""
+        write_standing(self._context.paths.data, self._machine.standing())
 
     def _note_ledger(self, *, away: bool) -> None:
         """Whether an intent can be made durable is an input of the machine when it changes."""

@@ -40,6 +40,7 @@ from typing import IO, Final, NamedTuple
 
 import msgspec
 
+from processes import locks
 from processes.files import sync_folder
 from processes.influx.accumulator import Batch
 from processes.influx.lines import Bucket
@@ -105,17 +106,12 @@ def hold(folder: Path) -> Iterator[None]:
         OperatorError: somebody else is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+", encoding="ascii") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise OperatorError(
-                f"{folder} is being sent by process {file.read().strip() or 'unknown'} already"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+    with locks.hold(
+        folder / "lock",
+        lambda owner: OperatorError(
+            f"{folder} is being sent by process {owner or 'unknown'} already"
+        ),
+    ):
         yield
 
 

@@ -7,7 +7,9 @@
 
 Killed before 3 there is a leftover and nothing else has happened; killed after it, the Arrow files
 that are still there do not count, since the Parquet file names them (`processes/lake_files.py`).
-The next compaction removes either. A day that got more files is packed again, with what it has.
+The next compaction removes either. A day that got more files is packed again, with what it has:
+with the daily file that its store has, too. What it makes is always here; the store gets it, and
+gives up what it replaces, with the next push.
 """
 
 import os
@@ -35,7 +37,8 @@ from processes.lake_files import (
     sequence_column,
     superseded,
 )
-from schemas.errors import LakeError
+from processes.lake_places import Place, entries, local_of, name_in
+from schemas.errors import LakeError, OperatorError
 
 GROUP_ROWS: Final = 131_072
 """Rows of a row group: 10 MB of books, 60 MB of features in memory while it is written."""
@@ -60,30 +63,40 @@ class Packed(Struct, frozen=True, kw_only=True):
     bytes_after: int
 
 
-def compact(lake: Path, *, before: str, wanted: Wanted | None = None) -> list[Packed]:
+def compact(lake: Place, *, before: str, wanted: Wanted | None = None) -> list[Packed]:
     """Pack all days before one (2026-11-21), of those series that are wanted.
 
     Open files are left as they are.
 
     Raises:
-        OperatorError: there is no lake, or somebody compacts or verifies it.
+        OperatorError: there is no lake, or somebody compacts or verifies it, or it is a store.
         LakeError: a file cannot be read, or the proof failed: then nothing was removed.
         OSError: there is no room; nothing was removed.
     """
     check_is_there(lake)
+    here = local_of(lake)
+    if here is None:
+        raise OperatorError(f"{lake} is a store: compact the lake that pushes there")
     done: list[Packed] = []
     with hold(lake, alone=True):
         for folder in folders_of(lake):
-            if folder.name.removeprefix("dt=") >= before:
+            if folder.name.removeprefix("dt=") >= before or not _may_need_it(folder):
                 continue
+            mine = here / name_in(lake, folder)
             for name, files in _series(folder, wanted or Wanted()).items():
-                _tidy(folder, name)
-                if any(file.form == "sealed" for file in files):
-                    done.append(_pack(lake, folder / name, files))
+                _tidy(mine, name)
+                if any(file.form == "sealed" for file in files) or len(files) > 1:
+                    done.append(_pack(here, mine / name, files))
     return done
 
 
-def _series(folder: Path, wanted: Wanted) -> dict[str, list[LakeFile]]:
+def _may_need_it(folder: Place) -> bool:
+    """Whether a day has more than one daily file a series, by the names that stand in it."""
+    names = [entry.path.name for entry in entries(folder)]
+    return len(set(names)) < len(names) or any(not name.endswith(DAILY) for name in names)
+
+
+def _series(folder: Place, wanted: Wanted) -> dict[str, list[LakeFile]]:
     """A day's sealed and daily files by the name of the daily file that they are to become."""
     found: dict[str, list[LakeFile]] = {}
     for file in counting(folder):
@@ -103,7 +116,7 @@ def _tidy(folder: Path, name: str) -> None:
         return
     mine = {piece.identity for piece in describe(daily).pieces}
     for file in superseded(folder):
-        if all(piece.identity in mine for piece in file.pieces):
+        if isinstance(file.path, Path) and all(piece.identity in mine for piece in file.pieces):
             file.path.unlink()
     sync_folder(folder)
 
@@ -122,6 +135,7 @@ def _pack(lake: Path, final: Path, files: Sequence[LakeFile]) -> Packed:
         {**same, "table": table, PIECES.decode(): msgspec.json.encode(pieces).decode()}
     )
     beside = final.with_name(f".{final.name}{PACKING}")
+    final.parent.mkdir(parents=True, exist_ok=True)  # all of the day may be in the store
     try:
         _write(beside, schema, merged(files, columns))
         _prove(beside, schema, merged(files, columns), sum(piece.rows for piece in pieces))
@@ -137,7 +151,8 @@ def _pack(lake: Path, final: Path, files: Sequence[LakeFile]) -> Packed:
     sync_folder(final.parent)
     sealed = [file for file in files if file.form == "sealed"]
     for file in sealed:
-        file.path.unlink()
+        if isinstance(file.path, Path):
+            file.path.unlink()
     sync_folder(final.parent)
     made = describe(final)
     return Packed(

@@ -1,12 +1,12 @@
 """Finding files of the lake: which there are of a venue, channel, symbol and time."""
 
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
 
 from processes.clock import utc_text
-from processes.lake_files import LakeFile, folders_of, look
+from processes.lake_files import LakeFile, folders_of, look_in
+from processes.lake_places import Both, Place, StorePath, name_in
 from schemas.errors import LakeError, OperatorError
 
 
@@ -34,37 +34,43 @@ class Wanted(Struct, frozen=True, kw_only=True):
         )
 
 
-def find(lake: Path, wanted: Wanted) -> tuple[list[LakeFile], list[LakeError]]:
+def find(lake: Place, wanted: Wanted) -> tuple[list[LakeFile], list[LakeError]]:
     """All files that count and are wanted, in the order of their paths; and which are unreadable.
 
     Raises:
-        OperatorError: there is no lake.
+        OperatorError: there is no lake, or its store does not answer.
     """
     check_is_there(lake)
     files: list[LakeFile] = []
     faults: list[LakeError] = []
-    for folder in folders_of(lake):
-        found, bad = look(folder)
+    for found, bad in look_in(folders_of(lake)):
         files += [file for file in found if wanted.takes(file)]
         faults += bad
-    files.sort(key=lambda file: str(file.path))
+    files.sort(key=lambda file: name_in(lake, file.path))
     return files, faults
 
 
-def check_is_there(lake: Path) -> None:
+def check_is_there(lake: Place) -> None:
     """Raises OperatorError where there is no lake."""
     if not lake.is_dir():
         raise OperatorError(f"no lake in {lake} yet; dcctl start records one, or name one: --lake")
 
 
-def series_of(file: LakeFile, lake: Path) -> str:
+def series_of(file: LakeFile, lake: Place) -> str:
     """What a file is a piece of: its folder above the day, with the suffix of other streams."""
-    folder = str(file.path.parent.parent.relative_to(lake))
+    folder = name_in(lake, file.path.parent.parent)
     suffix = file.constant("suffix")
     return f"{folder} {suffix}".strip()
 
 
-def as_record(file: LakeFile, lake: Path) -> dict[str, Any]:
+def stands_in(file: LakeFile, lake: Place) -> str:
+    """Where a file of a lake stands: here, in its store, or both."""
+    if isinstance(file.path, StorePath):
+        return "store"
+    return "both" if isinstance(lake, Both) and file.copy is not None else "here"
+
+
+def as_record(file: LakeFile, lake: Place) -> dict[str, Any]:
     """A file as `--json` shows it."""
     pieces = file.pieces
     spans = [
@@ -78,9 +84,10 @@ def as_record(file: LakeFile, lake: Path) -> dict[str, Any]:
         for mine in [[p for p in pieces if (p.ring, p.session) == (ring, session)]]
     ]
     return {
-        "file": str(file.path.relative_to(lake)),
+        "file": name_in(lake, file.path),
         "series": series_of(file, lake),
         "form": file.form,
+        "in": stands_in(file, lake),
         "table": file.table,
         "venue": file.constant("venue"),
         "symbol": file.constant("symbol"),

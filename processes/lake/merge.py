@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from processes.lake_files import LakeFile, batches, sequence_column
+from processes.lake_places import opened
 from schemas.lake import SCHEMAS
 
 EXTRA = ("session", "venue", "symbol", "pair", "suffix")
@@ -88,7 +89,7 @@ class Source:
         import pyarrow.parquet as pq  # noqa: PLC0415  (only where a day is packed again)
 
         constants = self._file.pieces[0].constants
-        with pq.ParquetFile(self._file.path) as reader:
+        with opened(self._file.path) as source, pq.ParquetFile(source) as reader:
             there = set(reader.schema_arrow.names)
             for batch in reader.iter_batches(65_536, use_threads=False):
                 mine = batch.filter(pc.equal(batch.column("session"), self._session))

@@ -20,8 +20,9 @@ from msgspec import Struct
 from pyarrow import fs
 
 from processes.lake.files import Wanted, find
-from processes.lake.merge import EXTRA
+from processes.lake.merge import EXTRA, constant_columns
 from processes.lake_files import LakeFile, batches
+from processes.lake_places import File, Place, StorePath, local_of
 from schemas.errors import LakeError, UsageError
 from schemas.lake import SCHEMAS
 
@@ -36,16 +37,16 @@ class Answer(Struct):
     blocks: Iterator[list[tuple[Any, ...]]]
 
 
-def query(lake: Path, sql: str) -> Answer:
+def query(lake: Place, sql: str) -> Answer:
     """Run one SELECT over the lake.
 
     Raises:
         UsageError: DuckDB does not understand it, or it is no SELECT. LakeError: a file cannot be
-            read. OperatorError: there is no lake.
+            read. OperatorError: there is no lake, or its store does not answer.
     """
     for tries_left in reversed(range(TRIES)):
         try:
-            return _query(lake.resolve(), sql)
+            return _query(lake, sql)
         except (FileNotFoundError, duckdb.IOException) as error:
             # Storage has sealed, or a compaction packed, what was just listed.
             if not tries_left:
@@ -53,7 +54,7 @@ def query(lake: Path, sql: str) -> Answer:
     raise AssertionError
 
 
-def _query(lake: Path, sql: str) -> Answer:
+def _query(lake: Place, sql: str) -> Answer:
     files, faults = find(lake, Wanted())
     named = {table for table in SCHEMAS if re.search(rf"\b{table}\b", sql, re.IGNORECASE)}
     for error in faults:
@@ -64,8 +65,10 @@ def _query(lake: Path, sql: str) -> Answer:
         for table in SCHEMAS:
             mine = [file for file in files if file.table == table] if table in named else []
             _make_view(connection, table, mine)
-        folder = str(lake).replace("'", "''")
-        connection.execute(f"SET allowed_directories=['{folder}']")
+        here = local_of(lake)
+        if here is not None:
+            folder = str(here.resolve()).replace("'", "''")
+            connection.execute(f"SET allowed_directories=['{folder}']")
         connection.execute("SET enable_external_access=false")
         connection.execute("SET lock_configuration=true")
         statements = connection.extract_statements(sql)
@@ -97,15 +100,22 @@ def _blocks(result: Any, first: list[tuple[Any, ...]]) -> Iterator[list[tuple[An
 def _make_view(connection: Any, table: str, files: Sequence[LakeFile]) -> None:
     parts = [f"SELECT * FROM {table}_none"]
     connection.register(f"{table}_none", _schema(table).empty_table())
-    sealed = [file for file in files if file.form == "sealed"]
-    if sealed:
-        connection.register(f"{table}_sealed", _dataset(table, sealed))
-        parts.append(f"SELECT * FROM {table}_sealed")
-    still_open = [file for file in files if file.form == "open" and file.pieces]
+    away = [file for file in files if isinstance(file.path, StorePath)]
+    here = [file for file in files if isinstance(file.path, Path)]
+    for name, mine in (
+        ("sealed", [file for file in here if file.form == "sealed"]),
+        ("store_sealed", [file for file in away if file.form == "sealed"]),
+        ("store_daily", [file for file in away if file.form == "daily"]),
+    ):
+        if mine:
+            connection.register(f"{table}_{name}", _dataset(table, mine))
+            parts.append(f"SELECT * FROM {table}_{name}")
+    still_open = [file for file in here if file.form == "open" and file.pieces]
     if still_open:
         connection.register(f"{table}_open", _in_memory(table, still_open))
         parts.append(f"SELECT * FROM {table}_open")
-    daily = [str(file.path).replace("'", "''") for file in files if file.form == "daily"]
+    resolved = [str(Path(str(file.path)).resolve()) for file in here if file.form == "daily"]
+    daily = [name.replace("'", "''") for name in resolved]
     if daily:
         names = ", ".join(f"'{name}'" for name in daily)
         parts.append(
@@ -127,7 +137,7 @@ def _constants(file: LakeFile, schema: pa.Schema) -> dict[str, pa.Scalar]:
     """Values of those columns of a view that are no columns of the file."""
     own = SCHEMAS[file.table].names
     told = file.pieces[0].constants
-    found = {"dt": pa.scalar(date.fromisoformat(file.day), pa.date32())}
+    found = {"dt": _day(file)}
     for field in schema:
         if field.name in told and field.name not in own:
             value = int(told[field.name]) if field.name == "session" else told[field.name]
@@ -135,23 +145,46 @@ def _constants(file: LakeFile, schema: pa.Schema) -> dict[str, pa.Scalar]:
     return found
 
 
+def _day(file: LakeFile) -> pa.Scalar:
+    return pa.scalar(date.fromisoformat(file.day), pa.date32())
+
+
 def _dataset(table: str, files: Sequence[LakeFile]) -> ds.Dataset:
-    """Sealed files, the constants of each as what is known of its rows."""
+    """Files of one form and place, the constants of each as what is known of its rows."""
     schema = _schema(table)
+    first = files[0]
+    if first.form == "daily":
+        schema = _with_columns(schema, table, files)
     known = []
     for file in files:
         condition = None
-        for name, value in _constants(file, schema).items():
+        told = {"dt": _day(file)} if file.form == "daily" else _constants(file, schema)
+        for name, value in told.items():
             one = ds.field(name) == value
             condition = one if condition is None else condition & one
         known.append(condition)
+    away = first.path.store if isinstance(first.path, StorePath) else None
     return ds.FileSystemDataset.from_paths(
-        [str(file.path) for file in files],
+        [_path_in_store(file.path) for file in files],
         schema=schema,
-        format=ds.IpcFileFormat(),
-        filesystem=fs.LocalFileSystem(),
+        format=ds.ParquetFileFormat() if first.form == "daily" else ds.IpcFileFormat(),
+        filesystem=away.files if away is not None else fs.LocalFileSystem(),
         partitions=known,
     )
+
+
+def _path_in_store(path: File) -> str:
+    """As the store's file system names it."""
+    return f"{path.store.uri.base}/{path.key}" if isinstance(path, StorePath) else str(path)
+
+
+def _with_columns(schema: pa.Schema, table: str, files: Sequence[LakeFile]) -> pa.Schema:
+    """Beside the usual columns those that changed in the course of some day."""
+    for file in files:
+        for name in constant_columns(table, [piece.constants for piece in file.pieces]):
+            if name not in schema.names:
+                schema = schema.append(pa.field(name, pa.string()))
+    return schema
 
 
 def _in_memory(table: str, files: Sequence[LakeFile]) -> pa.Table:

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from processes.lake_files import LakeFile, batches, sequence_column, time_column
+from processes.lake_places import opened
 from schemas.errors import UsageError
 from schemas.lake import SCHEMAS
 
@@ -73,7 +74,7 @@ def _blocks(file: LakeFile, key: str, low: int) -> Iterator[pa.RecordBatch]:
 
 
 def _sealed_blocks(file: LakeFile, key: str, low: int) -> Iterator[pa.RecordBatch]:
-    with pa.memory_map(str(file.path)) as source:
+    with opened(file.path) as source:
         whole = pa.ipc.open_file(source)
         field = whole.schema.get_field_index(key)
         keys = pa.ipc.open_file(source, options=pa.ipc.IpcReadOptions(included_fields=[field]))
@@ -88,7 +89,7 @@ def _sealed_blocks(file: LakeFile, key: str, low: int) -> Iterator[pa.RecordBatc
 
 def _daily_blocks(file: LakeFile, key: str, low: int) -> Iterator[pa.RecordBatch]:
     schema = SCHEMAS[file.table]
-    with pq.ParquetFile(file.path) as reader:
+    with opened(file.path) as source, pq.ParquetFile(source) as reader:
         column = reader.schema_arrow.get_field_index(key)
         told = reader.metadata
         groups = range(told.num_row_groups)

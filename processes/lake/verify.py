@@ -18,6 +18,7 @@ from msgspec import Struct
 from processes.journal_files import Segment, segments_of
 from processes.lake.files import check_is_there
 from processes.lake.lock import hold
+from processes.lake.proofs import digest_of, digest_of_store
 from processes.lake.sequences import Interval, SequenceSet, length, within, without
 from processes.lake_files import (
     PACKING,
@@ -32,6 +33,8 @@ from processes.lake_files import (
     superseded,
 )
 from processes.lake_holes import BY_DESIGN, UNKNOWN, Hole, read_holes
+from processes.lake_places import File, Place, entries, local_of, name_in
+from processes.lake_stores import PUSHING
 from schemas.errors import LakeError
 from schemas.lake import SCHEMAS
 
@@ -105,7 +108,7 @@ class Verification:
 
     def __init__(
         self,
-        lake: Path,
+        lake: Place,
         journals: Path,
         *,
         session: int = 0,
@@ -137,7 +140,7 @@ class Verification:
 
     # ---- files
 
-    def _look_at(self, folder: Path) -> None:
+    def _look_at(self, folder: Place) -> None:
         """Check a day's files; one that storage has sealed meanwhile is looked for anew."""
         done: set[tuple[str, int]] = set()
         told: set[str] = set()
@@ -189,7 +192,19 @@ class Verification:
         else:
             for what in checker.faults():
                 self._fault(file.path, what, MADE_ANEW)
+            self._check_copy(file)
         self._report.rows += checker.rows
+
+    def _check_copy(self, file: LakeFile) -> None:
+        """The file here is whole: the store's copy of it must be the same, byte by byte."""
+        if file.copy is None or not isinstance(file.path, Path):
+            return
+        try:
+            same = digest_of_store(file.copy) == digest_of(file.path)
+        except FileNotFoundError:
+            return  # packed, and its daily file pushed, just now
+        if not same:
+            self._fault(file.copy, "the store's file of this name and size is another", NOT_OURS)
 
     def _add(self, file: LakeFile, blocks: Iterable[tuple[Piece, np.ndarray]]) -> None:
         for piece, sequences in blocks:
@@ -202,14 +217,17 @@ class Verification:
                 what = f"{doubles} rows between {sequences[0]} and {sequences[-1]} are there twice"
                 self._fault(file.path, f"{what} (ring {key[0]}, session {key[1]})", DOUBLED)
 
-    def _look_for_leftovers(self, folder: Path) -> None:
-        if not folder.exists():
+    def _look_for_leftovers(self, folder: Place) -> None:
+        try:
+            found = entries(folder)
+        except FileNotFoundError:
             return
-        names = sorted(path.name for path in folder.iterdir())
-        for name in names:
-            path = folder / name
+        for path, _ in found:
+            name = path.name
             if name.endswith(PACKING):
                 self._leftover(path, "an unfinished compaction", removable=True)
+            elif name.endswith(PUSHING):
+                self._leftover(path, "an unfinished push", removable=True)
             elif name.endswith(SEALING) and not self._running:
                 self._leftover(path, "an unfinished sealing; its .part is whole", removable=True)
             elif name.endswith(PART) and not self._running:
@@ -220,11 +238,11 @@ class Verification:
         except LakeError:
             return  # told above
 
-    def _leftover(self, path: Path, what: str, *, removable: bool) -> None:
+    def _leftover(self, path: File, what: str, *, removable: bool) -> None:
         remove = removable and self._fix
         if remove:
             path.unlink()
-        name = str(path.relative_to(self._lake))
+        name = name_in(self._lake, path)
         self._report.leftovers.append(Leftover(file=name, what=what, removed=remove))
 
     # ---- rings
@@ -252,9 +270,7 @@ class Verification:
             late = [(1, seen.last - PASS_SLOTS)] if waiting else []
             coming = without(without(unexplained, elsewhere), late)
             self._note(key, coming, JOURNALLED)
-            self._note(
-                key, without(unexplained, coming), "", do=JOURNAL_HAS if waiting else MISSING
-            )
+            self._note(key, without(unexplained, coming), "", do=self._what_to_do(waiting=waiting))
             self._report.rings.append(
                 RingReport(
                     ring=ring,
@@ -265,6 +281,11 @@ class Verification:
                     doubled=self._doubled.get(key, 0),
                 )
             )
+
+    def _what_to_do(self, *, waiting: list[Interval]) -> str:
+        if local_of(self._lake) is None:
+            return NOT_PUSHED
+        return JOURNAL_HAS if waiting else MISSING
 
     def _note(
         self, key: tuple[str, int], intervals: list[Interval], reason: str, do: str = ""
@@ -307,19 +328,27 @@ class Verification:
             )
             self._fault(f"ring {ring}, session {session}", what, MISSING)
 
-    def _fault(self, where: Path | str, what: str, do: str) -> None:
-        if isinstance(where, Path):
+    def _fault(self, where: Place | str, what: str, do: str) -> None:
+        if not isinstance(where, str):
             what = what.removeprefix(f"{where} ")
-            where = str(where.relative_to(self._lake))
+            where = name_in(self._lake, where)
         self._report.faults.append(Fault(where=where, what=what, do=do))
 
 
 UNREADABLE: Final = (
     "restore it from a copy, or move it out of the lake; verify then says which rows it had"
 )
+NOT_OURS: Final = (
+    "somebody put it there, or the store has spoiled it: move it away in the store, and dcctl lake "
+    "push brings this one again; nothing here is removed until then"
+)
 MADE_ANEW: Final = "it was not written by this version, or was changed; restore it from a copy"
 DOUBLED: Final = "move one of the two files out of the lake (dcctl lake ls --json has the spans)"
 MISSING: Final = "files were removed or have lost rows: restore them from a copy"
+NOT_PUSHED: Final = (
+    "if the newest are missing they are not pushed yet: dcctl lake verify where they are recorded "
+    "knows all of them; if others are, restore their files from a copy"
+)
 JOURNAL_HAS: Final = (
     "after a loss of power dcctl start brings them in from the journal; if verify says so still, "
     "files were removed or have lost rows: restore them from a copy"

@@ -60,8 +60,6 @@ class Books:
 
     def __init__(self, instruments: int) -> None:
         self._books = make_books(max(instruments, 1))
-        self._address = int(self._books.ctypes.data)
-
-    def fill(self, slots: np.ndarray) -> None:
-        """Put the levels into slots of one tape, in order."""
-        fill_payloads(self._address, len(self._books), int(slots.ctypes.data), len(slots))
+        self.count = len(self._books)
+        self.address = int(self._books.ctypes.data)
+        """Of (count, 2) SIDE."""

@@ -3,6 +3,7 @@
 Fails with OperatorError, and says what to type, if the session is not there or cannot be read.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from processes.lake_holes import BY_DESIGN, read_holes
+from processes.lake_places import open_lake
 from processes.replay.books import Books
 from processes.replay.rows import read_ring
 from processes.replay.slots import (
@@ -17,12 +19,11 @@ from processes.replay.slots import (
     decision_slots,
     feature_slots,
     prediction_slots,
-    tape_columns,
-    tape_slots,
 )
+from processes.replay.tapes import tape_columns, tape_slots
 from processes.rings import enabled_venues
 from processes.sessions import SessionFolder, sessions_of
-from schemas.errors import OperatorError
+from schemas.errors import OperatorError, UsageError
 from schemas.layout import join
 
 
@@ -30,14 +31,16 @@ def find_session(data: Path, text: str) -> int:
     """The session that a user means by its number, or by `last`.
 
     Raises:
-        OperatorError: there is none.
+        UsageError: it is neither. OperatorError: there is none.
     """
+    if text != "last" and not re.fullmatch(r"[0-9]{1,19}", text):
+        raise UsageError(f"session {text}: say last, or a number; dcctl lake ls shows them")
     known = sessions_of(data)
     if not known:
         raise OperatorError(f"nothing is recorded in {data}; type: dcctl start")
     if text == "last":
         return known[-1]
-    if text.isdecimal() and int(text) in known:
+    if int(text) in known:
         return int(text)
     listed = ", ".join(str(session) for session in known[-5:])
     raise OperatorError(f"no session {text}: say last, or one of {listed}")
@@ -110,16 +113,14 @@ class Recording:
         self.venues = enabled_venues(self.settings)
         """In the order of their tapes, which cannot change within a session."""
         self.tables = self.folder.tables(self.generations[-1])
-        self._lake = data / "lake"
+        self._lake = open_lake(data / "lake")
         self._indices = Indices(self.tables)
 
     def tape(self, venue: str) -> Iterator[np.ndarray]:
         """A venue's tape in blocks of slots, those that end a book's frame with its ten levels."""
         books = Books(len(self.tables.instruments))
         for parts in read_ring(self._lake, f"{venue}/websocket", self.session, tape_columns):
-            slots = tape_slots(parts, self._indices)
-            books.fill(slots)
-            yield slots
+            yield tape_slots(parts, self._indices, books)
 
     def thinned(self, venue: str) -> list[tuple[int, int]]:
         """Spans of a venue's tape in which storage left slots out by design: first and last."""

@@ -5,18 +5,19 @@ each series is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from msgspec import Struct
 
-from processes.lake_files import LakeFile, batches, counting, folders_of, sequence_column
+from processes.lake_files import LakeFile, batches, counting_in, folders_of, sequence_column
+from processes.lake_places import Place, name_in
 from schemas.errors import OperatorError
 
 MOST_ROWS: Final = 131_072
 """Rows in a part of the ring, about."""
+ALWAYS: Final = (0, (1 << 63) - 1)
 Wanted = Callable[[str], Sequence[str]]
 """Says which columns of a table are read."""
 
@@ -30,16 +31,25 @@ class Part(Struct, frozen=True):
     """(rows) uint64."""
 
 
-def series_of(root: Path, folder: str, session: int) -> list[list[LakeFile]]:
-    """Files of a session below a folder of the lake, series by series, in order."""
+def series_of(
+    root: Place, folder: str, session: int, span: tuple[int, int] = ALWAYS
+) -> list[list[LakeFile]]:
+    """Files of a session below a folder of the lake, series by series, in order.
+
+    Args:
+        span: first and last time, ns; files without a row between are left out.
+    """
     top = root / folder
     found: dict[tuple[str, str], list[LakeFile]] = {}
-    for day in folders_of(top) if top.is_dir() else []:
-        for file in counting(day):
-            if session in file.sessions:
+    for counted in counting_in(folders_of(top)) if top.is_dir() else []:
+        for file in counted:
+            if session in file.sessions and any(
+                piece.last_ns >= span[0] and piece.first_ns <= span[1] for piece in file.pieces
+            ):
                 constants = file.pieces[0].constants
                 told = repr(sorted((k, v) for k, v in constants.items() if k != "session"))
-                found.setdefault((str(day.parent), told), []).append(file)
+                where = name_in(root, file.path.parent.parent)
+                found.setdefault((where, told), []).append(file)
     return [sorted(files, key=lambda one: _first(one, session)) for files in found.values()]
 
 
@@ -118,27 +128,34 @@ class _Cursor:
 
 
 def read_ring(
-    root: Path, folder: str, session: int, wanted: Wanted = lambda _: ()
+    root: Place,
+    folder: str,
+    session: int,
+    wanted: Wanted = lambda _: (),
+    span: tuple[int, int] = ALWAYS,
 ) -> Iterator[list[Part]]:
     """A ring's rows: parts of series that together are a stretch of the ring.
 
     Args:
         root: of the lake. folder: the ring's, as `bitfinex/websocket` or `features`.
-        wanted: which columns of a table are read; all if it names none.
+        wanted: which columns of a table are read; all if it names none. span: as `series_of`.
 
     Raises:
         LakeError: a file cannot be read. OperatorError: one was sealed or packed meanwhile.
     """
     try:
-        yield from _read_ring(root, folder, session, wanted)
+        yield from _read_ring(root, folder, session, wanted, span)
     except FileNotFoundError as error:
         raise OperatorError(
             f"{error.filename or error} was sealed or packed meanwhile; type the same again"
         ) from None
 
 
-def _read_ring(root: Path, folder: str, session: int, wanted: Wanted) -> Iterator[list[Part]]:
-    cursors = [_Cursor(files, session, wanted) for files in series_of(root, folder, session)]
+def _read_ring(
+    root: Place, folder: str, session: int, wanted: Wanted, span: tuple[int, int]
+) -> Iterator[list[Part]]:
+    series = series_of(root, folder, session, span)
+    cursors = [_Cursor(files, session, wanted) for files in series]
     cursors = [cursor for cursor in cursors if not cursor.done]
     while cursors:
         first = min(cursor.first for cursor in cursors)

@@ -1,7 +1,7 @@
 """Rows of the lake as the slots that they were made from: `storage/columns.py` backwards.
 
-What the lake leaves out because it follows from other rows is not here: the ten levels that a tape
-slot carries are put in by `books.py`. `made_ns` and ring sequences are as recorded.
+Of the rings behind the tape; those of tapes are in `tapes.py`. `made_ns` and ring sequences are as
+recorded.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,10 @@ from processes.replay.rows import Part
 from schemas import decisions, features, predictions, tape
 from schemas.features import CATALOGUE, MAX_TAPES, CutReason
 from schemas.instruments import Stream, Tables
-from schemas.lake import SCHEMAS
 from schemas.predictions import MODELS, Device, Rung, outputs_of
-from schemas.tape import WHOLE_CONNECTION, Flag, Kind, Marker, Side
+from schemas.tape import WHOLE_CONNECTION
 from schemas.trading import Action, KillLevel, Reason
 
-KINDS: Final = {
-    "ticker": Kind.TICKER,
-    "trades": Kind.TRADE,
-    "books": Kind.BOOK_LEVEL,
-    "raw_books": Kind.L3_ORDER,
-    "candles": Kind.CANDLE,
-    "status": Kind.STATUS,
-    "liquidations": Kind.STATUS,
-    "connection": Kind.MARKER,
-}
-_MARKERS: Final = {marker.name.lower(): int(marker) for marker in Marker}
 _STREAM_FIELDS: Final = ("channel", "precision", "frequency", "timeframe", "variant")
 
 
@@ -59,12 +47,13 @@ def _stream_key(stream: Stream) -> tuple[Any, ...]:
     return (*(str(getattr(stream, name)) for name in _STREAM_FIELDS), stream.length)
 
 
-def _numbers(part: Part, name: str) -> np.ndarray:
+def numbers(part: Part, name: str) -> np.ndarray:
+    """A column of a part as numbers."""
     column: np.ndarray = part.batch.column(name).to_numpy(zero_copy_only=False)
     return column
 
 
-def _places(parts: Sequence[Part]) -> tuple[list[np.ndarray], int]:
+def places_of(parts: Sequence[Part]) -> tuple[list[np.ndarray], int]:
     """Where the rows of each part stand among those of all, by sequence; and how many there are."""
     total = sum(len(part.sequences) for part in parts)
     first = min(int(part.sequences[0]) for part in parts)
@@ -73,62 +62,6 @@ def _places(parts: Sequence[Part]) -> tuple[list[np.ndarray], int]:
         return [(part.sequences - np.uint64(first)).astype(np.intp) for part in parts], total
     every = np.sort(np.concatenate([part.sequences for part in parts]))
     return [np.searchsorted(every, part.sequences) for part in parts], total
-
-
-_COMMON: Final = {
-    "tape_seq": "sequence",
-    "venue_seq": "venue_sequence",
-    "event_ns": "event_ns",
-    "recv_ns": "recv_ns",
-    "epoch": "epoch",
-    "flags": "flags",
-}
-
-
-def tape_columns(table: str) -> list[str]:
-    """The columns of a table that a tape slot is made of, but for tickers' and others' own."""
-    wanted = [*_COMMON, "marker", "price", "amount", "count", "period", "trade_id"]
-    return [name for name in wanted if name in SCHEMAS[table].names]
-
-
-def tape_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
-    """Tape slots of a stretch of a tape, in order; payloads of books and columns are empty."""
-    places, total = _places(parts)
-    slots = np.zeros(total, tape.SLOT)
-    words = slots.view(np.uint32).reshape(total, -1)
-    for part, at in zip(parts, places, strict=True):
-        table = part.metadata["table"]
-        for column, field in _COMMON.items():
-            slots[field][at] = _numbers(part, column)
-        slots["instrument"][at] = indices.instrument(part.metadata)
-        slots["stream"][at] = indices.stream(part.metadata)
-        slots["kind"][at] = KINDS[table]
-        if table in {"trades", "books", "raw_books"}:
-            _fill_prices(slots, part, at, table)
-        marker = part.batch.column("marker")
-        if marker.null_count < len(marker):
-            for row in np.flatnonzero(marker.is_valid().to_numpy(zero_copy_only=False)):
-                place = at[row]
-                slots["kind"][place] = Kind.MARKER
-                slots["side"][place] = Side.NONE
-                words[place, 24] = _MARKERS[marker[int(row)].as_py()]
-    return slots
-
-
-def _fill_prices(slots: np.ndarray, part: Part, at: np.ndarray, table: str) -> None:
-    slots["price"][at] = _numbers(part, "price")
-    amounts = _numbers(part, "amount")
-    slots["side"][at] = np.where(np.signbit(amounts), np.uint8(Side.ASK), np.uint8(Side.BID))
-    deleted = (slots["flags"][at] & Flag.DELETE) != 0
-    slots["size"][at] = np.where(deleted & (table == "books"), 0.0, np.abs(amounts))
-    if table == "books":
-        counts, periods = _numbers(part, "count"), _numbers(part, "period")
-        funding = periods != 0
-        slots["count"][at] = np.where(funding, periods, counts)
-        slots["id_low"][at] = np.where(funding, counts, 0)
-    elif table == "trades":
-        slots["id_low"][at] = _numbers(part, "trade_id")
-        slots["count"][at] = _numbers(part, "period")
 
 
 class _Codes:
@@ -161,7 +94,7 @@ def _lists(part: Part, name: str, width: int) -> np.ndarray:
 
 def feature_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
     """Feature rows of a stretch of the ring, in order."""
-    places, total = _places(parts)
+    places, total = places_of(parts)
     slots = np.zeros(total, features.SLOT)
     same = (
         "cut", "cut_ns", "made_ns", "invalid", "newest_recv_ns", "reference_price",
@@ -172,10 +105,10 @@ def feature_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
         slots["instrument"][at] = indices.instrument(part.metadata)
         slots["reason"][at] = _CUT_REASONS.of(part.batch.column("reason"))
         for name in same:
-            slots[name][at] = _numbers(part, name)
+            slots[name][at] = numbers(part, name)
         values = np.zeros((len(at), features.WIDTH), np.float32)
         for column, feature in enumerate(CATALOGUE):
-            values[:, column] = _numbers(part, feature.name)
+            values[:, column] = numbers(part, feature.name)
         slots["values"][at] = values
         slots["book"][at] = _lists(part, "book", 4 * tape.LEVELS)
     return slots
@@ -183,7 +116,7 @@ def feature_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
 
 def prediction_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
     """Predictions of a stretch of the ring, in order."""
-    places, total = _places(parts)
+    places, total = places_of(parts)
     slots = np.zeros(total, predictions.SLOT)
     same = (
         "cut", "cut_ns", "made_ns", "newest_recv_ns", "reference_price", "invalid",
@@ -194,22 +127,22 @@ def prediction_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
     for part, at in zip(parts, places, strict=True):
         slots["sequence"][at] = part.sequences
         slots["instrument"][at] = indices.instrument(part.metadata)
-        slots["feature_sequence"][at] = _numbers(part, "feature_seq")
+        slots["feature_sequence"][at] = numbers(part, "feature_seq")
         slots["rung"][at] = _RUNGS.of(part.batch.column("rung"))
         slots["device"][at] = _DEVICES.of(part.batch.column("device"))
         for name in same:
-            slots[name][at] = _numbers(part, name)
+            slots[name][at] = numbers(part, name)
         for place, model in enumerate(MODELS):
             for column, name in enumerate(outputs_of(model)):
-                slots["outputs"][at, place, column] = _numbers(part, name)
+                slots["outputs"][at, place, column] = numbers(part, name)
         for column, name in enumerate(outputs_of("blend")):
-            slots["blend"][at, column] = _numbers(part, name)
+            slots["blend"][at, column] = numbers(part, name)
     return slots
 
 
 def decision_slots(parts: Sequence[Part], _: Indices) -> np.ndarray:
     """Inputs and decisions of a stretch of the ring, in order; outputs of predictions are empty."""
-    places, total = _places(parts)
+    places, total = places_of(parts)
     slots = np.zeros(total, decisions.SLOT)
     same = (
         "time_ns", "made_ns", "cut", "reference_price", "newest_recv_ns", "instrument", "invalid",
@@ -223,10 +156,10 @@ def decision_slots(parts: Sequence[Part], _: Indices) -> np.ndarray:
         batch = part.batch
         slots["sequence"][at] = part.sequences
         for name in same:
-            slots[name][at] = _numbers(part, name)
-        slots["input_sequence"][at] = _numbers(part, "input_seq")
-        slots["feature_sequence"][at] = _numbers(part, "feature_seq")
-        slots["prediction_sequence"][at] = _numbers(part, "prediction_seq")
+            slots[name][at] = numbers(part, name)
+        slots["input_sequence"][at] = numbers(part, "input_seq")
+        slots["feature_sequence"][at] = numbers(part, "feature_seq")
+        slots["prediction_sequence"][at] = numbers(part, "prediction_seq")
         for name, codes in named.items():
             slots[name][at] = codes.of(batch.column(name))
         strategies = batch.column("strategy")

@@ -2,8 +2,7 @@
 
     venue     WebSocket                  REST
     bitfinex  /ws/2                      /bitfinex/v2/..., /v2/...
-    kraken    /kraken/v2, /kraken/l3,    /kraken/0/public/..., /kraken/0/private/...
-              /kraken/v2-auth
+    kraken    /kraken/v2, /kraken/l3     /kraken/0/public/..., /kraken/0/private/GetWebSocketsToken
     gmo       /gmo/ws/public/v1          /gmo/public/v1/...
 
 A venue is served when it has symbols, or a recording to play back. Faults are committed on request

@@ -1,7 +1,7 @@
 """Slots to Arrow columns: one function a table of the lake.
 
-A slot has 256 bytes, a row of a table some 70. So the rows of a series are not copied out of their
-block as slots: each column is gathered by itself (`Rows`), which is several times quicker.
+A slot has 256 bytes, a row of a table some 70. So the rows of a tape's series are not copied out of
+their block as slots; `rows.py` has most columns, and here is what a table has of its own.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,54 +12,23 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from processes.storage.rows import Rows
 from schemas import decisions, features, predictions, tape
 from schemas.features import CATALOGUE, MAX_TAPES, CutReason
 from schemas.ids import text_ids
 from schemas.instruments import Stream
 from schemas.lake import SCHEMAS, TICKER_COLUMNS
 from schemas.predictions import MODELS, Device, Rung, outputs_of
-from schemas.tape import Flag, Kind, Marker, MarkerReason
+from schemas.tape import Flag, Marker, MarkerReason
 from schemas.trading import Action, KillLevel, Reason
 
-_SIDES: Final = pa.array(["none", "bid", "ask"])
 _MESSAGE_TYPES: Final = pa.array(["te", "tu", "snapshot"])
 _OPERATIONS: Final = pa.array(["set", "delete"])
-_SIGNS: Final = np.array([1.0, 1.0, -1.0])
-"""By side: sizes have the venue's sign in the lake."""
 _MARKER_FIELDS: Final = tuple(
     name
     for name in tape.MARKER.names or ()
     if name not in (tape.SLOT.names or ()) and name not in {"marker", "reason"}
 )
-
-
-class Rows:
-    """Those slots of a block that stand at `places`, fetched a column at a time."""
-
-    def __init__(self, slots: np.ndarray, places: np.ndarray) -> None:
-        self._slots = slots
-        self._places = places
-        self._columns: dict[str, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        column = self._columns.get(name)
-        if column is None:
-            column = self._columns[name] = self._slots[name][self._places]
-        return column
-
-    def view(self, form: np.dtype[Any], rows: Any = slice(None)) -> np.ndarray:
-        """The slots, or some of them, whole and with another kind's columns."""
-        return pick(self._slots, self._places[rows]).view(form)
-
-
-def pick(slots: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """`slots[places]`, as words: numpy copies structures a field at a time."""
-    words = np.ascontiguousarray(slots).view(np.int64).reshape(-1, slots.itemsize // 8)
-    picked: np.ndarray = words[places].view(slots.dtype).reshape(-1)
-    return picked
 
 
 def _plain(column: np.ndarray) -> pa.Array:
@@ -91,136 +60,108 @@ _ACTIONS, _REASONS, _KILL_LEVELS = _Names(Action), _Names(Reason), _Names(KillLe
 _SLOT_KINDS = _Names(decisions.SlotKind)
 
 
-def _markers(slots: Rows, is_marker: np.ndarray) -> tuple[pa.Array, pa.Array]:
+def _markers(rows: Rows) -> tuple[pa.Array, pa.Array]:
     """The columns `marker` and `marker_detail`."""
-    count = len(slots)
-    if not is_marker.any():
-        return pa.nulls(count, pa.string()), pa.nulls(count, pa.string())
-    names: list[str | None] = [None] * count
-    details: list[str | None] = [None] * count
-    for index in np.flatnonzero(is_marker):
-        marker = slots.view(tape.MARKER, [index])[0]
-        names[index] = Marker(int(marker["marker"])).name.lower()
+    places = rows.markers()
+    if not places:
+        return rows.nulls(), rows.nulls()
+    names: list[str | None] = [None] * len(rows)
+    details: list[str | None] = [None] * len(rows)
+    markers = rows.whole(places).view(tape.MARKER)
+    for place, marker in zip(places, markers, strict=True):
+        names[place] = Marker(int(marker["marker"])).name.lower()
         detail: dict[str, Any] = {
             name: int(marker[name]) for name in _MARKER_FIELDS if int(marker[name])
         }
         detail["reason"] = MarkerReason(int(marker["reason"])).name.lower()
-        details[index] = msgspec.json.encode(detail).decode()
+        details[place] = msgspec.json.encode(detail).decode()
     return pa.array(names, pa.string()), pa.array(details, pa.string())
 
 
-def _common(slots: Rows, is_marker: np.ndarray) -> list[pa.Array]:
-    names = ("sequence", "venue_sequence", "event_ns", "recv_ns", "epoch", "flags")
-    return [*[_plain(slots[name]) for name in names], *_markers(slots, is_marker)]
+def _common(rows: Rows) -> list[pa.Array]:
+    names = ("tape_seq", "venue_seq", "event_ns", "recv_ns", "epoch", "flags")
+    return [*[rows.array(name) for name in names], *_markers(rows)]
 
 
-def _signed(slots: Rows) -> np.ndarray:
-    """Sizes with the venue's sign: positive for bids and buyers."""
-    signed: np.ndarray = slots["size"] * _SIGNS[slots["side"]]
-    return signed
-
-
-def _has(slots: Rows, flag: Flag) -> np.ndarray:
-    found: np.ndarray = (slots["flags"] & flag) != 0
+def _has(rows: Rows, flag: Flag) -> np.ndarray:
+    found: np.ndarray = (rows["flags"] & np.uint16(flag)) != 0
     return found
 
 
-def _ticker(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
-    view = slots.view(tape.TICKER)
-    return [pa.array(np.where(is_marker, np.nan, view[field])) for field in TICKER_COLUMNS.values()]
+def _ticker(rows: Rows, _: Stream) -> list[pa.Array]:
+    view = rows.whole().view(tape.TICKER)
+    return [pa.array(rows.without_markers(view[n], np.nan)) for n in TICKER_COLUMNS.values()]
 
 
-def _periods(slots: Rows) -> pa.Array:
-    """Days of a funding market's rows, 0 of others."""
-    return pa.array(np.where(_has(slots, Flag.FUNDING), slots["count"], 0).astype(np.uint32))
-
-
-def _trades(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
-    kinds = np.where(_has(slots, Flag.SNAPSHOT), 2, np.where(_has(slots, Flag.CONFIRMED), 1, 0))
+def _trades(rows: Rows, _: Stream) -> list[pa.Array]:
+    kinds = np.where(_has(rows, Flag.SNAPSHOT), 2, _has(rows, Flag.CONFIRMED))
     return [
-        _plain(slots["id_low"]),
-        _plain(slots["price"]),
-        pa.array(_signed(slots)),
+        *[rows.array(name) for name in ("id", "price", "amount")],
         _labels(kinds, _MESSAGE_TYPES),
-        pa.array(_has(slots, Flag.SNAPSHOT) & ~is_marker),
-        _periods(slots),
+        *[rows.array(name) for name in ("is_snapshot", "period")],
     ]
 
 
-def _books(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
-    deleted = _has(slots, Flag.DELETE)
-    # As the wire has it: a deleted level has count 0 and amount 1 or -1.
-    signs = _SIGNS[slots["side"]]
-    counts = np.where(_has(slots, Flag.FUNDING), slots["id_low"], slots["count"])
-    return [
-        _plain(slots["price"]),
-        pa.array(counts.astype(np.uint32)),
-        pa.array(np.where(deleted, signs, slots["size"] * signs)),
-        _labels(slots["side"], _SIDES),
-        pa.array(_has(slots, Flag.SNAPSHOT) & ~is_marker),
-        _periods(slots),
-    ]
+def _books(rows: Rows, _: Stream) -> list[pa.Array]:
+    names = ("price", "count", "amount", "side", "is_snapshot", "period")
+    return [rows.array(name) for name in names]
 
 
-def _order_ids(slots: Rows) -> list[pa.Array]:
+def _order_ids(rows: Rows) -> list[pa.Array]:
     """The columns `order_id` and `order_text`: one of the two is a row's id."""
-    low, high = slots["id_low"], slots["id_high"]
+    low, high = rows["id"], rows["id_high"]
     is_text = high != 0
     if not is_text.any():
-        return [_plain(low), pa.nulls(len(slots), pa.string())]
+        return [rows.array("id"), rows.nulls()]
     return [pa.array(np.where(is_text, 0, low)), pa.array(text_ids(low, high), mask=~is_text)]
 
 
-def _raw_books(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
+def _raw_books(rows: Rows, _: Stream) -> list[pa.Array]:
     return [
-        *_order_ids(slots),
-        _plain(slots["price"]),
-        pa.array(_signed(slots)),
-        _labels(_has(slots, Flag.DELETE), _OPERATIONS),
-        _labels(slots["side"], _SIDES),
-        pa.array(_has(slots, Flag.SNAPSHOT) & ~is_marker),
-        _periods(slots),
+        *_order_ids(rows),
+        *[rows.array(name) for name in ("price", "amount")],
+        _labels(_has(rows, Flag.DELETE), _OPERATIONS),
+        *[rows.array(name) for name in ("side", "is_snapshot", "period")],
     ]
 
 
-def _candles(slots: Rows, is_marker: np.ndarray, stream: Stream) -> list[pa.Array]:
-    view = slots.view(tape.CANDLE)
+def _candles(rows: Rows, stream: Stream) -> list[pa.Array]:
+    view = rows.whole().view(tape.CANDLE)
     numbers = [
-        pa.array(np.where(is_marker, np.nan, view[name]))
+        pa.array(rows.without_markers(view[name], np.nan))
         for name in ("open", "close", "high", "low", "volume", "average_price", "trade_count")
     ]
     return [
-        pa.array(np.where(is_marker, 0, view["start_ns"] // 1_000_000)),
+        pa.array(rows.without_markers(view["start_ns"] // 1_000_000, 0)),
         *numbers,
-        _labels(np.zeros(len(slots)), pa.array([stream.timeframe])),
-        pa.array(_has(slots, Flag.SNAPSHOT) & ~is_marker),
+        _labels(np.zeros(len(rows)), pa.array([stream.timeframe])),
+        rows.array("is_snapshot"),
     ]
 
 
-def _status(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
-    view = slots.view(tape.STATUS)
-    return [pa.array(np.where(is_marker, np.nan, view[name])) for name in tape.STATUS_COLUMNS]
+def _status(rows: Rows, _: Stream) -> list[pa.Array]:
+    view = rows.whole().view(tape.STATUS)
+    return [pa.array(rows.without_markers(view[n], np.nan)) for n in tape.STATUS_COLUMNS]
 
 
-def _liquidations(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
-    view = slots.view(tape.LIQUIDATION)
-    symbols = [
-        None if marker else symbol.decode()
-        for symbol, marker in zip(view["symbol"].tolist(), is_marker.tolist(), strict=True)
-    ]
+def _liquidations(rows: Rows, _: Stream) -> list[pa.Array]:
+    view = rows.whole().view(tape.LIQUIDATION)
+    symbols: list[str | None] = [symbol.decode() for symbol in view["symbol"].tolist()]
+    for place in rows.markers():
+        symbols[place] = None
     return [
-        _plain(slots["id_low"]),
+        rows.array("id"),
         pa.array(symbols, pa.string()),
-        *[pa.array(np.where(is_marker, np.nan, view[n])) for n in tape.LIQUIDATION_COLUMNS],
+        *[pa.array(rows.without_markers(view[n], np.nan)) for n in tape.LIQUIDATION_COLUMNS],
     ]
 
 
-def _connection(slots: Rows, is_marker: np.ndarray, _: Stream) -> list[pa.Array]:
-    del slots, is_marker
+def _connection(rows: Rows, _: Stream) -> list[pa.Array]:
+    del rows
     return []
 
 
-_TABLES: Final[dict[str, Callable[[Rows, np.ndarray, Stream], list[pa.Array]]]] = {
+_TABLES: Final[dict[str, Callable[[Rows, Stream], list[pa.Array]]]] = {
     "ticker": _ticker,
     "trades": _trades,
     "books": _books,
@@ -232,13 +173,9 @@ _TABLES: Final[dict[str, Callable[[Rows, np.ndarray, Stream], list[pa.Array]]]] 
 }
 
 
-def tape_batch(
-    slots: np.ndarray, stream: Stream, places: np.ndarray | None = None
-) -> pa.RecordBatch:
-    """Slots of one instrument and stream as rows of its channel's table: all, or those `places`."""
-    rows = Rows(slots, np.arange(len(slots)) if places is None else places)
-    is_marker = rows["kind"] == Kind.MARKER
-    columns = _common(rows, is_marker) + _TABLES[stream.table](rows, is_marker, stream)
+def tape_batch(rows: Rows, stream: Stream) -> pa.RecordBatch:
+    """Slots of one instrument and stream as rows of its channel's table."""
+    columns = _common(rows) + _TABLES[stream.table](rows, stream)
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMAS[stream.table])
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from processes.clock import monotonic_s
+from processes.clock import monotonic_s, nap
 from processes.runtime import Context
 from processes.storage.history_writer import Progress, Writer
 from schemas.errors import ConfigError, DatabaseError
@@ -100,7 +100,10 @@ class History:
                 self._writer.progress.error = ""
                 self._writer.progress.caught_up += 1
                 pause_s = self._interval_s
-            if ending:
+            if ending and not self._writer.gives_way:
                 self._writer.close()
                 return
-            self._wake.wait(pause_s)
+            if ending:
+                nap(_TURN_S)
+            else:
+                self._wake.wait(pause_s)

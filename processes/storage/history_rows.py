@@ -33,21 +33,35 @@ AUDIT_LEVELS: Final = frozenset({"warning", "error", "critical"})
 AUDITED_WHOLE: Final = frozenset({"supervisor"})
 """Processes of which every line is kept: starts, stops, restarts, settings."""
 _BAR: Final = (
-    "INSERT INTO bars VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?) "
-    "ON CONFLICT (venue, symbol, timeframe, variant, start_ns) DO UPDATE SET "
+    "INSERT INTO bars (venue, symbol, timeframe, variant, source, start_ns, open, high, low, "
+    "close, volume, average_price, trades, recv_ns, last_session, last_number) "
+    "VALUES (?,?,?,?,'candle',?,?,?,?,?,?,?,?,?,?,?) "
+    "ON CONFLICT (venue, symbol, timeframe, variant, source, start_ns) DO UPDATE SET "
     "open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close, "
     "volume = excluded.volume, average_price = excluded.average_price, trades = excluded.trades, "
-    "recv_ns = excluded.recv_ns"
+    "recv_ns = excluded.recv_ns, last_session = excluded.last_session, "
+    "last_number = excluded.last_number WHERE (coalesce(bars.last_session, 0), "
+    "coalesce(bars.last_number, 0)) <= (excluded.last_session, excluded.last_number)"
 )
-_SIGNAL: Final = "INSERT INTO signals VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
-_PROFIT: Final = (
+_SIGNAL: Final = (
+    "INSERT INTO signals VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+)
+_PROFIT_ROW: Final = (
     "INSERT INTO profit VALUES (?,?,?,?,?,?,?,?,?) "
-    "ON CONFLICT (minute_ns, strategy, venue, symbol) DO UPDATE SET "
-    "decisions = profit.decisions + excluded.decisions, position = excluded.position, "
+    "ON CONFLICT (minute_ns, strategy, venue, symbol) DO UPDATE SET position = excluded.position, "
     "reference_price = excluded.reference_price, "
-    "realized_day_all = excluded.realized_day_all, unrealized = excluded.unrealized"
+    "realized_day_all = excluded.realized_day_all, unrealized = excluded.unrealized, decisions = "
 )
-_AUDIT: Final = "INSERT INTO audit VALUES (?,?,?,?,?,?,?)"
+_PROFIT: Final = _PROFIT_ROW + "profit.decisions + excluded.decisions"
+WHOLE_PROFIT: Final = _PROFIT_ROW + (
+    "CASE WHEN profit.decisions > excluded.decisions THEN profit.decisions "
+    "ELSE excluded.decisions END"
+)
+"""The same of a minute that was read whole: what is there is not added to. What was removed from
+the lake does not lower a count."""
+DECISIONS_AT: Final = 4
+"""Place of the count among a row's values; its key stands before it."""
+_AUDIT: Final = "INSERT INTO audit VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
 _HOLE: Final = "INSERT INTO holes VALUES (?,?,?,?) ON CONFLICT DO NOTHING"
 _PROGRESS: Final = (
     "INSERT INTO progress VALUES (?,?,?) "
@@ -106,8 +120,8 @@ def holes(found: list[Hole]) -> Iterator[Statement]:
         yield (_HOLE, (hole.source, hole.mark, hole.first, hole.last))
 
 
-def bars(slots: np.ndarray, names: Names) -> Iterator[Statement]:
-    """Candles of a tape: the last state of each."""
+def bars(slots: np.ndarray, session: int, names: Names) -> Iterator[Statement]:
+    """Candles of a tape: the last state of each, if no later one is there."""
     candles = slots[(slots["kind"] == Kind.CANDLE) & (slots["instrument"] != WHOLE_CONNECTION)]
     newest: dict[tuple[int, int, int], int] = {}
     candles = np.ascontiguousarray(candles).view(tape.CANDLE)
@@ -120,7 +134,8 @@ def bars(slots: np.ndarray, names: Names) -> Iterator[Statement]:
             for name in ("open", "high", "low", "close", "volume", "average_price", "trade_count")
         ]
         key = (item.venue, item.symbol, way.timeframe, way.variant, start_ns)
-        yield (_BAR, (*key, *prices, int(candle["recv_ns"])))
+        place = (session, int(candle["sequence"]))
+        yield (_BAR, (*key, *prices, int(candle["recv_ns"]), *place))
 
 
 def signals(slots: np.ndarray, session: int, names: Names) -> Iterator[Statement]:

@@ -7,23 +7,17 @@ places are read again from the database before anything else is written.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
-from processes.clock import monotonic_s
-from processes.databases.base import Database, Statement
-from processes.databases.places import described, open_database
+from processes.databases.base import Statement
 from processes.files import write_whole
 from processes.storage import history_rows as rows
-from processes.storage.history_sources import JournalSource, LogSource, Place
-from processes.storage.timescale import make_hypertables
+from processes.storage.history_database import HistoryDatabase
+from processes.storage.history_sources import JournalSource, LogSource, Place, SlotBatch
+from schemas.errors import DatabaseError
 from schemas.instruments import Tables
 from schemas.settings import Settings
-
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
-ROOM: Final = "history"
-FILE: Final = "history.sqlite"
 
 
 class Progress(msgspec.Struct):
@@ -53,56 +47,31 @@ class Writer:
         read_tables: Callable[[], Tables],
     ) -> None:
         self.progress = Progress()
-        self._settings = settings
-        self._data = data
         self._logs = logs
         self._names = rows.Names(read_tables)
         journals = data / "journal"
         wanted = [ring for ring in rings if ring.startswith("tape.") or ring == "decisions"]
         self._journals = [JournalSource(journals, ring) for ring in wanted]
         self._ended_path = data / "state" / "history-behind.json"
-        self._database: Database | None = None
-        self._connection = 0
-        self._places: dict[str, Place] = {}
-
-    @property
-    def address(self) -> str:
-        """`history.url`, or the ledger's."""
-        return self._settings.history.url or self._settings.ledger.url
+        self._database = HistoryDatabase(settings, data)
 
     @property
     def where(self) -> str:
         """The database, for people."""
-        return described(self.address, self._data / FILE)
+        return self._database.where
 
-    # ---- the database
+    @property
+    def gives_way(self) -> bool:
+        """Whether somebody else has the database for a while."""
+        return self._database.is_wanted
 
     def connect(self) -> None:
-        """Be connected, and know how far everything is read.
-
-        Raises:
-            DatabaseError, ConfigError: not now.
-        """
-        timeout_s = self._settings.history.timeout_s
-        if self._database is None:
-            key = "history.url" if self._settings.history.url else "ledger.url"
-            self._database = open_database(
-                key, self.address, self._data / FILE, ROOM, MIGRATIONS, timeout_s
-            )
-            if self.address:
-                make_hypertables(self._database, timeout_s)
-            self._connection = -1
-        connection = self._database.ensure(monotonic_s() + timeout_s)
-        if connection != self._connection:
-            found = self._database.read("SELECT source, mark, place FROM progress")
-            self._places = {source: Place(mark, int(at)) for source, mark, at in found}
-            self._connection = connection
+        """As `HistoryDatabase`."""
+        self._database.connect()
 
     def close(self) -> None:
         """Give the database up."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        self._database.close()
 
     # ---- a pass
 
@@ -112,8 +81,17 @@ class Writer:
         Raises:
             DatabaseError: nothing of it was taken, or nobody knows: the next pass asks.
         """
+        if self.gives_way:
+            self.close()
+            return False
         self.connect()
-        assert self._database is not None
+        try:
+            return self._pass()
+        except DatabaseError:
+            self._database.trades.forget()  # it has counted what may not be written
+            raise
+
+    def _pass(self) -> bool:
         ended = self._read_ended()
         statements: list[Statement] = []
         moved: dict[str, Place] = {}
@@ -130,7 +108,7 @@ class Writer:
                     statements += rows.profit(batch.slots, self._names)
                     statements += rows.audit_of_inputs(batch.slots, session)
                 else:
-                    statements += rows.bars(batch.slots, self._names)
+                    statements += self._tape_rows(journal.name, batch)
         for log in self._log_sources():
             told = log.take(self._place(log.name))
             if told is not None:
@@ -143,15 +121,24 @@ class Writer:
             return False
         count = len(statements)
         statements += [rows.progress(source, at) for source, at in moved.items()]
-        deadline_s = monotonic_s() + self._settings.history.timeout_s
-        self._database.write(statements, deadline_s, durable=True)
-        self._places |= moved
+        self._database.write(statements)
+        self._database.places |= moved
         self.progress.rows += count
         self.progress.holes += holes
         return True
 
+    def _tape_rows(self, ring: str, batch: SlotBatch) -> list[Statement]:
+        """Bars, and what is unknown of the trades where slots were gone."""
+        trades, session = self._database.trades, int(batch.place.mark)
+        statements = [*rows.bars(batch.slots, session, self._names)]
+        for hole in batch.holes:
+            if hole.mark == batch.place.mark and len(batch.slots):
+                until_ns = int(batch.slots["recv_ns"][0])
+                statements += trades.miss(ring.partition(".")[2], session, hole.first, until_ns)
+        return statements + trades.take(batch.slots, session, self._names)
+
     def _place(self, source: str) -> Place:
-        return self._places.get(source, Place())
+        return self._database.places.get(source, Place())
 
     def _log_sources(self) -> list[LogSource]:
         return [LogSource(self._logs, path.stem) for path in sorted(self._logs.glob("*.jsonl"))]

@@ -24,13 +24,13 @@ from processes.rings import ring_layout
 from processes.storage.columns import (
     decision_batch,
     feature_batch,
-    pick,
     prediction_batch,
     tape_batch,
 )
 from processes.storage.journal import Journal, read_slots
 from processes.storage.lake import Pulse, Series, SeriesKey, last_of_ring, last_sequence
 from processes.storage.relief import Relief
+from processes.storage.rows import Block, Rows
 from schemas.instruments import Instrument, Stream, Tables
 from schemas.layout import join
 from schemas.settings import StorageSettings
@@ -65,21 +65,14 @@ class Split:
         self.venue = ring.partition(".")[2]
         self._tables = tables
 
-    def groups(self, slots: np.ndarray) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-        """(instrument, stream) and where in the block its slots stand, in order."""
+    def groups(self, slots: np.ndarray) -> Iterator[tuple[tuple[int, int], Rows]]:
+        """(instrument, stream) and its slots of a block, in order."""
         if not len(slots):
             return
-        if self.ring == "decisions":
-            yield (0, 0), np.arange(len(slots))
-            return
-        instruments = slots["instrument"].copy()
-        streams = slots["stream"].copy() if self.venue else np.zeros(len(slots), np.uint16)
-        # Two stable sorts of 16-bit numbers, which are radix sorts: quicker than one of pairs.
-        order = np.argsort(streams, kind="stable")
-        order = order[np.argsort(instruments[order], kind="stable")]
-        keys = instruments[order].astype(np.uint32) << 16 | streams[order]
-        for places in np.split(order, np.flatnonzero(keys[1:] != keys[:-1]) + 1):
-            yield (int(instruments[places[0]]), int(streams[places[0]])), places
+        by: tuple[str, ...] = ("instrument", "stream") if self.venue else ("instrument",)
+        block = Block(np.ascontiguousarray(slots), () if self.ring == "decisions" else by)
+        for instrument, stream, rows in block.series():
+            yield (instrument, stream), rows
 
     def key(self, group: tuple[int, int]) -> tuple[SeriesKey, dict[str, str]]:
         """A group's series and the constants of its stream."""
@@ -111,25 +104,26 @@ class Split:
         )
         return key, constants | {"suffix": what.suffix}
 
-    def batch(
-        self, group: tuple[int, int], slots: np.ndarray, places: np.ndarray
-    ) -> pa.RecordBatch:
+    def batch(self, group: tuple[int, int], rows: Rows) -> pa.RecordBatch:
         """A group's slots of a block as rows."""
         if self.venue:
             stream = group[1]
             whole = stream == WHOLE_CONNECTION
             what = _CONNECTION if whole else self._tables.stream(stream)
-            return tape_batch(slots, what, places)
-        mine = pick(slots, places)
+            return tape_batch(rows, what)
         if self.ring == "features":
-            return feature_batch(mine)
+            return feature_batch(rows.whole())
         if self.ring == "predictions":
-            return prediction_batch(mine)
-        return decision_batch(mine)
+            return prediction_batch(rows.whole())
+        return decision_batch(rows.whole())
 
-    def time_ns(self, slots: np.ndarray, place: int) -> int:
-        """The time by which a file is named and put into a day."""
-        return int(slots["recv_ns" if self.venue else "made_ns"][place])
+    def sequences(self, rows: Rows) -> np.ndarray:
+        """(rows) uint64: the ring's own."""
+        return rows["tape_seq" if self.venue else "sequence"]
+
+    def time_ns(self, slots: np.ndarray | Rows) -> int:
+        """The time of the first slot, by which a file is named and put into a day."""
+        return int(slots["recv_ns" if self.venue else "made_ns"][0])
 
 
 class Lake:
@@ -163,13 +157,10 @@ class Lake:
     def write(self, slots: np.ndarray) -> None:
         """Write slots to their series; rows that are held already are skipped."""
         split = self._split
-        for group, places in split.groups(slots):
+        for group, rows in split.groups(slots):
             series = self._series.get(group) or self._make(group)
-            self.rows += series.write(
-                split.batch(group, slots, places),
-                slots["sequence"][places],
-                split.time_ns(slots, int(places[0])),
-            )
+            batch = split.batch(group, rows)
+            self.rows += series.write(batch, split.sequences(rows), split.time_ns(rows))
 
     def _make(self, group: tuple[int, int]) -> Series:
         key, constants = self._split.key(group)
@@ -335,7 +326,7 @@ class Store:
                     self._keep(rows)
             else:
                 journal.append(block)
-                self._keep(block.copy())
+                self._keep(join([block], self._dtype))
         finally:
             # Behind a window that is not over, or that found no room, it is read again.
             self._reader.seek(max(journal.position, before))
@@ -354,7 +345,7 @@ class Store:
         first, last = self.journal.position + 1, int(block["sequence"][0]) - 1
         if last < first or last <= self._noted:
             return
-        time_ns = self._split.time_ns(block, 0)
+        time_ns = self._split.time_ns(block)
         hole = Hole(session=self._session, first=first, last=last, time_ns=time_ns, reason=LAPPED)
         note_hole(self._lake_root, self.ring, hole)
         self.lost += last - max(first - 1, self._noted)

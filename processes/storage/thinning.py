@@ -16,8 +16,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from processes.storage.columns import pick
 from processes.storage.pressure import Step
+from processes.storage.rows import pick
 from schemas import tape
 from schemas.layout import join
 from schemas.settings import PressureSettings

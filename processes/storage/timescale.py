@@ -11,7 +11,12 @@ from processes.databases.base import Database
 from schemas.errors import DatabaseError, DatabaseUnavailableError
 
 DAY_NS: Final = 86_400_000_000_000
-TABLES: Final = {"bars": "start_ns", "signals": "time_ns", "profit": "minute_ns"}
+TABLES: Final = {
+    "bars": "start_ns",
+    "bar_trades": "start_ns",
+    "signals": "time_ns",
+    "profit": "minute_ns",
+}
 AVAILABLE: Final = "SELECT count(*) FROM pg_available_extensions WHERE name = 'timescaledb'"
 EXTENSION: Final = "CREATE EXTENSION IF NOT EXISTS timescaledb SCHEMA public"
 

@@ -51,6 +51,7 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
 
     specs = [spec("simulator", 0, 4)] if settings.simulator.enabled else []
     specs += [spec("influx", 0, 4)] if settings.influx.enabled else []
+    specs += [spec("archive", 0, 4)] if settings.lake.store else []
     if settings.bridge.enabled:
         specs.append(spec("bridge", 0, 5))
     specs += [
@@ -254,7 +255,7 @@ class Supervisor:
             raise OperatorError(f"no level {name!r}; there are {', '.join(KILL_LEVELS)}")
         level = KILL_LEVELS[name]
         by = str(arguments.get("by", "a command"))
-        result = pull(self._memory.registry, self._paths.data, level, by, self._clock.now_ns())
+        result = pull(self._memory.registry, self._paths, level, by, self._clock.now_ns())
         return msgspec.to_builtins(result)
 
     def _on_reload(self, _: dict[str, Any]) -> dict[str, Any]:

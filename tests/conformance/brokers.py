@@ -89,6 +89,8 @@ class BrokerSubject(Struct, frozen=True, kw_only=True):
     """The venue cancels everything when it hears nothing for a while."""
     outlives_socket: bool = True
     """A resting order stays when the connection that placed it has gone."""
+    counts_events: bool = True
+    """Its events are numbered, so that a missing one shows with the next."""
 
 
 KRAKEN = BrokerSubject(
@@ -371,11 +373,30 @@ class BrokerWorld:
         self.foreign.add(str(order.id))
         return str(order.id)
 
-    def cancel_at_venue(self, number: str) -> None:
-        """Somebody cancels an order of ours with the venue itself."""
+    def trade_as_other(self, number: int) -> None:
+        """Somebody else trades with the same account, so many times."""
         account = self.exchange.venues[self.subject.name].accounts.of(KEY)
         assert account is not None
-        name = self.orders[number].venue_order_id
+        for place in range(number):
+            order = account.place(
+                OrderRequest(
+                    symbol=self.subject.symbol,
+                    side=1 if place % 2 else -1,
+                    kind="market",
+                    units=int(Decimal(self.subject.quantity).scaleb(8)),
+                ),
+                self.clock.now_ns(),
+            )
+            self.foreign.add(str(order.id))
+
+    def cancel_at_venue(self, number: str) -> None:
+        """Somebody cancels an order of ours with the venue itself."""
+        self.cancel_named(self.orders[number].venue_order_id)
+
+    def cancel_named(self, name: str) -> None:
+        """Somebody cancels an order with the venue itself, by the venue's id."""
+        account = self.exchange.venues[self.subject.name].accounts.of(KEY)
+        assert account is not None
         found = [o for o in account.open.values() if self.subject.order_id(str(o.id)) == name]
         account.cancel(found[0], self.clock.now_ns())
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from schemas.trading import AccountAway, AccountConnected, OrderState, Reconciled
+from schemas.trading import AccountAway, AccountConnected, CancelNotSent, OrderState, Reconciled
 
 S = OrderState
 
@@ -140,6 +140,7 @@ def test_a_cancel_of_what_is_over_is_no_error(play):
         world.cancel(number)
         await world.passed(5.0)
         assert world.state(number) is S.FILLED
+        assert not any(isinstance(fact, CancelNotSent) for fact in world.facts)
 
     play(story)
 
@@ -272,6 +273,23 @@ def test_events_that_come_otherwise_end_in_the_same(play, faults):
     play(story)
 
 
+def test_an_event_that_is_lost_shows_with_the_next(play, broker_subject):
+    if not broker_subject.counts_events:
+        pytest.skip(f"{broker_subject.name} does not number its events")
+
+    async def story(world):
+        first = world.rest()
+        await world.reached(first, S.ACKED)
+        world.fault("gap")
+        world.cancel_at_venue(first)
+        await world.passed(1.0)
+        assert world.state(first) is S.ACKED, "nothing has told of it"
+        world.rest(ticks=60)
+        await world.reached(first, S.CANCELED)
+
+    play(story)
+
+
 # ---- the connection
 
 
@@ -392,6 +410,41 @@ def test_a_new_life_finds_what_became_of_its_orders(play):
         await world.reached(filled, world.after_a_cut(S.FILLED))
         await world.reached(canceled, S.CANCELED)
         assert world.state(stays) is world.after_a_cut()
+
+    play(story)
+
+
+def test_a_fill_with_a_hundred_behind_it_is_found_in_a_new_life(play):
+    async def story(world):
+        number = world.rest(ticks=20)
+        await world.reached(number, S.ACKED)
+        if not world.subject.outlives_socket:
+            world.fault("late_fills", count=40, seconds=60.0)
+            world.trade_through("buy")  # filled before the death, and not told
+            await world.passed(0.5)
+        await world.die()
+        world.trade_through("buy")
+        await world.passed(1.0)
+        world.trade_as_other(100)
+        await world.passed(1.0)
+        world.start()
+        await world.reached(number, S.FILLED)
+
+    play(story)
+
+
+def test_an_order_of_an_earlier_life_is_found_by_its_name_alone(play):
+    async def story(world):
+        world.fault("lose_answer", count=1, command="order")
+        number = world.rest()
+        await world.until(world.true_orders)
+        await world.die()
+        assert not world.orders[number].accepted, "neither an answer nor an event was seen"
+        (name,) = world.true_orders()
+        if world.subject.outlives_socket:
+            world.cancel_named(name)
+        world.start()
+        await world.reached(number, S.CANCELED)
 
     play(story)
 

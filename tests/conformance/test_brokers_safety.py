@@ -12,6 +12,7 @@ import pytest
 
 from processes.execution.brokers import venue
 from processes.execution.brokers.network import Reconcile
+from schemas.errors import RefusedError
 from schemas.trading import KillLevel, OrderState
 from tests.conformance.brokers import BrokerWorld
 
@@ -58,6 +59,18 @@ def test_an_order_that_had_to_wait_is_given_time_from_when_it_left(play, monkeyp
     play(story)
 
 
+def test_an_order_of_ours_that_nobody_asked_about_is_not_foreign(play):
+    async def story(world):
+        for n in range(5):
+            world.give(Reconcile(world.outstanding()))
+            number = world.rest(ticks=50 + n)
+            await world.reached(number, S.ACKED)
+            await world.passed(3.0)
+        assert not world.alarms("foreign_order")
+
+    play(story)
+
+
 def test_an_order_that_is_asked_about_is_not_forgotten(play, monkeypatch):
     monkeypatch.setattr(venue, "TRACKED_MAX", 8)
 
@@ -78,6 +91,39 @@ def test_an_order_that_is_asked_about_is_not_forgotten(play, monkeypatch):
         world.trading.may_tell.set()
         await world.passed(5.0)
         monkeypatch.setattr(venue, "TRACKED_MAX", 1000)
+
+    play(story)
+
+
+def test_a_long_question_does_not_keep_the_dead_mans_timer_waiting(play, broker_subject):
+    if not broker_subject.dead_man:
+        pytest.skip(f"{broker_subject.name} has no such timer")
+
+    async def story(world):
+        resting = world.rest()
+        await world.reached(resting, S.ACKED)
+        world.fault("lose_request", count=1, how="silent", command="order")
+        lost = world.submit()
+        world.trading.may_tell.clear()
+        await world.reached(lost, S.UNKNOWN)
+        await world.passed(2 * world.dead_man_s)
+        world.trading.may_tell.set()
+        await world.reached(lost, S.EXPIRED)
+        assert world.state(resting) is S.ACKED
+
+    play(story)
+
+
+def test_a_refusal_on_a_good_connection_says_nothing_of_the_key(play):
+    async def story(world):
+        async def refuse(timeout_s: float) -> None:
+            del world.trading.dead_man
+            raise RefusedError("the session is not known")
+
+        await world.passed(1.0)
+        world.trading.dead_man = refuse
+        await world.until(lambda: not world.is_ready)
+        await world.until(lambda: world.is_ready, 60.0)
 
     play(story)
 
@@ -204,7 +250,7 @@ def test_after_the_kill_switch_is_acknowledged_nothing_is_written(play, steps):
         for _ in range(steps):
             await world.tick()
         world.word[0] = KillLevel.CANCEL
-        await world.until(lambda: world.gate.idle, 15.0)
+        await world.until(lambda: world.gate.idle, 1.0)  # then execution would be killed
         written = set(world.trading.begun)
         assert written == set(world.trading.written)
         world.cancel_all()

@@ -12,7 +12,7 @@ import pytest
 
 from processes.cli.__main__ import main
 from processes.lake_holes import SAMPLED, Hole, note_hole
-from processes.replay.books import Books
+from processes.replay.books import Books, fill_payloads
 from processes.replay.main import replay
 from processes.replay.recording import Recording, find_session
 from schemas import tape
@@ -182,7 +182,8 @@ def test_a_book_begins_anew_at_a_snapshot():
     slots["side"] = [Side.BID, 0, Side.BID, Side.ASK]
     slots["price"], slots["size"] = [101.0, 0, 99.0, 100.0], [1, 0, 2, 3]
     slots.view(np.uint32).reshape(4, -1)[1, 24] = Marker.SNAPSHOT_BEGIN
-    Books(1).fill(slots)
+    books = Books(1)
+    fill_payloads(books.address, books.count, slots.ctypes.data, len(slots))
     assert slots["reference_price"].tolist() == [101.0, 0.0, 99.0, 99.5]
 
 

@@ -31,7 +31,10 @@ ARROWS: dict[str, set[str]] = {
     "processes/inference": {"numba", "mlx", "models"},
     # uvloop, venues: brokers of accounts at venues
     "processes/execution": {"numba", "uvloop", "venues"},
-    "processes/storage": {"pyarrow"},
+    # venues: an account is ended by its venue's own calls
+    "processes/killer": {"venues"},
+    # numba: a block's slots are sorted by series and made columns by compiled kernels
+    "processes/storage": {"pyarrow", "numba"},
     # urllib3: the client's own errors of connections; orjson: shortest text of float32, a block
     # at a time
     "processes/influx": {"influxdb_client", "urllib3", "orjson"},
@@ -44,6 +47,7 @@ ARROWS: dict[str, set[str]] = {
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
     # venues: ingest decodes recordings as the collector does; benchmarks: bench runs them
     "processes/cli": {"venues", "typer", "psutil", "benchmarks"},
+    "processes/archive": set(),
     # what is done with sealed files: looking, proving, packing, asking
     "processes/lake": {"pyarrow", "duckdb"},
     # numba, venues: books are made again as they were made; models: which network the chain is
@@ -57,6 +61,11 @@ NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"pr
 
 FILES: dict[str, dict[str, str]] = {
     "processes/zstd.py": {"pyarrow": "its zstd, for who records frames and who reads them back"},
+    "processes/accounts.py": {
+        "venues": "a key becomes trading calls, for execution and the killer"
+    },
+    "processes/lake_stores.py": {"pyarrow": "its file systems, for who reads a lake in a store"},
+    "processes/lake_places.py": {"pyarrow": "the same, for files that stand in one"},
     "processes/lake_files.py": {"pyarrow": "which file counts, for who writes, packs and replays"},
 }
 """Single files that may import more than their room, and why."""
@@ -74,6 +83,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "influx": "influx makes buckets, shows the spool and sends it",
         "lake": "lake lists, shows, verifies, compacts and asks",
     },
+    "processes/archive": {"lake": "pushes with the lake's own tool, as dcctl lake push does"},
     "processes/execution": {"databases": "no process: the floor below ledger and history"},
     "processes/storage": {"databases": "no process: the floor below ledger and history"},
     "processes/replay": dict.fromkeys(

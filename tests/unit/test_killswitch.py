@@ -7,7 +7,7 @@ import pytest
 from processes import killswitch
 from processes.killswitch import pull, release
 from processes.latch import Latch, read_latch, write_latch
-from processes.places import read_registry
+from processes.places import Paths, read_registry
 from schemas.control import Word
 from schemas.trading import KillLevel
 from shm.control import ControlBlock
@@ -65,7 +65,9 @@ def word(instance, index: Word) -> int:
 
 
 def test_without_an_instance_it_is_latched(tmp_path):
-    told = pull(None, tmp_path, KillLevel.FLATTEN, "a test", 5)
+    told = pull(
+        None, Paths(run=tmp_path, data=tmp_path, logs=tmp_path), KillLevel.FLATTEN, "a test", 5
+    )
     assert (told.level, told.running, told.acknowledged, told.killed) == (
         "flatten", False, False, False,
     )  # fmt: skip
@@ -76,7 +78,7 @@ def test_without_an_instance_it_is_latched(tmp_path):
 
 def test_with_memory_and_nobody_in_it(instance):
     registry = read_registry(instance.paths.run)
-    told = pull(registry, instance.paths.data, KillLevel.CANCEL, "a test", 5)
+    told = pull(registry, instance.paths, KillLevel.CANCEL, "a test", 5)
     assert not told.running
     assert word(instance, Word.KILL_LEVEL) == KillLevel.CANCEL
     assert word(instance, Word.KILL_SINCE_NS) == 5
@@ -89,7 +91,7 @@ def test_a_registry_without_memory_is_no_hindrance(instance):
     instance.memory = None
     with pytest.raises(SharedMemoryError):
         Segment.attach(registry.find("control").name)
-    told = pull(registry, instance.paths.data, KillLevel.FLATTEN, "a test", 5)
+    told = pull(registry, instance.paths, KillLevel.FLATTEN, "a test", 5)
     assert not told.running
     assert read_latch(instance.paths.data).level == KillLevel.FLATTEN
     assert release(registry, instance.paths.data) == KillLevel.FLATTEN
@@ -98,7 +100,7 @@ def test_a_registry_without_memory_is_no_hindrance(instance):
 def test_who_obeys_lives(instance, execution):
     child = execution("obeys")
     registry = read_registry(instance.paths.run)
-    told = pull(registry, instance.paths.data, KillLevel.FLATTEN, "a test", 5)
+    told = pull(registry, instance.paths, KillLevel.FLATTEN, "a test", 5)
     assert (told.acknowledged, told.killed, told.running) == (True, False, True)
     assert child.poll() is None
     assert release(registry, instance.paths.data) == KillLevel.FLATTEN
@@ -112,7 +114,7 @@ def test_who_does_not_obey_is_dead_when_the_answer_comes(instance, execution, ho
     child = execution(how)
     owner = identity_of(child.pid)
     registry = read_registry(instance.paths.run)
-    told = pull(registry, instance.paths.data, KillLevel.FLATTEN, "a test", 5)
+    told = pull(registry, instance.paths, KillLevel.FLATTEN, "a test", 5)
     assert (told.acknowledged, told.killed, told.running) == (False, True, True)
     assert not is_alive(owner)
     assert child.wait() == -9
@@ -123,7 +125,7 @@ def test_a_stopped_execution_is_killed_too(instance, execution):
     child = execution("obeys")
     child.send_signal(signal.SIGSTOP)
     registry = read_registry(instance.paths.run)
-    told = pull(registry, instance.paths.data, KillLevel.PAUSE, "a test", 5)
+    told = pull(registry, instance.paths, KillLevel.PAUSE, "a test", 5)
     assert told.killed
     assert child.wait() == -9
 
@@ -131,9 +133,9 @@ def test_a_stopped_execution_is_killed_too(instance, execution):
 def test_a_lower_pull_changes_nothing_and_wants_the_higher_level_obeyed(instance, execution):
     data = instance.paths.data
     registry = read_registry(instance.paths.run)
-    pull(registry, data, KillLevel.FLATTEN, "first", 5)
+    pull(registry, instance.paths, KillLevel.FLATTEN, "first", 5)
     child = execution("obeys")
-    told = pull(registry, data, KillLevel.PAUSE, "second", 9)
+    told = pull(registry, instance.paths, KillLevel.PAUSE, "second", 9)
     assert (told.level, told.acknowledged) == ("flatten", True)
     assert word(instance, Word.KILL_LEVEL) == KillLevel.FLATTEN
     assert word(instance, Word.KILL_SINCE_NS) == 5
@@ -146,7 +148,7 @@ def test_a_latch_found_on_disk_is_the_level_to_obey(instance, execution):
     execution("obeys")
     write_latch(instance.paths.data, Latch(level=KillLevel.SHUTDOWN, by="before", since_ns=1))
     registry = read_registry(instance.paths.run)
-    told = pull(registry, instance.paths.data, KillLevel.PAUSE, "a test", 5)
+    told = pull(registry, instance.paths, KillLevel.PAUSE, "a test", 5)
     assert told.level == "shutdown"
     assert word(instance, Word.KILL_LEVEL) == KillLevel.SHUTDOWN
 
@@ -161,13 +163,13 @@ def test_the_latch_is_on_disk_before_the_word_rises(instance, monkeypatch):
         return raise_to(self, index, value)
 
     monkeypatch.setattr(ControlBlock, "raise_to", looking)
-    pull(read_registry(instance.paths.run), instance.paths.data, KillLevel.CANCEL, "a test", 5)
+    pull(read_registry(instance.paths.run), instance.paths, KillLevel.CANCEL, "a test", 5)
     assert seen == [KillLevel.CANCEL]
 
 
 def test_arming_opens_the_word_after_the_latch(instance, monkeypatch):
     """The other way around: with the word open and the latch there, a restart would pull again."""
-    pull(read_registry(instance.paths.run), instance.paths.data, KillLevel.CANCEL, "a test", 5)
+    pull(read_registry(instance.paths.run), instance.paths, KillLevel.CANCEL, "a test", 5)
     seen = []
     monkeypatch.setattr(
         killswitch, "remove_latch", lambda _: seen.append(word(instance, Word.KILL_LEVEL))
@@ -181,12 +183,13 @@ PULLER = """
 import sys
 from pathlib import Path
 from processes.killswitch import pull
-from processes.places import read_registry
+from processes.places import Paths, read_registry
 from schemas.trading import KillLevel
 run, data, level = Path(sys.argv[1]), Path(sys.argv[2]), KillLevel(int(sys.argv[3]))
+paths = Paths(run=run, data=data, logs=data)
 sys.stdin.readline()
 for turn in range(20):
-    pull(read_registry(run), data, level, f"level {level}", turn + 1)
+    pull(read_registry(run), paths, level, f"level {level}", turn + 1)
 """
 
 

@@ -8,6 +8,7 @@ processes and sockets of a key; each attempt takes a new one.
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ from schemas.errors import AnswerError, DecodeError
 from venues.bitfinex.account import Row, fill_of, order_update
 from venues.bitfinex.rest import read
 from venues.bitfinex.signing import rest_headers
-from venues.exact import number, number_or_none, rows, text
+from venues.exact import each, number, number_or_none, text
 from venues.rest import Request, RestClient, Signed
 
 T = TypeVar("T")
@@ -60,9 +61,8 @@ class BitfinexPrivateRest:
         request = Request(
             endpoint="private", path=f"/{path}", method="POST", private=True, sign=sign
         )
-        return await self.client.call(
-            request, lambda answer: [_made(call, make, row) for row in rows(read(answer))]
-        )
+        make_one = partial(_made, call, make)
+        return await self.client.call(request, lambda answer: each(make_one)(read(answer)))
 
     async def wallets(self) -> list[Wallet]:
         """What is held."""

@@ -20,7 +20,7 @@ from schemas.errors import (
     UnavailableError,
 )
 from venues.bitfinex import rest_records as records
-from venues.exact import decode, number, part, plain, rows, show, table
+from venues.exact import decode, each, number, part, plain, rows, show, table
 from venues.rest import Answer, Request, RestClient, check_status
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class BitfinexRest:
     ) -> list[records.Ticker | records.FundingTicker]:
         """Many symbols now; all there are if none is named."""
         params = [("symbols", ",".join(symbols) or "ALL")]
-        return await self._get("ticker", "tickers", _each(records.named_ticker), params)
+        return await self._get("ticker", "tickers", each(records.named_ticker), params)
 
     async def tickers_history(
         self,
@@ -124,7 +124,7 @@ class BitfinexRest:
     ) -> list[records.PastTicker]:
         """Best prices hour by hour, about a year back, newest first; at most 250 rows."""
         params = [("symbols", ",".join(symbols) or "ALL"), *_range(start_ms, end_ms, limit)]
-        make = _each(records.past_ticker)
+        make = each(records.past_ticker)
         return await self._get("tickers_history", "tickers/hist", make, params)
 
     async def trades(
@@ -155,7 +155,7 @@ class BitfinexRest:
     async def _trades(
         self, symbol: str, make: Callable[[Any], T], params: Sequence[tuple[str, str]]
     ) -> list[T]:
-        return await self._get("trades", f"trades/{_segment(symbol)}/hist", _each(make), params)
+        return await self._get("trades", f"trades/{_segment(symbol)}/hist", each(make), params)
 
     async def book(
         self, symbol: str, precision: Precision = "P0", length: int = 25
@@ -181,7 +181,7 @@ class BitfinexRest:
         self, symbol: str, precision: str, length: int, make: Callable[[Any], T]
     ) -> list[T]:
         path = f"book/{_segment(symbol)}/{precision}"
-        return await self._get("book", path, _each(make), [("len", str(length))])
+        return await self._get("book", path, each(make), [("len", str(length))])
 
     async def stats(
         self,
@@ -194,7 +194,7 @@ class BitfinexRest:
     ) -> list[records.Stat]:
         """A statistic over time, like `pos.size:1m:tBTCUSD:long` or `vol.1d:30m:BFX`."""
         params = _range(start_ms, end_ms, limit, sort)
-        return await self._get("stats", f"stats1/{_segment(key)}/hist", _each(records.stat), params)
+        return await self._get("stats", f"stats1/{_segment(key)}/hist", each(records.stat), params)
 
     async def last_stat(self, key: str) -> records.Stat:
         """The newest value of a statistic."""
@@ -213,7 +213,7 @@ class BitfinexRest:
         """Candles, at most 10,000; a funding symbol carries its period: `fUSD:p30`."""
         path = f"candles/trade:{timeframe}:{_segment(symbol)}/hist"
         params = _range(start_ms, end_ms, limit, sort)
-        return await self._get("candles", path, _each(records.candle), params)
+        return await self._get("candles", path, each(records.candle), params)
 
     async def last_candle(self, timeframe: str, symbol: str) -> records.Candle:
         """The running candle."""
@@ -223,7 +223,7 @@ class BitfinexRest:
     async def derivatives_status(self, keys: Sequence[str] = ()) -> list[records.DerivativeStatus]:
         """State of derivatives; all if none is named. An unknown key is left out by the venue."""
         params = [("keys", ",".join(keys) or "ALL")]
-        make = _each(records.named_derivative)
+        make = each(records.named_derivative)
         return await self._get("derivatives", "status/deriv", make, params)
 
     async def derivatives_history(
@@ -236,7 +236,7 @@ class BitfinexRest:
         sort: Sort | None = None,
     ) -> list[records.DerivativeStatus]:
         """State of a derivative minute by minute; at most 5,000 rows."""
-        make = _each(lambda row: records.derivative(key, row))
+        make = each(lambda row: records.derivative(key, row))
         params = _range(start_ms, end_ms, limit, sort)
         return await self._get("derivatives", f"status/deriv/{_segment(key)}/hist", make, params)
 
@@ -250,7 +250,7 @@ class BitfinexRest:
     ) -> list[records.Liquidation]:
         """Liquidations of all symbols; at most 500 rows."""
         params = _range(start_ms, end_ms, limit, sort)
-        make = _each(records.liquidation)
+        make = each(records.liquidation)
         return await self._get("liquidations", "liquidations/hist", make, params)
 
     async def funding_stats(
@@ -263,7 +263,7 @@ class BitfinexRest:
     ) -> list[records.FundingStat]:
         """Funding statistics of a currency."""
         path = f"funding/stats/{_segment(symbol)}/hist"
-        make = _each(records.funding_stat)
+        make = each(records.funding_stat)
         return await self._get("funding_stats", path, make, _range(start_ms, end_ms, limit))
 
     async def conf(self, *keys: str) -> list[Any]:
@@ -308,10 +308,6 @@ class BitfinexRest:
             headers={"Content-Type": "application/json"},
         )
         return await self.client.call(request, lambda answer: rows(read(answer)))
-
-
-def _each(make: Callable[[Any], T]) -> Callable[[Any], list[T]]:
-    return lambda value: [make(row) for row in rows(value)]
 
 
 def conf_map(value: Any) -> dict[str, Any]:

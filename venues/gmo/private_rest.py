@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from venues.exact import (
+    each,
     integer,
     integer_or_none,
     iso_ms,
@@ -139,7 +140,7 @@ def _page(symbol: str, page: int) -> list[tuple[str, str]]:
 
 def _listed(make: Callable[[Any], T]) -> Callable[[Any], list[T]]:
     """The list inside; the venue leaves it out where there is nothing."""
-    return lambda value: [make(row) for row in rows(part(value, "list") or [])]
+    return lambda value: each(make)(part(value, "list") or [])
 
 
 def _asset(row: Any) -> Asset:

@@ -22,12 +22,12 @@ from schemas.errors import (
 )
 from venues.exact import (
     decode,
+    each,
     integer,
     iso_ms,
     number,
     number_or_none,
     part,
-    rows,
     show,
     text,
 )
@@ -177,9 +177,7 @@ class GmoRest:
     async def tickers(self, symbol: str = "") -> list[Ticker]:
         """One symbol now, or all of them."""
         params = [("symbol", symbol)] if symbol else []
-        return await self._get(
-            "ticker", lambda value: [_ticker(row) for row in rows(value)], params
-        )
+        return await self._get("ticker", each(_ticker), params)
 
     async def book(self, symbol: str) -> Book:
         """A symbol's book."""
@@ -187,8 +185,8 @@ class GmoRest:
         def make(value: Any) -> Book:
             return Book(
                 symbol=text(value, "symbol"),
-                bids=[_level(row) for row in rows(part(value, "bids"))],
-                asks=[_level(row) for row in rows(part(value, "asks"))],
+                bids=each(_level)(part(value, "bids")),
+                asks=each(_level)(part(value, "asks")),
             )
 
         return await self._get("orderbooks", make, [("symbol", symbol)])
@@ -201,7 +199,7 @@ class GmoRest:
             return Trades(
                 page=integer(pagination, "currentPage"),
                 count=integer(pagination, "count"),
-                rows=[_trade(row) for row in rows(part(value, "list"))],
+                rows=each(_trade)(part(value, "list")),
             )
 
         params = [("symbol", symbol), ("page", str(page)), ("count", str(count))]
@@ -210,11 +208,11 @@ class GmoRest:
     async def candles(self, symbol: str, interval: str, date: str) -> list[Candle]:
         """The candles of one of the venue's days (`YYYYMMDD`) or years (`YYYY`), oldest first."""
         params = [("symbol", symbol), ("interval", interval), ("date", date)]
-        return await self._get("klines", lambda value: [_candle(r) for r in rows(value)], params)
+        return await self._get("klines", each(_candle), params)
 
     async def symbols(self) -> list[SymbolRules]:
         """What can be traded."""
-        return await self._get("symbols", lambda value: [_symbol(row) for row in rows(value)])
+        return await self._get("symbols", each(_symbol))
 
 
 def candle_date(interval: str, mts: int) -> str:

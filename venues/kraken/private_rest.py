@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from venues.exact import (
+    each_named,
     integer,
     integer_or_none,
     number,
@@ -143,7 +144,9 @@ class KrakenPrivateRest:
     async def open_orders(self) -> list[Order]:
         """Orders that wait or rest, all of them, with the ids of their fills."""
         return await self._post(
-            "OpenOrders", lambda value: _orders(part(value, "open")), [("trades", "true")]
+            "OpenOrders",
+            lambda value: each_named(_order)(part(value, "open")),
+            [("trades", "true")],
         )
 
     async def orders(self, order_ids: Sequence[str]) -> list[Order]:
@@ -153,15 +156,12 @@ class KrakenPrivateRest:
             RefusedError: one of them is not known; none is told then.
         """
         wanted = [("txid", ",".join(order_ids)), *_UNMERGED]
-        return await self._post("QueryOrders", _orders, wanted)
+        return await self._post("QueryOrders", each_named(_order), wanted)
 
     async def trades(self, trade_ids: Sequence[str]) -> list[Trade]:
         """Fills by the venue's id; at most 20."""
-
-        def make(value: Any) -> list[Trade]:
-            return [_trade(name, row) for name, row in table(value).items()]
-
-        return await self._post("QueryTrades", make, [("txid", ",".join(trade_ids))])
+        wanted = [("txid", ",".join(trade_ids))]
+        return await self._post("QueryTrades", each_named(_trade), wanted)
 
     async def closed_orders(
         self, *, start_s: int | None = None, end_s: int | None = None, offset: int = 0
@@ -173,14 +173,10 @@ class KrakenPrivateRest:
 
         def make(value: Any) -> ClosedOrders:
             return ClosedOrders(
-                count=integer(value, "count"), orders=_orders(part(value, "closed"))
+                count=integer(value, "count"), orders=each_named(_order)(part(value, "closed"))
             )
 
         return await self._post("ClosedOrders", make, wanted)
-
-
-def _orders(value: Any) -> list[Order]:
-    return [_order(name, row) for name, row in table(value).items()]
 
 
 def _order(name: str, row: Any) -> Order:

@@ -20,13 +20,14 @@ from schemas.errors import (
 )
 from venues.exact import (
     decode,
+    each,
+    each_named,
     integer,
     integer_or_none,
     iso_ms,
     number,
     number_or_none,
     part,
-    rows,
     show,
     table,
     text,
@@ -228,16 +229,16 @@ class KrakenRest:
 
     async def asset_pairs(self, pairs: Sequence[str] = ()) -> list[Pair]:
         """What can be traded; all of it if none is named."""
-        return await self._get("AssetPairs", _named(_pair), _naming(pairs))
+        return await self._get("AssetPairs", each_named(_pair), _naming(pairs))
 
     async def assets(self, assets: Sequence[str] = ()) -> list[Asset]:
         """What can be held; all of it if none is named."""
         params = [("asset", ",".join(assets))] if assets else []
-        return await self._get("Assets", _named(_asset), params)
+        return await self._get("Assets", each_named(_asset), params)
 
     async def tickers(self, pairs: Sequence[str] = ()) -> list[Ticker]:
         """Pairs now; all of them if none is named."""
-        return await self._get("Ticker", _named(_ticker), _naming(pairs))
+        return await self._get("Ticker", each_named(_ticker), _naming(pairs))
 
     async def ohlc(self, pair: str, minutes: int = 1, *, since_s: int | None = None) -> Candles:
         """Candles; never more than the newest 720, whatever `since_s` says."""
@@ -271,8 +272,8 @@ class KrakenRest:
         def make(value: Any) -> Depth:
             book = _only(value)
             return Depth(
-                bids=[_level(row) for row in rows(part(book, "bids"))],
-                asks=[_level(row) for row in rows(part(book, "asks"))],
+                bids=each(_level)(part(book, "bids")),
+                asks=each(_level)(part(book, "asks")),
             )
 
         return await self._get("Depth", make, [("pair", pair), ("count", str(count))])
@@ -280,10 +281,6 @@ class KrakenRest:
 
 def _naming(pairs: Sequence[str]) -> list[tuple[str, str]]:
     return [("pair", ",".join(pairs))] if pairs else []
-
-
-def _named(make: Callable[[str, Any], T]) -> Callable[[Any], list[T]]:
-    return lambda value: [make(name, row) for name, row in table(value).items()]
 
 
 def _only(value: Any) -> Any:

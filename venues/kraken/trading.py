@@ -28,6 +28,7 @@ from venues.kraken.look import Look
 from venues.kraken.private_rest import KrakenPrivateRest
 from venues.kraken.private_socket import Message, PrivateSocket
 from venues.kraken.rest import KrakenRest, error_of
+from venues.kraken.signing import sign
 from venues.kraken.terms import changed_terms, order_terms
 from venues.names import time_ns
 from venues.trading import Access, NewOrder, NotSentError, OrderRef, Sight, Tell
@@ -51,7 +52,11 @@ _SUBSCRIPTIONS: Final[dict[str, Message]] = {
 
 
 class KrakenTrading:
-    """One key at Kraken, spot."""
+    """One key at Kraken, spot.
+
+    Raises:
+        ConfigError: the secret is none of Kraken's.
+    """
 
     venue = "kraken"
     parallel = 8
@@ -60,6 +65,7 @@ class KrakenTrading:
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        sign(access.secret, "", 0, "")  # a secret that cannot sign is said at the start
         private = KrakenPrivateRest(access.rest, access.key, access.secret, access.next_nonce)
         self._private = private
         self._look = Look(private, KrakenRest(access.rest))
@@ -80,6 +86,7 @@ class KrakenTrading:
 
     async def connect(self, tell: Tell) -> None:
         """A token, a socket, and both private channels with their snapshots."""
+        await self.close()  # what is left of an attempt that failed
         self._tell = tell
         await self._access.rest.__aenter__()
         token = await self._private.websocket_token()

@@ -1,26 +1,20 @@
 """From settings to brokers: one an account."""
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 
-from msgspec.structs import replace
-
-from config.secrets import read_secret
+from processes.accounts import open_trading
 from processes.execution.brokers.base import Broker, Events
 from processes.execution.brokers.network import BrokerLoop
 from processes.execution.brokers.paper import PaperBroker
 from processes.execution.brokers.venue import VenueSession
 from processes.execution.gate import SendGate
-from processes.nonces import Nonces
+from processes.live import may_trade
 from schemas.brokers import PaperAccount, VenueAccount
 from schemas.errors import ConfigError
 from schemas.instruments import Instrument
 from schemas.settings import Settings
 from shm.readers import RingReader
-from venues.access import TRADINGS, make_client, settings_of
-from venues.rest import Tools
-from venues.trading import Access
 
 
 class Brokerage:
@@ -63,33 +57,16 @@ class Brokerage:
 
     def _make(self, name: str) -> Broker:
         account = self._settings.execution.accounts[name]
-        if isinstance(account, PaperAccount):
+        if isinstance(account, PaperAccount) or not may_trade(self._data, self._settings, name):
             return self._paper(name)
         if isinstance(account, VenueAccount):
             return self._loop.add(name, self._session(name, account))
         raise ConfigError(f"execution.accounts.{name}: this broker cannot be used yet")
 
     def _session(self, name: str, account: VenueAccount) -> VenueSession:
-        venue = str(account.__struct_config__.tag)
-        if venue not in TRADINGS:
-            raise ConfigError(f"execution.accounts.{name}: {venue} cannot be traded at yet")
-        sections = self._settings.rest
-        if account.rest_url:
-            changed = {"url": account.rest_url, "private_url": account.rest_url}
-            section = settings_of(venue, sections)
-            own = {key: value for key, value in changed.items() if hasattr(section, key)}
-            sections = replace(sections, **{venue: replace(section, **own)})
-        tools = Tools(utc_ns=self._now_ns, uniform=random.SystemRandom().random)
-        access = Access(
-            key=read_secret(f"execution.accounts.{name}.key", account.key),
-            secret=read_secret(f"execution.accounts.{name}.secret", account.secret),
-            rest=make_client(venue, sections, self._data / "state", tools),
-            socket_url=account.socket_url or "",
-            next_nonce=Nonces(self._data / "state" / "nonces" / name, self._now_ns).next,
-            now_ns=self._now_ns,
-        )
+        trading = open_trading(name, account, self._settings.rest, self._data, self._now_ns)
         return VenueSession(
-            name, TRADINGS[venue](access), self._gate, self._loop.emit, self._now_ns,
+            name, trading, self._gate, self._loop.emit, self._now_ns,
             self._healthy, account.dead_man_s,
         )  # fmt: skip
 

@@ -70,15 +70,18 @@ class Tracked(Struct):
 
     ref: OrderRef
     fill_ids: set[str]
+    sent_ns: int
+    """When it left at the latest: in an earlier life, the gate's bound after its decision."""
     filled: Decimal = Decimal(0)
     is_final: bool = False
     accepted: bool = False
-    left_ns: int = 0
-    """When it was sent, at the latest."""
     is_under_way: bool = False
     """It is being sent, or its answer is waited for."""
     is_asked: bool = False
-    """Unknown, or its fills are not all here: the venue is to be asked."""
+    """Unknown, or not all of it is here: the venue is to be asked."""
+    must_end: bool = False
+    """A market order, or one whose cancel was sent: it is asked for until it is over, since the
+    event that says so may be lost."""
     is_unknown: bool = False
     """`OrderUnknown` was told of it."""
 
@@ -155,7 +158,7 @@ class VenueSession:
                 self._emit(AccountConnected(self._account, self._now_ns()))
                 await self._attend()
             except _FAULTS as error:
-                if isinstance(error, RefusedError):
+                if isinstance(error, RefusedError) and not self._is_connected:
                     wait_s = REFUSED_KEY_S
                 self._leave(str(error) or type(error).__name__)
             finally:
@@ -170,23 +173,29 @@ class VenueSession:
 
     async def _attend(self) -> None:
         """Until the connection is lost."""
-        both = {asyncio.create_task(self._trading.watch()), asyncio.create_task(self._tend())}
+        works = (self._trading.watch(), self._stay_alive(), self._tend())
+        tasks = {asyncio.create_task(work) for work in works}
         try:
-            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in both:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tend(self) -> None:
-        """The venue's dead-man timer, and orders that nobody can say anything of."""
+    async def _stay_alive(self) -> None:
+        """The venue's dead-man timer, which waits for no question."""
         refreshed_s = float("-inf")
         while True:
             if self._healthy() and monotonic_s() - refreshed_s > self._dead_man_s / 3:
                 refreshed_s = monotonic_s()
                 await self._trading.dead_man(self._dead_man_s)
+            await asyncio.sleep(TEND_S)
+
+    async def _tend(self) -> None:
+        """Orders that nobody can say anything of."""
+        while True:
             if self._is_ready:
                 await self._ask_for_unknown()
             await asyncio.sleep(TEND_S)
@@ -238,13 +247,15 @@ class VenueSession:
                     self._emit(self._expired(number, refused or "its venue is away"))
                     return
                 tracked = self._track(intent)
-                tracked.left_ns, tracked.is_under_way = self._now_ns(), True
+                tracked.sent_ns, tracked.is_under_way = self._now_ns(), True
                 try:
                     venue_order_id = await self._trading.place(tracked.ref.order, written)
                 finally:
                     tracked.is_under_way = False
                 self._accepted(number, venue_order_id)
-                tracked.is_asked |= not tracked.accepted
+                tracked.is_asked |= not tracked.accepted or (
+                    tracked.must_end and not tracked.is_final
+                )
             except RefusedError as error:
                 self._tell(number, OrderRejected(number, self._now_ns(), str(error)), final=True)
             except NotSentError as error:
@@ -274,7 +285,7 @@ class VenueSession:
         except _FAULTS:
             self._emit(CancelNotSent(number, self._now_ns()))
             return
-        tracked.is_asked = True  # what the cancel came to is looked at, whether or not it is told
+        tracked.must_end = tracked.is_asked = True
 
     async def _cancel_all(self) -> None:
         """Until the venue has taken it: the kill switch asks once."""
@@ -309,13 +320,26 @@ class VenueSession:
             if sight is not None:
                 for order in sight.foreign:
                     self._tell_foreign(order)
-                if not any(self._orders[name].is_asked for name in names):
+                if not self._questions(names, sight):
                     self._is_ready = self._is_connected
                     if self._is_ready:
                         self._emit(Reconciled(self._account, self._now_ns()))
                     return
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LOOK_LONGEST_S)
+
+    def _questions(self, names: list[str], sight: Sight) -> list[str]:
+        """Orders of which the venue has not said all that it must."""
+        return [
+            name
+            for name in names
+            if (tracked := self._orders[name]).is_asked
+            and not (name in sight.orders and tracked.must_end and not self._lacks(name, sight))
+        ]
+
+    def _lacks(self, name: str, sight: Sight) -> bool:
+        """More was filled than we have the fills of."""
+        return Decimal(sight.orders[name].filled_quantity or "0") > self._orders[name].filled
 
     async def _ask_for_unknown(self) -> None:
         names = [name for name, tracked in self._orders.items() if tracked.is_asked]
@@ -339,7 +363,7 @@ class VenueSession:
         oldest_ns = min((one.ref.order.decided_ns for one in asked), default=self._now_ns())
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
         for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
-            tracked.is_asked = False
+            tracked.is_asked = tracked.must_end and not tracked.is_final
             if name in sight.ambiguous:
                 tracked.is_asked = True
                 self._alarm("ambiguous", f"{name}: {sight.ambiguous[name]}", pause=True)
@@ -363,7 +387,7 @@ class VenueSession:
             # It was there: nothing that we could think of is certain.
             tracked.is_asked = True
             self._alarm("vanished", f"{name}: the venue had it, and knows it no more", pause=True)
-        elif self._now_ns() - tracked.left_ns < self._trading.settle_s * 1e9:
+        elif self._now_ns() - tracked.sent_ns < self._trading.settle_s * 1e9:
             self._wonder(name, "not at the venue yet")
         else:
             self._tell(name, self._expired(name, "never reached the venue"), final=True)
@@ -411,8 +435,8 @@ class VenueSession:
         time_ns = update.time_ns or self._now_ns()
         if update.status != "rejected":
             self._accepted(number, update.order_id)
-        if update.filled_quantity and Decimal(update.filled_quantity) > tracked.filled:
-            tracked.is_asked = True  # until its fills are here
+        lacks = bool(update.filled_quantity) and Decimal(update.filled_quantity) > tracked.filled
+        tracked.is_asked = lacks or (tracked.is_asked and not update.is_final)
         if not update.is_final or tracked.is_final:
             return
         text = update.reason or update.status_text
@@ -453,7 +477,8 @@ class VenueSession:
         self._emit(told)
 
     def _tell_foreign(self, order: OrderUpdate) -> None:
-        if order.order_id not in self._foreign:
+        # One of ours may have come to the venue between the question and its answer.
+        if order.order_id not in self._foreign and self._find(order) is None:
             self._foreign.add(order.order_id)
             self._alarm("foreign_order", f"{order.symbol} {order.side} {order.order_id}: not ours")
 
@@ -465,22 +490,13 @@ class VenueSession:
         if known is not None:
             self._orders.move_to_end(number)  # who is asked about is not the next to be forgotten
             return known
-        order = NewOrder(
-            command_id=number,
-            symbol=intent.symbol,
-            side=intent.side,
-            quantity=intent.quantity,
-            kind=intent.kind,
-            limit_price=intent.limit_price,
-            reduce_only=intent.reduce_only,
-            decided_ns=intent.decided_ns,
-        )
+        order = NewOrder.of(intent)
         tracked = Tracked(
             OrderRef(order=order, venue_order_id=venue_order_id),
             set(),
+            order.decided_ns + self._gate.within_ns,
             accepted=bool(venue_order_id),
-            # Of an earlier life: the gate let nothing pass later than this.
-            left_ns=intent.decided_ns + self._gate.within_ns,
+            must_end=intent.kind == "market",
         )
         self._orders[number] = tracked
         client_id = self._trading.client_id(order)

@@ -21,6 +21,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from processes.clock import day_of
+from processes.lake_files import folders_of
+from processes.lake_places import open_lake
 from processes.replay.backtest.main import SESSION_NS, Span, backtest, sessions_in
 from processes.replay.backtest.result import Money, Summary
 from processes.replay.backtest.stretches import FOREVER
@@ -108,8 +110,7 @@ def read_axis(text: str) -> tuple[str, list[str]]:
 
 def days_in(data: Path, span: Span, sessions: Sequence[int]) -> Iterator[tuple[str, Span]]:
     """UTC days on which something may be recorded, as parts of a span."""
-    folders = (data / "lake").glob("*/websocket/*/*/dt=*")
-    known = {path.name.removeprefix("dt=") for path in folders}
+    known = {path.name.removeprefix("dt=") for path in folders_of(open_lake(data / "lake"))}
     if known:  # the newest file of a day may reach into the next
         known.add(str(date.fromisoformat(max(known)) + timedelta(days=1)))
     earliest = day_of(min(sessions) * SESSION_NS) if sessions else ""

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import bridge, decoding, lake, ledger, peering, recordings, stages, transport
+from benchmarks import (
+    bridge,
+    decoding,
+    lake,
+    ledger,
+    peering,
+    recordings,
+    stages,
+    store,
+    transport,
+)
 from benchmarks.figures import figure
 from processes.cli.bench import BENCHMARKS, run_benchmarks
 from schemas.errors import OperatorError
@@ -96,6 +106,18 @@ def test_the_lakes_tools_are_measured_on_rows_that_are_there(monkeypatch):
     assert all(figure.value > 0 for figure in figures.values())
 
 
+def test_a_store_is_measured_on_rows_that_are_there(monkeypatch):
+    monkeypatch.delenv(store.VARIABLE, raising=False)
+    monkeypatch.setattr(lake, "SQL", "SELECT symbol, count(*) FROM books GROUP BY ALL")
+    figures = store.measure(quick=True)
+    assert set(figures) == {
+        f"folder_{what}_{form}"
+        for what in ("push", "verify", "query")
+        for form in ("sealed", "daily")
+    }
+    assert all(figure.value > 0 for figure in figures.values())
+
+
 def test_stages_count_every_row():
     slots, tables = stages.make_slots(5000)
     assert (len(slots), len(tables.instruments)) == (5000, 16)
@@ -133,7 +155,7 @@ def test_the_command_prints_one_object(monkeypatch, capsys):
 
 def test_the_ledger_is_measured_on_every_body_that_is_there():
     found = ledger.measure(quick=True)
-    assert {"ledger_sqlite", "history_sqlite"} <= set(found)
+    assert {"ledger_sqlite", "history_sqlite", "bars_sqlite"} <= set(found)
     assert all(one.value > 0 for one in found.values())
     assert ("ledger_postgres" in found) == ("history_postgres" in found)
     if "ledger_postgres" not in found:

@@ -33,15 +33,21 @@ def bridge(rings: Rings):
         child.communicate()
 
 
-def test_killed_at_random_nothing_is_missing_and_nothing_doubled(seed, long_run):
-    draw = random.Random(seed)
+@contextlib.contextmanager
+def redis_and_rings():
+    """A Redis, and an instance's rings whose bridge would bring them there in small batches."""
     with redis_server() as server, bare_instance(
         bridge__enabled=True, bridge__url=server.url, bridge__batch=64, bridge__poll_ms=1,
         bridge__backoff_first_s=0.01, bridge__backoff_longest_s=0.05, bridge__timeout_s=0.2,
     ) as made:  # fmt: skip
         made.put_in_force()
         made.open()
-        rings = Rings(made)
+        yield server, Rings(made)
+
+
+def test_killed_at_random_nothing_is_missing_and_nothing_doubled(seed, long_run):
+    draw = random.Random(seed)
+    with redis_and_rings() as (server, rings):
         writer, other = rings.writer(), rings.reader("other")
         sent = 0
         for _ in range(40 if long_run else 4):
@@ -77,13 +83,7 @@ def test_killed_at_random_nothing_is_missing_and_nothing_doubled(seed, long_run)
 
 def test_redis_is_killed_frozen_and_emptied_while_the_market_runs(seed):
     draw = random.Random(seed)
-    with redis_server() as server, bare_instance(
-        bridge__enabled=True, bridge__url=server.url, bridge__batch=64, bridge__poll_ms=1,
-        bridge__backoff_first_s=0.01, bridge__backoff_longest_s=0.05, bridge__timeout_s=0.2,
-    ) as made:  # fmt: skip
-        made.put_in_force()
-        made.open()
-        rings = Rings(made)
+    with redis_and_rings() as (server, rings):
         writer, other = rings.writer(), rings.reader("other")
         sent = 0
 

@@ -104,7 +104,7 @@ class World:
     def end(self, made: Watched) -> None:
         for signals in self.signals:
             signals._courier.close()  # the bus cannot end while a socket of it is open
-        made._ledger.close()
+        made.close()
         made._context.close()
         self.lives.remove(made._context)
 

@@ -6,11 +6,15 @@ import re
 
 import pytest
 
+from config.loader import load
 from processes.cli import switch
 from processes.cli.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_NOT_RUNNING, EXIT_USAGE, app
 from processes.latch import read_latch
-from processes.places import REGISTRY, lock
+from processes.live import may_trade
+from processes.places import REGISTRY, Resolved, lock
+from processes.sessions import SessionFolder, latest_settings
 from schemas.errors import OperatorError
+from schemas.instruments import Tables
 from schemas.trading import KillLevel
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
@@ -224,6 +228,78 @@ def test_without_yes_it_asks_and_no_is_no(dcctl, monkeypatch, answer):
     monkeypatch.setattr("sys.stdin", io.StringIO(answer))
     assert dcctl("arm") == EXIT_FAILED
     assert read_latch(dcctl.folder / "data").level == KillLevel.FLATTEN
+
+
+def test_a_drill_latches_nothing_and_says_how_long_it_took(dcctl):
+    (dcctl.folder / "data" / "state").mkdir(parents=True)
+    assert dcctl("kill", "--drill", "--json") == 0
+    told = json.loads(dcctl.out)
+    assert told["latch_ms"] > 0
+    assert "not" in told["execution"]["error"]
+    assert dcctl("kill", "--drill") == 0
+    assert "nothing was latched, cancelled or sent" in dcctl.out
+    assert "no account is at a venue" in dcctl.out
+    assert read_latch(dcctl.folder / "data").level == KillLevel.NONE
+    assert list((dcctl.folder / "data" / "state").iterdir()) == []
+
+
+REAL = '{real: {broker: kraken, key: "${K}", secret: "${S}"}}'
+
+
+@pytest.fixture
+def kept(dcctl, monkeypatch):
+    """Settings that were in force once."""
+
+    def keep(**changes):
+        settings = load("demo", environment={f"DC__{k}": v for k, v in changes.items()})
+        resolved = Resolved(generation=1, folders={}, settings=settings)
+        SessionFolder(dcctl.folder / "data", 1).keep(resolved, Tables())
+        return dcctl.folder / "data"
+
+    return keep
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_person", "live", "armed"),
+    [
+        ("trade with real money", True, "true", True),
+        ("yes", True, "true", False),
+        ("trade with real money", False, "true", False),
+        ("trade with real money", True, "false", False),
+    ],
+)
+def test_live_is_armed_by_a_person_who_types_it(
+    dcctl, kept, monkeypatch, answer, is_person, live, armed
+):
+    data = kept(execution__accounts=REAL, execution__live=live)
+    typed = io.StringIO(f"{answer}\n")
+    monkeypatch.setattr(typed, "isatty", lambda: is_person, raising=False)
+    monkeypatch.setattr("sys.stdin", typed)
+    assert (dcctl("arm", "--live") == 0) is armed
+    assert may_trade(data, latest_settings(data), "real") is armed
+    if armed:
+        assert "restart execution" in dcctl.out
+        assert dcctl("arm", "--paper") == 0
+        assert not may_trade(data, latest_settings(data), "real")
+
+
+def test_yes_does_not_arm_live(dcctl, kept, monkeypatch):
+    kept(execution__accounts=REAL, execution__live="true")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert dcctl("arm", "--live", "--yes") == EXIT_FAILED
+    assert "person" in dcctl.err
+
+
+# ---- replay, backtest
+
+
+@pytest.mark.parametrize("command", [("replay",), ("backtest", "--session")])
+@pytest.mark.parametrize("word", ["nope", "-", "1.5", "٣", "9" * 5000])
+def test_a_session_is_last_or_a_number(dcctl, command, word):
+    assert dcctl(*command, word) == EXIT_USAGE
+    assert "say last, or a number" in dcctl.err
+    assert dcctl(*command, "17") == EXIT_FAILED
+    assert "dcctl start" in dcctl.err
 
 
 # ---- logs, doctor, version

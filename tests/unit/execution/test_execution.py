@@ -2,6 +2,7 @@
 
 import queue
 import sqlite3
+import threading
 
 import psycopg
 import pytest
@@ -11,6 +12,7 @@ from processes.execution.machine import Send
 from processes.execution.main import Execution
 from processes.execution.orders import Order
 from processes.runtime import Context
+from processes.standing import hold_orders, note_intent, noted_intents, read_standing
 from schemas.control import Word
 from schemas.decisions import SlotKind
 from schemas.trading import (
@@ -128,7 +130,7 @@ class Life:
         return not self.machine.ledger_away
 
     def end(self) -> None:
-        self.execution._ledger.close()
+        self.execution.close()
         self.context.close()
 
 
@@ -146,9 +148,11 @@ def lives(instance, monkeypatch):
     monkeypatch.setattr(runtime, "open_log", lambda *_: instance.log)
     made = []
 
-    def live() -> Life:
-        if made:
+    def live(*, ended: bool = False) -> Life:
+        if made and not ended:
             made.pop().end()
+        elif made:
+            made.pop()
         made.append(Life(instance))
         return made[-1]
 
@@ -354,3 +358,56 @@ def test_without_its_database_nothing_is_sent_and_the_machine_knows(monkeypatch)
                 )
             assert states[second] == "expired"
             assert set(states) == {first, second, third}
+
+
+def test_orders_and_positions_stand_on_disk_before_the_broker_has_the_order(lives):
+    life = lives().begin()
+    seen = []
+    life.broker.look = lambda: seen.append(read_standing(life.context.paths.data))
+    number = life.send()
+    assert [one.intent.command_id for one in seen[0].orders] == [number]
+    life.tell(OrderAccepted(number, "V1", T0), fill(number, 1, "2"))
+    standing = read_standing(life.context.paths.data)
+    assert standing.orders[0].venue_order_id == "V1"
+    assert standing.orders[0].fill_ids == [f"{number}-1"]
+    assert [(held.account, held.quantity) for held in standing.positions] == [("paper", "2")]
+    life.tell(OrderCanceled(number, T0))
+    assert read_standing(life.context.paths.data).orders == []
+
+
+def test_a_killers_orders_become_the_ledgers_and_are_asked_for(lives):
+    life = lives().begin()
+    data = life.context.paths.data
+    sent = Intent(
+        command_id="c" * 32, instrument=0, symbol="tBTCUSD", side="sell", quantity="2",
+        kind="market", reduce_only=True, strategy="kill_switch", decided_ns=T0,
+    )  # fmt: skip
+    life.end()
+    note_intent(data, sent)
+    life = lives(ended=True).begin(reconciled=False)
+    life.tell(AccountConnected("paper", T0))
+    assert life.broker.asked[-1] == ("reconcile", [sent.command_id])
+    assert life.states()[sent.command_id] == "unknown"
+    assert noted_intents(data) == []
+
+
+def test_while_a_killer_may_send_execution_waits(lives):
+    life = lives()
+    killer = hold_orders(life.context.paths.data)
+    begun = threading.Thread(target=life.begin, kwargs={"reconciled": False})
+    begun.start()
+    wait_until(
+        lambda: "may send orders" in life.context.control.row(life.context.row).text, 10, "it waits"
+    )
+    assert life.broker.asked == []
+    killer.close()
+    begun.join(30)
+    assert life.broker.asked[0] == "start"
+
+
+def test_a_drill_asks_and_changes_nothing(lives):
+    life = lives().begin()
+    number = life.send()
+    told = life.execution._on_drill({})
+    assert told == {"idle": True, "orders": [number], "positions": {}}
+    assert life.broker.asked[-1] == ("submit", number)

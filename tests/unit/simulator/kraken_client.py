@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from schemas.settings import SimulatorAccount
-from tests.unit.simulator.world import Watcher, World
+from tests.unit.simulator.accounting import check
+from tests.unit.simulator.world import Watcher, World, run
 
 KEY, SECRET = "demo-key-kraken", base64.b64encode(b"a demo secret, made up").decode()
 BEGIN = {"USD": "1000000", "BTC": "10", "XRP": "5000"}
@@ -137,3 +138,15 @@ class Private:
     def told(self) -> list[str]:
         """exec_type of all updates, in order."""
         return [row["exec_type"] for row in self.rows("executions")]
+
+
+def private_story(tell: Any, *channels: str, **settings: Any) -> None:
+    """One private socket with channels, in a world of its own."""
+
+    async def live() -> None:
+        async with world(**settings) as place:
+            await tell(place, await Private.open(place, *channels))
+            if not any(order["status"] == "open" for order in truth(place)["orders"]):
+                check(truth(place), BEGIN, ASSETS)
+
+    run(live())

@@ -15,34 +15,20 @@ from processes.simulator.kraken_venue import KrakenVenue
 from processes.simulator.market import UNITS
 from processes.simulator.numbers import time_text
 from schemas.settings import SimulatorSettings
-from tests.unit.simulator.accounting import check
 from tests.unit.simulator.kraken_client import (
     ACCOUNTS,
-    ASSETS,
     BEGIN,
     KEY,
     Private,
     Rest,
     fault,
     market,
+    private_story,
     truth,
-    world,
 )
-from tests.unit.simulator.world import START_NS, run
+from tests.unit.simulator.world import START_NS
 
 ORDER_ID = re.compile(r"O[A-Z2-7]{5}-[A-Z2-7]{5}-[A-Z2-7]{6}")
-
-
-def story(tell, *channels, **settings):
-    """One private socket with channels, in a world of its own."""
-
-    async def live():
-        async with world(**settings) as place:
-            await tell(place, await Private.open(place, *channels))
-            if not any(order["status"] == "open" for order in truth(place)["orders"]):
-                check(truth(place), BEGIN, ASSETS)
-
-    run(live())
 
 
 def test_ids_are_letters_that_tell_their_number():
@@ -85,7 +71,7 @@ def test_snapshots_say_what_there_is_and_each_channel_counts_by_itself():
         await client.add("buy", 0.1, 40000)
         assert [row["exec_type"] for row in second.rows("executions")] == ["pending_new", "new"]
 
-    story(tell)
+    private_story(tell)
 
 
 def test_an_order_is_answered_then_told_sparsely_until_it_is_filled():
@@ -127,7 +113,7 @@ def test_an_order_is_answered_then_told_sparsely_until_it_is_filled():
             order_text(int(number), "T") for number in truth(place)["orders"][0]["fills"]
         }
 
-    story(tell, "executions", "balances")
+    private_story(tell, "executions", "balances")
 
 
 @pytest.mark.parametrize(
@@ -172,7 +158,7 @@ def test_a_wrong_order_is_refused_in_the_venues_words(params, error):
         await place.step(0.05)
         assert client.told() == []
 
-    story(tell, "executions")
+    private_story(tell, "executions")
 
 
 def test_client_ids_are_unique_among_open_orders_only():
@@ -185,7 +171,7 @@ def test_client_ids_are_unique_among_open_orders_only():
             assert gone["result"]["cl_ord_id"] == text
             assert (await client.add("buy", 1, 30000, cl_ord_id=text))["success"]
 
-    story(tell)
+    private_story(tell)
 
 
 def test_an_amend_changes_an_order_in_place_and_an_edit_makes_a_new_one():
@@ -217,7 +203,7 @@ def test_an_amend_changes_an_order_in_place_and_an_edit_makes_a_new_one():
         (wrong,) = await client.ask("amend_order", order_id=new_id, limit_price=0.05)
         assert wrong["error"] == "EOrder:Tick size check failed"
 
-    story(tell, "executions")
+    private_story(tell, "executions")
 
 
 def test_cancels_are_answered_one_by_one_or_counted():
@@ -240,7 +226,7 @@ def test_cancels_are_answered_one_by_one_or_counted():
         (nothing,) = await client.ask("cancel_order")
         assert nothing["error"] == "EGeneral:Invalid arguments"
 
-    story(tell, "executions", kraken_tier="unlimited")
+    private_story(tell, "executions", kraken_tier="unlimited")
 
 
 def test_a_batch_is_taken_whole_or_refused_whole():
@@ -266,7 +252,7 @@ def test_a_batch_is_taken_whole_or_refused_whole():
         assert answer["success"]
         assert len(truth(place)["orders"]) == 3
 
-    story(tell)
+    private_story(tell)
 
 
 def test_validate_takes_nothing():
@@ -275,7 +261,7 @@ def test_validate_takes_nothing():
         assert not (await client.add("buy", 1, 30000.01, validate=True))["success"]
         assert truth(place)["orders"] == []
 
-    story(tell)
+    private_story(tell)
 
 
 def test_the_dead_man_cancels_and_is_disarmed():
@@ -297,7 +283,7 @@ def test_the_dead_man_cancels_and_is_disarmed():
         (wrong,) = await client.ask("cancel_all_orders_after", timeout=86401)
         assert wrong["error"] == "EGeneral:Invalid arguments:timeout"
 
-    story(tell, "executions")
+    private_story(tell, "executions")
 
 
 def test_an_order_expires_at_its_time():
@@ -318,7 +304,7 @@ def test_an_order_expires_at_its_time():
         (last,) = (await Rest(place).result("QueryOrders", txid=rest["txid"][0])).values()
         assert last["status"] == "expired"
 
-    story(tell, "executions")
+    private_story(tell, "executions")
 
 
 def test_immediate_orders_and_market_orders():
@@ -338,7 +324,7 @@ def test_immediate_orders_and_market_orders():
         assert client.told()[-1] == "filled"
         assert client.rows("executions")[-2]["liquidity_ind"] == "t"
 
-    story(tell, "executions")
+    private_story(tell, "executions")
 
 
 def test_the_rate_counter_refuses_orders_and_never_a_cancel():
@@ -356,7 +342,7 @@ def test_the_rate_counter_refuses_orders_and_never_a_cancel():
         await place.step(10)
         assert (await client.add("buy", 0.1, 30000))["success"]
 
-    story(tell, kraken_tier="starter")
+    private_story(tell, kraken_tier="starter")
 
 
 def test_a_token_opens_for_a_quarter_of_an_hour_and_what_it_opened_goes_on():
@@ -370,7 +356,7 @@ def test_a_token_opens_for_a_quarter_of_an_hour_and_what_it_opened_goes_on():
         assert answer["error"] == "ESession:Invalid session"
         assert answer["status"] == "error"
 
-    story(tell)
+    private_story(tell)
 
 
 def test_maintenance_refuses_commands():
@@ -381,7 +367,7 @@ def test_maintenance_refuses_commands():
         fault(place, "maintenance_end")
         assert (await client.add("buy", 1, 30000))["success"]
 
-    story(tell, "executions")
+    private_story(tell, "executions")
 
 
 def test_who_unsubscribes_hears_no_more_and_a_closed_socket_leaves_no_listener():
@@ -396,109 +382,7 @@ def test_who_unsubscribes_hears_no_more_and_a_closed_socket_leaves_no_listener()
         await place.until(lambda: client.watcher.gone)
         await place.until(lambda: not account.delivery.listeners)
 
-    story(tell, "executions", "balances")
-
-
-# ---- faults
-
-
-def test_orders_are_refused_for_reasons_that_are_asked_for():
-    async def tell(place, client):
-        fault(place, "reject_order")
-        assert (await client.add("buy", 1, 30000))["error"] == "EOrder:Invalid order"
-        fault(place, "insufficient_funds")
-        assert (await client.add("buy", 1, 30000))["error"] == "EOrder:Insufficient funds"
-        fault(place, "rate_limit")
-        assert (await client.add("buy", 1, 30000))["error"] == "EOrder:Rate limit exceeded"
-        assert (await client.add("buy", 1, 30000))["success"]
-
-    story(tell)
-
-
-@pytest.mark.parametrize("how", ["cut", "silent"])
-@pytest.mark.parametrize("what", ["request", "answer"])
-def test_what_is_lost_is_taken_or_not_and_nobody_is_told(what, how):
-    async def tell(place, client):
-        fault(place, f"lose_{what}", how=how, command="order")
-        assert await client.ask("cancel_all")
-        assert await client.add("buy", 1, 30000, cl_ord_id="lost") is None
-        orders = truth(place)["orders"]
-        assert truth(place)["commands"] == {"cancel": 1, "order": 1}
-        assert [o["client_id"] for o in orders] == (["lost"] if what == "answer" else [])
-        if how == "cut":
-            await place.until(lambda: client.watcher.gone)
-            assert client.told() == []
-            client = await Private.open(place, "executions")
-            rows = client.frames("executions")[0]["data"]
-            assert [row["cl_ord_id"] for row in rows] == [o["client_id"] for o in orders]
-        else:
-            assert client.told() == (["pending_new", "new"] if what == "answer" else [])
-        assert (await client.add("buy", 1, 30000))["success"]
-
-    story(tell, "executions")
-
-
-def test_a_late_answer_comes_after_its_events():
-    async def tell(place, client):
-        fault(place, "late_answer", seconds=2.0)
-        assert await client.add("buy", 1, 30000) is None
-        number = client.requests
-        assert client.told() == ["pending_new", "new"]
-        await place.step(2.1)
-        (answer,) = client.replies(number)
-        assert answer["success"]
-
-    story(tell, "executions")
-
-
-def test_an_execution_comes_before_its_orders_answer():
-    async def tell(place, client):
-        for out_of_order in (False, True):
-            if out_of_order:
-                fault(place, "out_of_order_events")
-            before = len(client.watcher.frames)
-            await client.add("buy", 0.1)
-            frames = client.watcher.frames[before:]
-            answer = next(n for n, text in enumerate(frames) if "add_order" in text)
-            told = next(n for n, text in enumerate(frames) if '"trade"' in text)
-            assert (told < answer) == out_of_order
-
-    story(tell, "executions")
-
-
-def test_fills_are_late_and_events_doubled_and_lost():
-    async def tell(place, client):
-        fault(place, "late_fills", seconds=3.0)
-        answer = await client.add("buy", 0.0001)
-        (gone,) = await client.ask("cancel_order", order_id=[answer["result"]["order_id"]])
-        assert gone["error"] == "EOrder:Unknown order"
-        await place.step(1)
-        assert client.told() == ["pending_new", "new"]
-        assert client.rows("balances") == []
-        await place.step(3)
-        assert client.told() == ["pending_new", "new", "trade", "filled"]
-        assert len(client.rows("balances")) == 2
-        fault(place, "doubled_events")
-        await client.add("buy", 0.1, 30000)
-        assert client.told()[4:] == ["pending_new", "new", "pending_new", "new"]
-        fault(place, "gap", symbol="executions")
-        await client.add("buy", 0.1, 30000)
-        assert client.told()[8:] == ["new"]
-        sequences = [frame["sequence"] for frame in client.frames("executions")]
-        assert sequences == [*range(1, len(sequences)), len(sequences) + 1]
-
-    story(tell, "executions", "balances")
-
-
-def test_rest_and_the_socket_are_one_account():
-    async def tell(place, client):
-        made = await Rest(place).result(
-            "AddOrder", pair="XBTUSD", type="buy", ordertype="limit", volume="1", price="30000"
-        )
-        await place.step(0.05)
-        assert client.rows("executions")[0]["order_id"] == made["txid"][0]
-
-    story(tell, "executions")
+    private_story(tell, "executions", "balances")
 
 
 VALUES = st.one_of(

@@ -32,7 +32,7 @@ def main() -> None:
     print("done", flush=True)
 
 
-RINGS = ["tape.bitfinex", "features", "decisions"]
+RINGS = ["tape.bitfinex", "tape.gmo", "features", "decisions"]
 
 if __name__ == "__main__":
     main()

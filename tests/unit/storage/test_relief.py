@@ -11,8 +11,10 @@ import pytest
 
 from processes.lake.verify import Report, Verification
 from processes.lake_holes import BY_DESIGN, FOLDER, TOPS, UNKNOWN, Hole, read_holes
+from processes.replay.books import Books
 from processes.replay.rows import read_ring
-from processes.replay.slots import Indices, tape_slots
+from processes.replay.slots import Indices
+from processes.replay.tapes import tape_slots
 from processes.storage import journal as journal_module
 from processes.storage import relief as relief_module
 from processes.storage import spans as spans_module
@@ -93,7 +95,8 @@ def verify(folder) -> Report:
 
 def lake_slots(folder) -> np.ndarray:
     parts = read_ring(folder / "lake", "bitfinex/websocket", 5)
-    return join([tape_slots(part, Indices(TABLES)) for part in parts], tape.SLOT)
+    indices, books = Indices(TABLES), Books(len(TABLES.instruments))
+    return join([tape_slots(part, indices, books) for part in parts], tape.SLOT)
 
 
 def check_lake(slow: SlowDisk, folder) -> int:

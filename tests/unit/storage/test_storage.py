@@ -18,6 +18,7 @@ from processes.storage.columns import decision_batch, feature_batch, prediction_
 from processes.storage.journal import Journal
 from processes.storage.lake import salvage
 from processes.storage.memory import give_back, use_system_memory
+from processes.storage.rows import Block
 from processes.storage.store import Split, TableView
 from schemas import decisions, features, predictions, tape
 from schemas.lake import SCHEMAS
@@ -31,6 +32,11 @@ def ring(tmp_path, instance):
     made = Ring(tmp_path, instance)
     yield made
     made.close()
+
+
+def rows_of(slots):
+    [(*_, rows)] = Block(slots, ()).series()
+    return rows
 
 
 def test_every_slot_ends_in_the_lake_once(ring, tmp_path):
@@ -264,7 +270,7 @@ def test_books_rows_are_the_wires(ring):
     slots["kind"], slots["side"] = Kind.BOOK_LEVEL, [Side.BID, Side.ASK, Side.ASK]
     slots["flags"] = [Flag.SNAPSHOT, 0, Flag.DELETE]
     slots["size"] = [2.0, 3.0, 0.0]
-    table = tape_batch(slots, TABLES.streams[0]).to_pydict()
+    table = tape_batch(rows_of(slots), TABLES.streams[0]).to_pydict()
     assert table["amount"] == [2.0, -3.0, -1.0]
     assert table["side"] == ["bid", "ask", "ask"]
     assert table["is_snapshot"] == [True, False, False]
@@ -276,7 +282,7 @@ def test_trade_rows_say_how_they_came(ring):
     slots = tape_slots(3)
     slots["kind"], slots["side"] = Kind.TRADE, [Side.BID, Side.ASK, Side.BID]
     slots["flags"] = [0, Flag.CONFIRMED, Flag.SNAPSHOT | Flag.BACKFILLED]
-    table = tape_batch(slots, TABLES.streams[1]).to_pydict()
+    table = tape_batch(rows_of(slots), TABLES.streams[1]).to_pydict()
     assert table["msg_type"] == ["te", "tu", "snapshot"]
     assert [amount > 0 for amount in table["amount"]] == [True, False, True]
     assert table["trade_id"] == [1, 2, 3]
@@ -307,7 +313,7 @@ def test_candles_keep_the_venues_time(ring):
     slots = np.zeros(1, tape.CANDLE)
     slots["kind"], slots["start_ns"] = Kind.CANDLE, 1_654_074_420_000 * 10**6
     slots["open"], slots["close"], slots["high"], slots["low"] = 1, 2, 3, 0.5
-    row = tape_batch(slots.view(tape.SLOT), TABLES.streams[3]).to_pylist()[0]
+    row = tape_batch(rows_of(slots.view(tape.SLOT)), TABLES.streams[3]).to_pylist()[0]
     assert row["mts"] == 1_654_074_420_000
     assert (row["open"], row["close"], row["high"], row["low"]) == (1, 2, 3, 0.5)
     assert row["timeframe"] == "1m"

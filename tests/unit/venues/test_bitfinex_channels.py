@@ -9,6 +9,7 @@ import pytest
 
 from processes.cli.tap import _decoder
 from processes.storage.columns import tape_batch
+from processes.storage.rows import Block
 from schemas import tape
 from schemas.settings import BitfinexFlags, BitfinexSettings, BookSettings
 from schemas.tape import Flag, Marker, Side
@@ -441,7 +442,8 @@ def rows(feed: Feed, number: int = 0) -> list[dict]:
     """The lake's rows of a stream, without markers."""
     stream = feed.codec._wanted[number].stream
     slots = feed.slots[feed.slots["stream"] == stream.index]
-    return [row for row in tape_batch(slots, stream).to_pylist() if row["marker"] is None]
+    [(*_, rows)] = Block(slots, ()).series()
+    return [row for row in tape_batch(rows, stream).to_pylist() if row["marker"] is None]
 
 
 def test_liquidations_in_the_lake_and_in_the_tap():

@@ -1,0 +1,1 @@
+"""Archive: the lake's sealed and daily files to the store that it is kept in."""

@@ -1,0 +1,1 @@
+"""The killer: ends what stands at venues when execution cannot. One shot, then it is gone."""

@@ -1,0 +1,254 @@
+"""One account, brought to what a level of the kill switch asks, by its venue's own calls.
+
+First everything is cancelled and what was open is looked at, since a fill may have come that
+execution never saw; then what is held is closed with market orders, each put down before it is
+sent. An order whose outcome nobody can say is asked for and never followed by another. Gives up at
+its deadline and says what is left; never raises for what a venue does.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Final, TypeVar
+
+from msgspec import Struct
+
+from processes.clock import monotonic_s
+from processes.standing import Held, StandingOrder
+from schemas.errors import RefusedError, VenueError
+from schemas.trading import Intent, KillLevel, OrderSide, Reason
+from venues.trading import NewOrder, NotSentError, OrderRef, Sight, Trading
+
+T = TypeVar("T")
+FAULTS: Final = (VenueError, OSError, TimeoutError)
+PAUSE_S: Final = 0.5
+PAUSE_MAX_S: Final = 4.0
+LOOK_BACK_NS: Final = 60_000_000_000
+STRATEGY: Final = "kill_switch"
+
+
+class Ended(Struct, kw_only=True):
+    """What became of an account."""
+
+    account: str
+    connected_ms: float | None = None
+    cancelled_ms: float | None = None
+    """Until the venue had taken the cancel of everything, and no order was open."""
+    flat_ms: float | None = None
+    open_orders: int | None = None
+    """Before anything was done; in a drill what would be cancelled."""
+    sent: int = 0
+    closed: dict[str, str] = {}
+    left: dict[str, str] = {}
+    """Positions that could not be closed; in a drill what would be closed."""
+    texts: list[str] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing is left of what was asked."""
+        return self.cancelled_ms is not None and not self.left
+
+
+class Emergency:
+    """One account.
+
+    Args:
+        note: puts an intent down, synced, before it is sent.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        trading: Trading,
+        orders: list[StandingOrder],
+        positions: list[Held],
+        note: Callable[[Intent], None],
+        now_ns: Callable[[], int],
+    ) -> None:
+        self._trading = trading
+        self._orders = orders
+        self._held = {held.symbol: Decimal(held.quantity) for held in positions}
+        self._instruments = {held.symbol: held.instrument for held in positions}
+        self._instruments |= {one.intent.symbol: one.intent.instrument for one in orders}
+        self._note = note
+        self._now_ns = now_ns
+        self._began_s = monotonic_s()
+        self.ended = Ended(account=account)
+
+    async def run(self, level: KillLevel, deadline_s: float, *, drill: bool = False) -> Ended:
+        """Do what the level asks within `deadline_s` from now; a drill sends nothing."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._retried("connect", self._connect)
+                sight = await self._retried("look", self._look)
+                self._count_fills(sight)
+                self.ended.open_orders = len(sight.foreign) + len(_open(sight))
+                if not drill:
+                    await self._cancel()
+                    if level >= KillLevel.FLATTEN:
+                        await self._flatten()
+        except TimeoutError:
+            self._say(f"not done within {deadline_s:g} s")
+        finally:
+            await self._trading.close()
+        if level >= KillLevel.FLATTEN:
+            self.ended.left = {name: f"{held:f}" for name, held in self._held.items() if held}
+        return self.ended
+
+    def _ms(self) -> float:
+        return round((monotonic_s() - self._began_s) * 1e3, 1)
+
+    def _say(self, text: str) -> None:
+        if text not in self.ended.texts:
+            self.ended.texts.append(text)
+
+    async def _retried(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+        pause_s = PAUSE_S
+        while True:
+            try:
+                return await call()
+            except FAULTS as error:
+                self._say(f"{what}: {str(error) or type(error).__name__}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
+
+    # ---- what was there
+
+    async def _connect(self) -> None:
+        await self._trading.connect(lambda _: None)
+        self.ended.connected_ms = self._ms()
+
+    def _refs(self) -> list[OrderRef]:
+        return [
+            OrderRef(order=NewOrder.of(one.intent), venue_order_id=one.venue_order_id)
+            for one in self._orders
+        ]
+
+    async def _look(self) -> Sight:
+        refs = self._refs()
+        oldest_ns = min((ref.order.decided_ns for ref in refs), default=self._now_ns())
+        return await self._trading.look(refs, oldest_ns - LOOK_BACK_NS)
+
+    def _count_fills(self, sight: Sight) -> None:
+        """Fills that execution did not see change what is held."""
+        known = {one.intent.command_id: set(one.fill_ids) for one in self._orders}
+        intents = {one.intent.command_id: one.intent for one in self._orders}
+        for number, fill in sight.fills:
+            if fill.fill_id not in known[number]:
+                self._book(intents[number], fill.quantity)
+                known[number].add(fill.fill_id)
+        self._orders = [
+            StandingOrder(
+                intent=one.intent,
+                venue_order_id=one.venue_order_id,
+                fill_ids=sorted(known[one.intent.command_id]),
+            )
+            for one in self._orders
+        ]
+
+    def _book(self, intent: Intent, quantity: str) -> None:
+        signed = Decimal(quantity) if intent.side == "buy" else -Decimal(quantity)
+        self._held[intent.symbol] = self._held.get(intent.symbol, Decimal(0)) + signed
+
+    # ---- cancelling
+
+    async def _cancel(self) -> None:
+        """Until no order is open any more, as the venue says."""
+        pause_s = PAUSE_S
+        while True:
+            await self._retried("cancel all", self._trading.cancel_all)
+            sight = await self._retried("look", self._look)
+            self._count_fills(sight)
+            open_ids = _open(sight)
+            if not open_ids and not sight.foreign:
+                break
+            if open_ids:
+                refs = [ref for ref in self._refs() if ref.order.command_id in open_ids]
+                await self._retried("cancel", lambda refs=refs: self._trading.cancel(refs))  # type: ignore[misc]
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
+        self.ended.cancelled_ms = self._ms()
+
+    # ---- closing
+
+    async def _flatten(self) -> None:
+        for symbol in sorted(self._held):
+            attempt = 0
+            while self._held[symbol]:
+                attempt += 1
+                if not await self._close_one(symbol, attempt):
+                    break
+                if self._held[symbol]:
+                    await asyncio.sleep(min(PAUSE_S * 2**attempt, PAUSE_MAX_S))
+        if not any(self._held.values()):
+            self.ended.flat_ms = self._ms()
+
+    async def _close_one(self, symbol: str, attempt: int) -> bool:
+        """One order for all that is held of a symbol; False if the venue will not have it."""
+        held = self._held[symbol]
+        intent = self._intent(symbol, held, attempt)
+        self._note(intent)
+        order = NewOrder.of(intent)
+        venue_order_id = ""
+        try:
+            self.ended.sent += 1
+            venue_order_id = await self._trading.place(order, lambda: None)
+        except NotSentError:
+            self.ended.sent -= 1
+            return True
+        except RefusedError as error:
+            self._say(f"{symbol}: {error}")
+            return False
+        except FAULTS as error:
+            self._say(f"{symbol}: {str(error) or type(error).__name__}: asked for")
+        filled = await self._outcome(OrderRef(order=order, venue_order_id=venue_order_id))
+        self._book(intent, f"{filled:f}")
+        if filled:
+            before = Decimal(self.ended.closed.get(symbol, "0"))
+            self.ended.closed[symbol] = f"{before + filled:f}"
+        return True
+
+    async def _outcome(self, ref: OrderRef) -> Decimal:
+        """What an order came to; waits until nothing can happen to it any more."""
+        number = ref.order.command_id
+        pause_s = PAUSE_S / 4
+        while True:
+            sight = await self._retried(
+                "look", lambda: self._trading.look([ref], ref.order.decided_ns - LOOK_BACK_NS)
+            )
+            filled = sum((Decimal(fill.quantity) for _, fill in sight.fills), Decimal(0))
+            update = sight.orders.get(number)
+            if update is not None and update.is_final:
+                told = Decimal(update.filled_quantity or "0")
+                if filled >= told:
+                    return filled
+            waited_s = (self._now_ns() - ref.order.decided_ns) / 1e9
+            if number in sight.missing and waited_s > self._trading.settle_s:
+                return Decimal(0)
+            if number in sight.ambiguous:
+                self._say(f"{ref.order.symbol}: {sight.ambiguous[number]}: look at the venue")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, PAUSE_MAX_S)
+
+    def _intent(self, symbol: str, held: Decimal, attempt: int) -> Intent:
+        now_ns = self._now_ns()
+        text = f"killer {self.ended.account} {symbol} {now_ns} {attempt}"
+        side: OrderSide = "sell" if held > 0 else "buy"
+        return Intent(
+            command_id=hashlib.blake2b(text.encode(), digest_size=16).hexdigest(),
+            instrument=self._instruments[symbol],
+            symbol=symbol,
+            account=self.ended.account,
+            side=side,
+            quantity=f"{abs(held):f}",
+            kind="market",
+            reduce_only=True,
+            strategy=STRATEGY,
+            reason=Reason.KILL_FLATTEN,
+            decided_ns=now_ns,
+        )
+
+
+def _open(sight: Sight) -> set[str]:
+    return {number for number, update in sight.orders.items() if not update.is_final}

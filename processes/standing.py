@@ -1,0 +1,118 @@
+"""What stands at venues: positions and open orders, for who must end it without execution.
+
+Execution rewrites one small file whenever an order or a position changes, before an order is
+handed to its broker: the killer, which comes when execution is dead, knows no more than this and
+what the venues say. Not synced: it outlives every process, and after a loss of power the ledger
+says the same.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from processes.locks import hold
+from schemas.errors import OperatorError
+from schemas.trading import Intent
+
+KILLER_FOLDER = "killer"
+
+
+class StandingOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that may be open at its venue."""
+
+    intent: Intent
+    venue_order_id: str = ""
+    fill_ids: list[str] = []
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A position."""
+
+    account: str
+    instrument: int
+    symbol: str
+    quantity: str
+    """Signed decimal text; negative = short."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    session: int = 0
+    orders: list[StandingOrder] = []
+    positions: list[Held] = []
+
+
+def standing_path(data: Path) -> Path:
+    """Where it is kept."""
+    return data / "state" / "standing.json"
+
+
+def write_standing(data: Path, standing: Standing) -> None:
+    """Keep it, whole."""
+    path = standing_path(data)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_bytes(msgspec.json.encode(standing))
+    beside.replace(path)
+
+
+def read_standing(data: Path) -> Standing:
+    """What execution left; nothing where there never was one.
+
+    Raises:
+        OperatorError: the file is damaged.
+    """
+    path = standing_path(data)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Standing)
+    except FileNotFoundError:
+        return Standing()
+    except msgspec.DecodeError as error:
+        raise OperatorError(f"{path} cannot be read: {error}") from None
+
+
+def hold_orders(data: Path) -> IO[str]:
+    """The right to send orders of this data folder: execution's for its life, or the killer's.
+
+    Raises:
+        OperatorError: somebody else has it.
+    """
+    return hold(
+        data / "state" / "orders.lock",
+        lambda owner: OperatorError(f"process {owner} may send orders of {data} now"),
+    )
+
+
+# ---- what a killer has sent
+
+
+def note_intent(data: Path, intent: Intent) -> None:
+    """Put down an order of the killer's before it is sent, synced."""
+    folder = data / "state" / KILLER_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{intent.account}.jsonl").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(msgspec.json.encode(intent) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def noted_intents(data: Path) -> list[Intent]:
+    """The orders of killers that the ledger has not taken yet, oldest first in each account."""
+    found = []
+    for path in sorted((data / "state" / KILLER_FOLDER).glob("*.jsonl")):
+        for line in path.read_bytes().split(b"\n"):
+            try:
+                found.append(msgspec.json.decode(line, type=Intent))
+            except msgspec.DecodeError:
+                continue  # the end of a line that was never whole: its order was never sent
+    return found
+
+
+def forget_intents(data: Path) -> None:
+    """The ledger has them."""
+    for path in (data / "state" / KILLER_FOLDER).glob("*.jsonl"):
+        path.unlink()
