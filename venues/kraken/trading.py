@@ -10,18 +10,13 @@ Fails as `venues.trading.Trading` says. Never sends a command twice, never lets 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from schemas.account import (
-    AccountEvent,
-    AccountGap,
-    BalanceChange,
-    CommandAnswer,
-    Fill,
-)
+from schemas.account import AccountEvent, AccountGap, BalanceChange, CommandAnswer, Fill
 from schemas.errors import AnswerError, DecodeError, RateLimitedError, RefusedError, VenueError
 from venues.kraken.account import CHANNELS, KrakenAccount
 from venues.kraken.look import Look
@@ -37,6 +32,8 @@ T = TypeVar("T")
 URL: Final = "wss://ws-auth.kraken.com/v2"
 DEADLINE_NS: Final = 5_000_000_000
 """The venue takes 0.5 to 60 s."""
+ANSWERS_TIMED: Final = 16
+"""A few minutes' of the dead man's timer alone: clocks do not drift apart meanwhile."""
 LIVE_S: Final = 10.0
 """From a subscription to its snapshot."""
 BATCH_MAX: Final = 15
@@ -75,8 +72,9 @@ class KrakenTrading:
         self._awaited: set[str] = set()
         """Channels whose snapshot has not come."""
         self._live = asyncio.Event()
-        self._ahead_ns = 0
-        """The venue's clock less ours, at least: an answer had to travel."""
+        self._ahead_ns: deque[int] = deque(maxlen=ANSWERS_TIMED)
+        """The venue's clock less ours, by the newest answers: each had to travel, some for long, so
+        that the greatest is nearest."""
 
     def client_id(self, order: NewOrder) -> str:
         """The command id."""
@@ -94,6 +92,7 @@ class KrakenTrading:
         await socket.open()
         self._socket = socket
         self._account.open()
+        self._ahead_ns.clear()
         self._awaited = set(CHANNELS)
         self._live = asyncio.Event()
         for channel, options in _SUBSCRIPTIONS.items():
@@ -266,11 +265,11 @@ class KrakenTrading:
 
     def _learn_time(self, message: Message) -> None:
         with suppress(KeyError, DecodeError):
-            self._ahead_ns = time_ns(message["time_out"]) - self._access.now_ns()
+            self._ahead_ns.append(time_ns(message["time_out"]) - self._access.now_ns())
 
     def _deadline(self) -> str:
         """RFC 3339, by the venue's clock."""
-        due_ns = self._access.now_ns() + self._ahead_ns + DEADLINE_NS
+        due_ns = self._access.now_ns() + max(self._ahead_ns, default=0) + DEADLINE_NS
         moment = datetime.fromtimestamp(due_ns // 1_000_000 / 1000, UTC)
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{due_ns // 1_000_000 % 1000:03d}Z"
 

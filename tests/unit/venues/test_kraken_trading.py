@@ -83,6 +83,15 @@ def test_the_deadline_is_by_the_venues_clock(play, ahead_s):
     play(story)
 
 
+def test_an_answer_that_was_held_up_does_not_spoil_the_next_deadline(play):
+    async def story(calls):
+        calls.fault("silence", seconds=7.0)
+        refs = [await calls.place(calls.order(ticks=40 + n)) for n in range(3)]
+        assert {ref.venue_order_id for ref in refs} == set(calls.rows())
+
+    play(story)
+
+
 def test_after_its_deadline_an_order_is_refused(play, monkeypatch):
     monkeypatch.setattr(trading, "DEADLINE_NS", -1)
 
