@@ -50,6 +50,11 @@ class GmoRates(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     public: PerMinute = 60.0
     """The venue makes a new answer every half second and caches it for one."""
     private: PerMinute = 1200.0
+    """Calls that read; tier 1."""
+    orders: PerMinute = 1200.0
+    """Private calls that change something, which the venue counts apart."""
+    private_socket: PerMinute = 60.0
+    """Commands on private WebSockets, all of an address together."""
 
 
 class RestSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

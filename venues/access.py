@@ -13,6 +13,7 @@ from venues.bitfinex.rest import BitfinexRest
 from venues.bitfinex.trading import BitfinexTrading
 from venues.gmo import listings as gmo
 from venues.gmo.rest import GmoRest
+from venues.gmo.trading import GmoTrading
 from venues.holes import TradesFrom
 from venues.kraken import backfill as kraken_backfill
 from venues.kraken import listings as kraken
@@ -66,6 +67,7 @@ async def fetch_listings(venue: str, client: RestClient) -> list[Listing]:
 
 TRADINGS: Final[dict[str, Callable[[Access], Trading]]] = {
     "bitfinex": BitfinexTrading,
+    "gmo": GmoTrading,
     "kraken": KrakenTrading,
 }
 """Trading calls by venue."""

@@ -14,16 +14,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, Self, TypeVar, cast
 from urllib.parse import urlencode
 
 import aiohttp
 import msgspec
 from aiohttp import ClientTimeout, TCPConnector
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
 from msgspec import Struct
 
 from schemas.errors import AnswerError, RateLimitedError, RefusedError, UnavailableError, VenueError
 from schemas.rest import BitfinexRestSettings, GmoRestSettings, KrakenRestSettings
+from venues.handed_over import handed_over
 from venues.pace import Pace
 
 Settings = BitfinexRestSettings | KrakenRestSettings | GmoRestSettings
@@ -42,6 +45,19 @@ class Signed(Struct, frozen=True):
     body: bytes
 
 
+class Sending(Struct, frozen=True):
+    """Who wants to know how far a request's body has come on its way out.
+
+    The venue can do nothing with a request whose body has not come: one that never began was not
+    sent.
+    """
+
+    begun: Callable[[], None]
+    """Called before its first byte can leave."""
+    written: Callable[[], None]
+    """Called when all of it has been handed to the system."""
+
+
 class Request(Struct, frozen=True, kw_only=True):
     """One call."""
 
@@ -58,6 +74,8 @@ class Request(Struct, frozen=True, kw_only=True):
     private: bool = False
     sign: Callable[[], Signed] | None = None
     """Called for every attempt anew, since a nonce is good once."""
+    sending: Sending | None = None
+    """For a request with a body."""
 
 
 class Answer(Struct, frozen=True):
@@ -76,6 +94,24 @@ class Tools(Struct, frozen=True, kw_only=True):
     uniform: Callable[[], float]
     """0 to 1."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class _Told(BytesPayload):
+    """A body that says when it leaves."""
+
+    def __init__(self, body: bytes, sending: Sending) -> None:
+        super().__init__(body)
+        self._sending = sending
+
+    async def write_with_length(
+        self, writer: AbstractStreamWriter, content_length: int | None
+    ) -> None:
+        self._sending.begun()
+        await super().write_with_length(writer, content_length)
+        # Not every loop's transports are subclasses of asyncio's.
+        transport = cast("asyncio.Transport | None", writer.transport)
+        if transport is not None and await handed_over(transport):
+            self._sending.written()
 
 
 class RestClient:
@@ -144,6 +180,10 @@ class RestClient:
                 await self._back_off(attempt)
         raise AssertionError("no attempt was made")
 
+    async def turn(self, endpoint: str) -> None:
+        """Wait for a turn at something that is paced and is no request: a socket's command."""
+        await self._pace.turn(endpoint, self.interval_s(endpoint))
+
     async def _leave_alone(self, error: VenueError) -> None:
         asked = error.wait_s or self.settings.blocked_s
         if asked > self.settings.retry_after_longest_s:
@@ -168,11 +208,14 @@ class RestClient:
         query = f"?{urlencode(request.params, safe=':,')}" if request.params else ""
         signed = request.sign() if request.sign is not None else Signed({}, request.body)
         what = f"{request.method} {request.path}"
+        sent: bytes | _Told | None = signed.body or None
+        if signed.body and request.sending is not None:
+            sent = _Told(signed.body, request.sending)
         try:
             async with self._session.request(
                 request.method,
                 base + request.path + query,
-                data=signed.body or None,
+                data=sent,
                 headers={**request.headers, **signed.headers},
                 allow_redirects=False,
             ) as response:

@@ -89,7 +89,7 @@ class Sight(Struct, kw_only=True):
     ambiguous: dict[str, str] = {}
     """Command ids that more than one order or fill there may be of, and which; never guessed."""
     foreign: list[OrderUpdate] = []
-    """Open orders of the account that nobody asked about."""
+    """Orders of the account that nobody asked about: open ones, and others that were told of."""
 
 
 class Trading(Protocol):

@@ -1,4 +1,4 @@
-"""GMO Coin as a venue: its public socket, its public REST calls, its truth.
+"""GMO Coin as a venue: its sockets, its public REST calls, its truth.
 
 In maintenance sockets are refused with HTTP 503 and REST answers ERR-5201, but for `status`. An
 unknown symbol, path or interval is ERR-5207 with HTTP 404. Source: api.coin.z.com/docs.
@@ -12,6 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
+from processes.simulator.conversation import Conversation
 from processes.simulator.flow import LOTS
 from processes.simulator.gmo import (
     CommandLimit,
@@ -21,6 +22,9 @@ from processes.simulator.gmo import (
     trade_fields,
     trade_sides,
 )
+from processes.simulator.gmo_private import GmoPrivateConnection
+from processes.simulator.gmo_private_desk import GmoDesk
+from processes.simulator.gmo_private_rest import GmoPrivateRest
 from processes.simulator.history import DAY, GMO_FRAMES, JST_DAY_S, History
 from processes.simulator.market import UNITS, BookSide
 from processes.simulator.numbers import (
@@ -39,6 +43,7 @@ from processes.simulator.venue import (
 )
 
 PREFIX = "/gmo/public/v1"
+PRIVATE_SOCKET = "/gmo/ws/private/v1/"
 BOOK_LEVELS = 500
 PAGE_ROWS = 100
 LEVERAGE = 2
@@ -52,17 +57,28 @@ class GmoVenue(Venue):
     """GMO Coin."""
 
     name = "gmo"
-    sockets = ("/gmo/ws/public/v1",)
+    sockets = ("/gmo/ws/public/v1", f"{PRIVATE_SOCKET}{{token}}")
     frames = GMO_FRAMES
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.limit = CommandLimit(self.settings.gmo_too_fast)
+        self._private_limit = CommandLimit(self.settings.gmo_too_fast)
+        self.desk = GmoDesk(self.accounts, self.settings.seed)
+        self._rest = GmoPrivateRest(self, self.desk, LEVERAGE)
 
     def open(
         self, path: str, send: Callable[[str], None], now_ns: int, number: int
-    ) -> GmoConnection:
-        """A socket in front of the markets."""
+    ) -> Conversation:
+        """A socket in front of the markets, or of the account whose token is in its path."""
+        if path.startswith(PRIVATE_SOCKET):
+            token = path.removeprefix(PRIVATE_SOCKET)
+            account = self.desk.tokens.account_of(token, now_ns)
+            assert account is not None, "such a socket is refused"
+            options = {**self.socket_options(path, number), "limit": self._private_limit}
+            return GmoPrivateConnection(
+                self.desk.tokens, token, account, LEVERAGE, send, now_ns, **options
+            )
         return GmoConnection(self.histories, send, now_ns, **self.socket_options(path, number))
 
     def socket_options(self, path: str, number: int) -> dict[str, Any]:  # noqa: ARG002
@@ -78,8 +94,14 @@ class GmoVenue(Venue):
         """True in maintenance."""
         return not self.conduct.operative
 
+    def refusal_of(self, path: str, now_ns: int) -> int:
+        """401 for a token that is none (not documented)."""
+        token = path.removeprefix(PRIVATE_SOCKET)
+        private = path.startswith(PRIVATE_SOCKET)
+        return 401 if private and self.desk.tokens.account_of(token, now_ns) is None else 0
+
     def routes(self) -> list[web.RouteDef]:
-        """The public calls."""
+        """The public calls, and the signed ones."""
         calls = {
             "ticker": self._ticker,
             "orderbooks": self._orderbooks,
@@ -88,7 +110,8 @@ class GmoVenue(Venue):
             "symbols": self._symbols,
         }
         routes = [web.get(f"{PREFIX}/{n}", handler(self._open_only(c))) for n, c in calls.items()]
-        return [*routes, web.get(f"{PREFIX}/status", handler(self._status))]
+        routes.append(web.get(f"{PREFIX}/status", handler(self._status)))
+        return [*routes, *self._rest.routes()]
 
     def rules(self) -> Rules:
         """Fees in yen, fractions of a yen dropped; a post-only order that would match expires."""

@@ -358,6 +358,10 @@ class PlaybackVenue(Venue):
         """As the venue does."""
         return self._venue.refuses_sockets
 
+    def refusal_of(self, path: str, now_ns: int) -> int:
+        """As the venue does."""
+        return self._venue.refusal_of(path, now_ns)
+
     def true_book(self, symbol: str, options: dict[str, Any]) -> dict[BookSide, list[Level]]:
         """A recording has no truth but itself: refused as an unknown symbol."""
         return self._venue.true_book(symbol, options)

@@ -2,8 +2,10 @@
 
     venue     WebSocket                  REST
     bitfinex  /ws/2                      /bitfinex/v2/..., /v2/...
-    kraken    /kraken/v2, /kraken/l3     /kraken/0/public/..., /kraken/0/private/GetWebSocketsToken
-    gmo       /gmo/ws/public/v1          /gmo/public/v1/...
+    kraken    /kraken/v2, /kraken/l3,    /kraken/0/public/..., /kraken/0/private/...
+              /kraken/v2-auth
+    gmo       /gmo/ws/public/v1,         /gmo/public/v1/..., /gmo/private/v1/...
+              /gmo/ws/private/v1/TOKEN
 
 A venue is served when it has symbols, or a recording to play back. Faults are committed on request
 (`commit_fault`, bus command `fault`; the list stands in faults.py) or by themselves at the rates of
@@ -292,6 +294,9 @@ class Exchange:
             self._storm[venue.name] = (left - 1, how)
         if venue.refuses_sockets or (left and how == "refuse"):
             return web.Response(status=HTTP_DOWN)
+        refused = venue.refusal_of(request.path, self._now_ns())
+        if refused:
+            return web.Response(status=refused)
         socket = web.WebSocketResponse(compress=False, autoping=False)
         await socket.prepare(request)
         if left:
@@ -351,7 +356,9 @@ class Exchange:
         name = named if named in self.venues else "bitfinex"
         if self._now_ns() < self._down_until_ns.get(name, 0):
             return web.Response(status=HTTP_DOWN)
-        if not any(request.path in venue.sockets for venue in self.venues.values()):
+        resource = request.match_info.route.resource
+        pattern = "" if resource is None else resource.canonical
+        if not any(pattern in venue.sockets for venue in self.venues.values()):
             if self._now_ns() < self._rest_down_until_ns.get(name, 0):
                 return web.Response(status=HTTP_DOWN)
             if self._now_ns() < self._rest_slow_until_ns.get(name, 0):

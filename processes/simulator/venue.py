@@ -111,6 +111,10 @@ class Venue(ABC):
         """True while a new socket gets HTTP 503 instead of an upgrade."""
         return False
 
+    def refusal_of(self, path: str, now_ns: int) -> int:  # noqa: ARG002
+        """The HTTP status that a new socket of this path gets instead of an upgrade; 0 = none."""
+        return 0
+
     def tick(self, now_ns: int) -> None:
         """Do what is the venue's own business: accounts, and the hourly best prices."""
         self.accounts.tick(now_ns)

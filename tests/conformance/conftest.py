@@ -19,7 +19,7 @@ def clock(monkeypatch, tmp_path) -> Clock:
     return clock
 
 
-@pytest.fixture(params=BROKERS, ids=lambda subject: subject.name)
+@pytest.fixture(params=BROKERS, ids=lambda subject: subject.label or subject.name)
 def broker_subject(request) -> BrokerSubject:
     return request.param
 

@@ -8,7 +8,6 @@ processes and sockets of a key; each attempt takes a new one.
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -61,8 +60,9 @@ class BitfinexPrivateRest:
         request = Request(
             endpoint="private", path=f"/{path}", method="POST", private=True, sign=sign
         )
-        make_one = partial(_made, call, make)
-        return await self.client.call(request, lambda answer: each(make_one)(read(answer)))
+        return await self.client.call(
+            request, lambda answer: each(lambda row: _made(call, make, row))(read(answer))
+        )
 
     async def wallets(self) -> list[Wallet]:
         """What is held."""

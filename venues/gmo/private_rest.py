@@ -91,6 +91,31 @@ class Execution(Struct, frozen=True, kw_only=True):
     mts: int
 
 
+class OpenPosition(Struct, frozen=True, kw_only=True):
+    """A leverage position; `ordered_size` is on its way out already."""
+
+    position_id: int
+    symbol: str
+    side: str
+    size: Decimal
+    ordered_size: Decimal
+    price: Decimal
+    loss_gain: Decimal
+    leverage: Decimal
+    mts: int
+
+
+class PositionSum(Struct, frozen=True, kw_only=True):
+    """All positions of a symbol and side together."""
+
+    symbol: str
+    side: str
+    average_rate: Decimal
+    loss_gain: Decimal
+    ordered_size: Decimal
+    size: Decimal
+
+
 class GmoPrivateRest:
     """The read-only private calls of one key. The secret is kept in memory only."""
 
@@ -128,6 +153,19 @@ class GmoPrivateRest:
         assert 0 < len(ids) <= IDS_MAX, "the venue takes 1 to 10 ids"
         params = [("orderId", ",".join(map(str, ids)))]
         return await self._get("orders", _listed(_order), params)
+
+    async def executions(self, order_id: int) -> list[Execution]:
+        """All trades of an order, however old."""
+        params = [("orderId", str(order_id))]
+        return await self._get("executions", _listed(_execution), params)
+
+    async def open_positions(self, symbol: str, *, page: int = 1) -> list[OpenPosition]:
+        """Positions of a leverage symbol; 100 a page."""
+        return await self._get("openPositions", _listed(_position), _page(symbol, page))
+
+    async def position_sums(self) -> list[PositionSum]:
+        """All positions, a row for each symbol and side."""
+        return await self._get("positionSummary", _listed(_sum))
 
     async def latest_executions(self, symbol: str, *, page: int = 1) -> list[Execution]:
         """Trades of a symbol in the last 24 hours, newest first; 100 a page."""
@@ -198,4 +236,29 @@ def _execution(row: Mapping[str, Any]) -> Execution:
         loss_gain=number(row, "lossGain"),
         fee=number(row, "fee"),
         mts=iso_ms(row, "timestamp"),
+    )
+
+
+def _position(row: Mapping[str, Any]) -> OpenPosition:
+    return OpenPosition(
+        position_id=integer(row, "positionId"),
+        symbol=text(row, "symbol"),
+        side=text(row, "side"),
+        size=number(row, "size"),
+        ordered_size=number(row, "orderdSize"),  # so the venue spells it
+        price=number(row, "price"),
+        loss_gain=number(row, "lossGain"),
+        leverage=number(row, "leverage"),
+        mts=iso_ms(row, "timestamp"),
+    )
+
+
+def _sum(row: Mapping[str, Any]) -> PositionSum:
+    return PositionSum(
+        symbol=text(row, "symbol"),
+        side=text(row, "side"),
+        average_rate=number(row, "averagePositionRate"),
+        loss_gain=number(row, "positionLossGain"),
+        ordered_size=number(row, "sumOrderQuantity"),
+        size=number(row, "sumPositionQuantity"),
     )

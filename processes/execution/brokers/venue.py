@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from processes.backoff import Backoff, ConnectLimit
 from processes.clock import monotonic_s
+from processes.execution.brokers.base import Outstanding
 from processes.execution.brokers.network import (
     Cancel,
     CancelAll,
@@ -84,6 +85,8 @@ class Tracked(Struct):
     event that says so may be lost."""
     is_unknown: bool = False
     """`OrderUnknown` was told of it."""
+    is_ambiguous: bool = False
+    """The venue has several that it may be; only a person can settle it."""
 
 
 class VenueSession:
@@ -129,6 +132,7 @@ class VenueSession:
         self._broken: asyncio.Future[None]
         self._looked_s = 0.0
         self._looks = 0
+        self._reconciliation = 0
         self._backoff = Backoff(BACKOFF_FIRST_S, BACKOFF_LONGEST_S, random.Random())  # noqa: S311
 
     async def run(self, commands: Commands) -> None:
@@ -163,6 +167,7 @@ class VenueSession:
                 self._leave(str(error) or type(error).__name__)
             finally:
                 self._is_connected = self._is_ready = False
+                self._reconciliation += 1  # what was asked before is asked anew
                 await self._trading.close()
             await asyncio.sleep(max(wait_s, self._backoff.next_s(), self._limit.delay_s()))
 
@@ -268,8 +273,12 @@ class VenueSession:
                 await self._settled(number)
 
     async def _settled(self, number: str) -> None:
-        """Where orders are told apart by their looks, the next one waits for an unknown one."""
-        while self._orders[number].is_asked and not self._orders[number].accepted:  # noqa: ASYNC110
+        """Where orders are told apart by their looks, the next one waits for an unknown one.
+
+        Not for one that is ambiguous: trading is paused then, and the way out must stay open.
+        """
+        tracked = self._orders[number]
+        while tracked.is_asked and not (tracked.accepted or tracked.is_ambiguous):  # noqa: ASYNC110
             await asyncio.sleep(TEND_S)
 
     async def _cancel(self, number: str) -> None:
@@ -309,9 +318,12 @@ class VenueSession:
             tracked.is_final |= not known.open
             if known.venue_order_id:
                 self._by_venue[known.venue_order_id] = known.intent.command_id
-        names = [known.intent.command_id for known in command.outstanding]
+        names = [each.intent.command_id for each in command.outstanding if self._can_ask(each)]
+        self._reconciliation += 1
+        mine = self._reconciliation
         delay_s = LOOK_FIRST_S
-        while self._is_connected:
+        # The next question, which knows more orders, takes the place of one without an answer.
+        while self._is_connected and mine == self._reconciliation:
             try:
                 sight = await self._look(names)
                 await self._tell_holdings()
@@ -327,6 +339,15 @@ class VenueSession:
                     return
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LOOK_LONGEST_S)
+
+    def _can_ask(self, known: Outstanding) -> bool:
+        """What is over and has no name at all would be looked for in vain, or be taken for another.
+
+        Its looks alone are no name: an order that the venue refused may look like one of tomorrow.
+        """
+        tracked = self._orders[known.intent.command_id]
+        client_id = self._trading.client_id(tracked.ref.order)
+        return known.open or bool(tracked.ref.venue_order_id or client_id)
 
     def _questions(self, names: list[str], sight: Sight) -> list[str]:
         """Orders of which the venue has not said all that it must."""
@@ -364,7 +385,8 @@ class VenueSession:
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
         for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
             tracked.is_asked = tracked.must_end and not tracked.is_final
-            if name in sight.ambiguous:
+            tracked.is_ambiguous = name in sight.ambiguous
+            if tracked.is_ambiguous:
                 tracked.is_asked = True
                 self._alarm("ambiguous", f"{name}: {sight.ambiguous[name]}", pause=True)
             elif name in sight.missing and (was_under_way or tracked.accepted != was_accepted):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +25,7 @@ from venues.bitfinex.rest import BitfinexRest
 from venues.gmo import rest as gmo
 from venues.kraken import rest as kraken
 from venues.pace import Pace
-from venues.rest import Answer, Request, RestClient, Tools, retry_after_s
+from venues.rest import Answer, Request, RestClient, Sending, Tools, retry_after_s
 
 NOW_NS = 1_700_000_000 * 10**9
 
@@ -327,3 +328,54 @@ def test_the_defaults_are_four_fifths_of_the_venues_rates(tmp_path):
         pace = Pace(tmp_path, "x", utc_ns=lambda: world.now_ns, sleep=world.sleep)
         client = RestClient(settings, pace, world.tools())
         assert client.interval_s(endpoint) == pytest.approx(seconds)
+
+
+class Way:
+    """Notes how far a request's body came."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.sending = Sending(
+            begun=lambda: self.steps.append("begun"), written=lambda: self.steps.append("written")
+        )
+
+
+def post(server, world, folder, way, **changes):
+    request = Request(
+        endpoint="calc", path="/v2/none", method="POST", body=b"{}", harmless=False,
+        sending=way.sending,
+    )  # fmt: skip
+    return ask(
+        server, world, folder, lambda rest: rest.client.call(request, lambda answer: answer),
+        **changes,
+    )  # fmt: skip
+
+
+def test_a_body_tells_when_it_begins_to_leave_and_when_it_has_left(server, world, tmp_path):
+    way = Way()
+
+    async def answer(request):
+        # Here it has come whole, and is not answered yet.
+        assert await request.read() == b"{}"
+        way.steps.append("answered")
+        return web.Response()
+
+    server.faults.append(answer)
+    post(server, world, tmp_path, way)
+    assert way.steps[0] == "begun"
+    assert sorted(way.steps[1:]) == ["answered", "written"]  # two threads tell these two
+
+
+def test_a_body_whose_answer_is_lost_has_left(server, world, tmp_path):
+    way = Way()
+    server.faults.append(hang_up)
+    with pytest.raises(UnavailableError):
+        post(server, world, tmp_path, way)
+    assert way.steps == ["begun", "written"]
+
+
+def test_a_body_that_finds_no_connection_never_begins(server, world, tmp_path):
+    way = Way()
+    with pytest.raises(UnavailableError):
+        post(server, world, tmp_path, way, url="http://127.0.0.1:1")
+    assert way.steps == []

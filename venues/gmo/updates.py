@@ -1,0 +1,82 @@
+"""GMO Coin's REST rows of an account as the events that its private stream tells of the same.
+
+Where the two name one fact they name it alike: a fill has one id on both ways. Fees and profits are
+yen.
+"""
+
+from typing import Final
+
+from schemas.account import BalanceChange, Fee, Fill, OrderStatus, OrderUpdate
+from schemas.trading import OrderSide
+from venues.exact import plain
+from venues.gmo.private_rest import MS_NS, Asset, Execution, Order
+from venues.gmo.symbols import QUOTE
+
+VENUE: Final = "gmo"
+STATUSES: Final[dict[str, OrderStatus]] = {
+    "WAITING": "pending",
+    "ORDERED": "open",
+    "MODIFYING": "open",
+    "CANCELLING": "open",
+    "CANCELED": "canceled",
+    "EXPIRED": "expired",
+    "EXECUTED": "filled",
+}
+SIDES: Final[dict[str, OrderSide]] = {"BUY": "buy", "SELL": "sell"}
+
+
+def order_update(order: Order) -> OrderUpdate:
+    """An order of `orders` or `activeOrders`."""
+    status = STATUSES.get(order.status, "unknown")
+    if status == "open" and order.executed_size:
+        status = "partially_filled"
+    price = plain(order.price) if order.price else ""
+    is_stop = order.execution_type == "STOP"
+    return OrderUpdate(
+        venue=VENUE,
+        order_id=str(order.order_id),
+        symbol=order.symbol,
+        status=status,
+        status_text=order.status,
+        side=SIDES.get(order.side, ""),
+        order_type=order.execution_type,
+        quantity=plain(order.size),
+        filled_quantity=plain(order.executed_size),
+        limit_price="" if is_stop else price,
+        stop_price=price if is_stop else "",
+        time_in_force=order.time_in_force,
+        post_only=order.time_in_force == "SOK",
+        reduce_only=order.settle_type == "CLOSE",
+        reason=order.cancel_type,
+        created_ns=order.mts * MS_NS,
+    )
+
+
+def fill_of(execution: Execution) -> Fill:
+    """A trade of `executions` or `latestExecutions`."""
+    fee = execution.fee
+    return Fill(
+        venue=VENUE,
+        fill_id=str(execution.execution_id),
+        order_id=str(execution.order_id),
+        symbol=execution.symbol,
+        side=SIDES.get(execution.side, ""),
+        price=plain(execution.price),
+        quantity=plain(execution.size),
+        position_id="" if execution.position_id is None else str(execution.position_id),
+        fees=(Fee(asset=QUOTE, amount=plain(fee)),),
+        liquidity="" if not fee else "maker" if fee < 0 else "taker",
+        profit=plain(execution.loss_gain) if execution.settle_type != "OPEN" else "",
+        time_ns=execution.mts * MS_NS,
+    )
+
+
+def balance_of(asset: Asset) -> BalanceChange:
+    """A row of `account/assets`."""
+    return BalanceChange(
+        venue=VENUE,
+        asset=asset.symbol,
+        balance=plain(asset.amount),
+        available=plain(asset.available),
+        is_snapshot=True,
+    )
