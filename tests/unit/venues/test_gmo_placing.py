@@ -15,9 +15,11 @@ from schemas.errors import (
 )
 from tests.conformance.clock import Clock, run_in
 from venues.gmo.look import Looker, Question, looks_like
+from venues.gmo.order_rest import GmoOrderRest
 from venues.gmo.placing import ANSWER_S, BEGIN_S, closes_positions, order_body, sent_once
 from venues.gmo.private_rest import Order
 from venues.gmo.rest import SymbolRules
+from venues.rest import Answer, Tools
 from venues.trading import NewOrder, NotSentError, OrderRef
 
 ORDER = NewOrder(
@@ -174,3 +176,18 @@ def test_an_order_that_is_not_there_does_not_hide_the_others():
     assert sight.missing == {ref.order.command_id for ref in refs if ref.venue_order_id != "9"}
     with pytest.raises(RefusedError):
         asyncio.run(Looker(Refusing(9, "ERR-5106"), question).look())
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"data":"THETOKEN"}', b'"THETOKEN', b'{"status":0,"data":["THETOKEN"]}']
+)
+def test_an_answer_that_cannot_be_read_shows_no_token(body):
+    class Client:
+        tools = Tools(utc_ns=lambda: 0, uniform=lambda: 0.0)
+
+        async def call(self, request, read):
+            return read(Answer(200, body, "POST /private/v1/ws-auth"))
+
+    with pytest.raises(AnswerError) as caught:
+        asyncio.run(GmoOrderRest(Client(), "key", "secret").create())
+    assert "THETOKEN" not in str(caught.value)
