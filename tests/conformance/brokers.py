@@ -87,6 +87,8 @@ class BrokerSubject(Struct, frozen=True, kw_only=True):
     """The venue's text of an order's id, of the simulator's number."""
     dead_man: bool = True
     """The venue cancels everything when it hears nothing for a while."""
+    counts_events: bool = True
+    """Its events are numbered, so that a missing one shows with the next."""
     label: str = ""
     """Where a venue has several: which."""
     spot: bool = True
@@ -122,6 +124,7 @@ GMO = BrokerSubject(
     too_small="0.000001",
     balances={"JPY": "5000000000", "BTC": "50"},
     dead_man=False,
+    counts_events=False,
     named=False,
     expires=frozenset({"ioc", "fok", "market", "post_only", "self_trade"}),
 )

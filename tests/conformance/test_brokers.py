@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from schemas.trading import AccountAway, AccountConnected, OrderState, Reconciled
+from schemas.trading import AccountAway, AccountConnected, CancelNotSent, OrderState, Reconciled
 
 S = OrderState
 
@@ -140,6 +140,7 @@ def test_a_cancel_of_what_is_over_is_no_error(play):
         world.cancel(number)
         await world.passed(5.0)
         assert world.state(number) is S.FILLED
+        assert not any(isinstance(fact, CancelNotSent) for fact in world.facts)
 
     play(story)
 
@@ -267,6 +268,23 @@ def test_events_that_come_otherwise_end_in_the_same(play, faults):
         await world.reached(resting, S.ACKED)
         world.cancel(resting)
         await world.reached(resting, S.CANCELED)
+
+    play(story)
+
+
+def test_an_event_that_is_lost_shows_with_the_next(play, broker_subject):
+    if not broker_subject.counts_events:
+        pytest.skip(f"{broker_subject.name} does not number its events")
+
+    async def story(world):
+        first = world.rest()
+        await world.reached(first, S.ACKED)
+        world.fault("gap")
+        world.cancel_at_venue(first)
+        await world.passed(1.0)
+        assert world.state(first) is S.ACKED, "nothing has told of it"
+        world.rest(ticks=60)
+        await world.reached(first, S.CANCELED)
 
     play(story)
 

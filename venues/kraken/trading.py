@@ -10,24 +10,20 @@ Fails as `venues.trading.Trading` says. Never sends a command twice, never lets 
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
-from schemas.account import (
-    AccountEvent,
-    AccountGap,
-    BalanceChange,
-    CommandAnswer,
-    Fill,
-)
+from schemas.account import AccountEvent, AccountGap, BalanceChange, CommandAnswer, Fill
 from schemas.errors import AnswerError, DecodeError, RateLimitedError, RefusedError, VenueError
 from venues.kraken.account import CHANNELS, KrakenAccount
 from venues.kraken.look import Look
 from venues.kraken.private_rest import KrakenPrivateRest
 from venues.kraken.private_socket import Message, PrivateSocket
 from venues.kraken.rest import KrakenRest, error_of
+from venues.kraken.signing import sign
 from venues.kraken.terms import changed_terms, order_terms
 from venues.names import time_ns
 from venues.trading import Access, NewOrder, NotSentError, OrderRef, Sight, Tell
@@ -36,6 +32,8 @@ T = TypeVar("T")
 URL: Final = "wss://ws-auth.kraken.com/v2"
 DEADLINE_NS: Final = 5_000_000_000
 """The venue takes 0.5 to 60 s."""
+ANSWERS_TIMED: Final = 16
+"""A few minutes' of the dead man's timer alone: clocks do not drift apart meanwhile."""
 LIVE_S: Final = 10.0
 """From a subscription to its snapshot."""
 BATCH_MAX: Final = 15
@@ -51,7 +49,11 @@ _SUBSCRIPTIONS: Final[dict[str, Message]] = {
 
 
 class KrakenTrading:
-    """One key at Kraken, spot."""
+    """One key at Kraken, spot.
+
+    Raises:
+        ConfigError: the secret is none of Kraken's.
+    """
 
     venue = "kraken"
     parallel = 8
@@ -60,6 +62,7 @@ class KrakenTrading:
 
     def __init__(self, access: Access) -> None:
         self._access = access
+        sign(access.secret, "", 0, "")  # a secret that cannot sign is said at the start
         private = KrakenPrivateRest(access.rest, access.key, access.secret, access.next_nonce)
         self._private = private
         self._look = Look(private, KrakenRest(access.rest))
@@ -69,8 +72,9 @@ class KrakenTrading:
         self._awaited: set[str] = set()
         """Channels whose snapshot has not come."""
         self._live = asyncio.Event()
-        self._ahead_ns = 0
-        """The venue's clock less ours, at least: an answer had to travel."""
+        self._ahead_ns: deque[int] = deque(maxlen=ANSWERS_TIMED)
+        """The venue's clock less ours, by the newest answers: each had to travel, some for long, so
+        that the greatest is nearest."""
 
     def client_id(self, order: NewOrder) -> str:
         """The command id."""
@@ -80,6 +84,7 @@ class KrakenTrading:
 
     async def connect(self, tell: Tell) -> None:
         """A token, a socket, and both private channels with their snapshots."""
+        await self.close()  # what is left of an attempt that failed
         self._tell = tell
         await self._access.rest.__aenter__()
         token = await self._private.websocket_token()
@@ -87,6 +92,7 @@ class KrakenTrading:
         await socket.open()
         self._socket = socket
         self._account.open()
+        self._ahead_ns.clear()
         self._awaited = set(CHANNELS)
         self._live = asyncio.Event()
         for channel, options in _SUBSCRIPTIONS.items():
@@ -259,11 +265,11 @@ class KrakenTrading:
 
     def _learn_time(self, message: Message) -> None:
         with suppress(KeyError, DecodeError):
-            self._ahead_ns = time_ns(message["time_out"]) - self._access.now_ns()
+            self._ahead_ns.append(time_ns(message["time_out"]) - self._access.now_ns())
 
     def _deadline(self) -> str:
         """RFC 3339, by the venue's clock."""
-        due_ns = self._access.now_ns() + self._ahead_ns + DEADLINE_NS
+        due_ns = self._access.now_ns() + max(self._ahead_ns, default=0) + DEADLINE_NS
         moment = datetime.fromtimestamp(due_ns // 1_000_000 / 1000, UTC)
         return f"{moment:%Y-%m-%dT%H:%M:%S}.{due_ns // 1_000_000 % 1000:03d}Z"
 

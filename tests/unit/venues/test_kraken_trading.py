@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from schemas.account import CommandAnswer, Fill, OrderUpdate
-from schemas.errors import RefusedError, UnavailableError, VenueError
+from schemas.errors import ConfigError, RefusedError, UnavailableError, VenueError
 from tests.conformance.brokers import KRAKEN, SECRET
 from tests.unit.venues.kraken_calls import Play, player
 from venues.kraken import trading
@@ -79,6 +79,15 @@ def test_the_deadline_is_by_the_venues_clock(play, ahead_s):
             assert await other.place(calls.order(ticks=40), lambda: None) in calls.rows()
         finally:
             await other.close()
+
+    play(story)
+
+
+def test_an_answer_that_was_held_up_does_not_spoil_the_next_deadline(play):
+    async def story(calls):
+        calls.fault("silence", seconds=7.0)
+        refs = [await calls.place(calls.order(ticks=40 + n)) for n in range(3)]
+        assert {ref.venue_order_id for ref in refs} == set(calls.rows())
 
     play(story)
 
@@ -322,6 +331,28 @@ def test_a_wrong_secret_is_a_refused_key_and_is_not_shown(play):
         await other.close()
         assert wrong not in str(caught.value)
         assert wrong not in repr(other._access)
+
+    play(story, connected=False)
+
+
+def test_a_secret_that_cannot_sign_is_said_at_once(play):
+    async def story(calls):
+        with pytest.raises(ConfigError, match="base64") as caught:
+            calls.make(secret="half-a-secret!")
+        assert "half" not in str(caught.value)
+
+    play(story, connected=False)
+
+
+def test_connecting_again_leaves_nothing_of_the_attempt_before(play):
+    async def story(calls):
+        calls.fault("refuse", count=1)
+        with suppress(VenueError):
+            await calls.connect()
+        for _ in range(3):
+            await calls.connect()
+        await calls.until(lambda: len(calls.exchange.clients) == 1)
+        assert (await calls.place(calls.order(ticks=40))).venue_order_id in calls.rows()
 
     play(story, connected=False)
 
