@@ -186,7 +186,7 @@ def test_an_answer_that_cannot_be_read_shows_no_token(body):
         tools = Tools(utc_ns=lambda: 0, uniform=lambda: 0.0)
 
         async def call(self, request, read):
-            return read(Answer(200, body, "POST /private/v1/ws-auth"))
+            return read(Answer(200, body, "POST ws-auth"))
 
     with pytest.raises(AnswerError) as caught:
         asyncio.run(GmoOrderRest(Client(), "key", "secret").create())
