@@ -4,11 +4,17 @@ import os
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file's content so that a crash leaves the old or the new, never a part."""
+def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Replace a file's content so that a crash leaves the old or the new, never a part.
+
+    Args:
+        mode: of the new file, before anything is in it; None = the usual one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with beside.open("wb") as file:
+        if mode is not None:
+            os.fchmod(file.fileno(), mode)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

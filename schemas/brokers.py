@@ -75,6 +75,8 @@ class FreqtradeAccount(AccountSettings, frozen=True, kw_only=True, tag="freqtrad
     """Whose instruments the bot trades."""
     config_file: str = ""
     """The bot's own configuration, for changing its strategy; empty = cannot be changed."""
+    strategies: str = ""
+    """The folder of its strategies; empty = as its own configuration says."""
     ask_every_s: Seconds = 5.0
 
 

@@ -141,6 +141,8 @@ class Intent(Struct, frozen=True, kw_only=True):
     quantity: str
     kind: OrderKind
     limit_price: str = ""
+    reference_price: str = ""
+    """What the market stood at when it was decided."""
     reduce_only: bool = False
     strategy: str = ""
     reason: int = 0

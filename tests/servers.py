@@ -62,10 +62,20 @@ def server_folder() -> Iterator[Path]:
 class Server:
     """A server that can be killed and started again on its port, with what it has stored."""
 
-    def __init__(self, command: Sequence[str], port: int, folder: Path) -> None:
+    start_s = 20.0
+    """Longest wait for it to be ready."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        port: int,
+        folder: Path,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         self.port = port
         self.folder = folder
         self._command = list(command)
+        self._environment = environment
         self._log = folder / "server.log"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -77,8 +87,10 @@ class Server:
     def start(self) -> None:
         """Start it, and return when it is ready."""
         with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        wait_until(self._ready_or_dead, what=f"{self._command[0]} to answer")
+            self.process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, env=self._environment
+            )
+        wait_until(self._ready_or_dead, self.start_s, what=f"{self._command[0]} to answer")
 
     def _ready_or_dead(self) -> bool:
         assert self.process is not None

@@ -10,6 +10,7 @@ from schemas.rest import RestSections
 from venues.bitfinex import backfill as bitfinex_backfill
 from venues.bitfinex import listings as bitfinex
 from venues.bitfinex.rest import BitfinexRest
+from venues.bitfinex.trading import BitfinexTrading
 from venues.gmo import listings as gmo
 from venues.gmo.rest import GmoRest
 from venues.gmo.trading import GmoTrading
@@ -65,6 +66,7 @@ async def fetch_listings(venue: str, client: RestClient) -> list[Listing]:
 
 
 TRADINGS: Final[dict[str, Callable[[Access], Trading]]] = {
+    "bitfinex": BitfinexTrading,
     "gmo": GmoTrading,
     "kraken": KrakenTrading,
 }

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from processes.cli.freqtrade import app as freqtrade_app
 from processes.cli.history import app as history_app
 from processes.cli.influx import app as influx_app
 from processes.cli.instruments import app as instruments_app
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(freqtrade_app, name="freqtrade")
 app.add_typer(history_app, name="history")
 app.add_typer(influx_app, name="influx")
 app.add_typer(instruments_app, name="instruments")
@@ -136,6 +138,68 @@ def tap(
     from processes.cli.tap import tap as tap_into
 
     tap_into(what, match or [], count=count, oldest=oldest, as_json=json)
+
+
+@app.command()
+def why(
+    what: Annotated[
+        str, typer.Argument(help="last, an order's id (its first letters), or a decision's number.")
+    ] = "last",
+    session: Annotated[
+        str, typer.Option(help="Of a decision's number: last, or a number.")
+    ] = "last",
+    json: Json = False,
+) -> None:
+    """Show the whole chain behind an order or a decision: market, models, checks, fills, cost."""
+    from processes.cli.why import why as show_why
+
+    show_why(what, session, as_json=json)
+
+
+@app.command()
+def positions(
+    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False,
+    json: Json = False,
+) -> None:
+    """Show what is held, marked to our own books."""
+    from processes.cli.trading import positions as show_positions
+
+    show_positions(everything=everything, as_json=json)
+
+
+@app.command()
+def orders(
+    open_only: Annotated[bool, typer.Option("--open", help="Only those not finished.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="So many, newest first.")] = 50,
+    json: Json = False,
+) -> None:
+    """Show orders, newest first."""
+    from processes.cli.trading import orders as show_orders
+
+    show_orders(open_only=open_only, limit=limit, as_json=json)
+
+
+@app.command()
+def fills(
+    order: Annotated[str, typer.Option(help="Of one order: the first letters of its id.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="So many, newest first.")] = 50,
+    json: Json = False,
+) -> None:
+    """Show fills, newest first."""
+    from processes.cli.trading import fills as show_fills
+
+    show_fills(order=order, limit=limit, as_json=json)
+
+
+@app.command()
+def pnl(
+    days: Annotated[int, typer.Option(min=1, max=10_000, help="So many days back.")] = 30,
+    json: Json = False,
+) -> None:
+    """Show profit and loss by day, and what is not realized yet, marked to our own books."""
+    from processes.cli.trading import pnl as show_pnl
+
+    show_pnl(days=days, as_json=json)
 
 
 @app.command()

@@ -15,7 +15,8 @@ from processes.cli.instance import find_paths
 from processes.cli.screen import colour, say, say_json
 from processes.clock import Clock, measure_offset_ns
 from processes.databases.places import described
-from processes.execution.ledger import FILE, LedgerError, positions_of
+from processes.execution.ledger import FILE, LedgerError
+from processes.execution.reading import LedgerView
 from processes.logs import open_log
 from processes.places import REGISTRY, SOCKET_SUFFIXES, Paths, is_locked, lock
 from processes.rings import ring_specs
@@ -147,7 +148,7 @@ def _ledger(paths: Paths) -> Finding:
     try:
         settings = load()
         if settings.ledger.url:
-            positions_of(settings.ledger, paths.data)
+            LedgerView(settings.ledger, paths.data).positions()
     except (ConfigError, LedgerError) as error:
         hint = "start the server, or mend ledger.url in config/config.yml"
         return Finding("ledger", False, str(error), hint)

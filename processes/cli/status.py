@@ -1,13 +1,15 @@
 """status and top."""
 
 import sys
+from decimal import Decimal
 
 from processes.cli.instance import running_paths
 from processes.cli.instance import status as read_status
 from processes.cli.screen import colour, micros, say, say_json, size, span, table
 from processes.clock import nap
 from processes.databases.places import described
-from processes.execution.ledger import FILE, LedgerError, positions_of
+from processes.execution.ledger import FILE, LedgerError
+from processes.execution.reading import LedgerView
 from processes.places import read_settings
 from schemas.errors import ConfigError
 from schemas.messages import Status
@@ -113,12 +115,9 @@ def _position_lines() -> list[str]:
     if not url and not path.exists():
         return [where]
     try:
-        positions = positions_of(settings.ledger, paths.data)
+        positions = LedgerView(settings.ledger, paths.data).positions()
     except (LedgerError, ConfigError) as error:
         return [colour(str(error), "red")]  # what runs is worth seeing all the more
-    rows = [
-        [symbol, f"{quantity:f}", f"{realized:.4f}"]
-        for symbol, (quantity, realized) in sorted(positions.items())
-    ]
+    rows = [[held.symbol, held.quantity, f"{Decimal(held.realized):.4f}"] for held in positions]
     head = ["position", "quantity", "realized"]
     return [*([table(head, rows, right=(1, 2))] if rows else []), where]

@@ -62,6 +62,11 @@ class SendGate:
         """Nothing is between its last look and the end of its write."""
         return self._under_way == 0
 
+    @property
+    def open(self) -> bool:
+        """The kill switch is not pulled at all."""
+        return read_word(self._word_address) == KillLevel.NONE
+
     def refusal(self, intent: Intent) -> str:
         """Why an order must not be sent now; empty if it may."""
         level = read_word(self._word_address)

@@ -20,7 +20,7 @@ import msgspec
 
 from processes.clock import day_of, monotonic_s
 from processes.databases.base import Database, Statement
-from processes.databases.places import look, open_database
+from processes.databases.places import open_database
 from processes.execution.orders import Order
 from processes.execution.positions import ZERO, Book, Position
 from processes.files import write_whole
@@ -437,17 +437,3 @@ def _folder_id(data: Path) -> str:
     if not path.exists():
         write_whole(path, secrets.token_hex(8).encode())
     return path.read_text(encoding="ascii")
-
-
-def positions_of(settings: LedgerSettings, data: Path) -> dict[str, tuple[Decimal, Decimal]]:
-    """(quantity, realized) by symbol, read from a ledger that another process may be writing.
-
-    Raises:
-        LedgerError: it cannot be read.
-    """
-    with _told():
-        rows = look(
-            "ledger.url", settings.url, data / FILE, ROOM,
-            "SELECT symbol, quantity, realized FROM positions", 2.0,
-        )  # fmt: skip
-    return {symbol: (Decimal(quantity), Decimal(realized)) for symbol, quantity, realized in rows}

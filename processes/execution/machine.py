@@ -423,6 +423,7 @@ class Machine:
             side=side,
             quantity=f"{abs(proposal.signed_quantity):f}",
             kind="market",
+            reference_price=f"{proposal.reference_price:f}",
             reduce_only=proposal.reduces,
             strategy=strategy,
             reason=reason,

@@ -13,17 +13,21 @@ from typing import IO, Final
 
 import msgspec
 
+from config.secrets import read_secret
 from processes.accounts import open_trading
 from processes.clock import Clock, measure_offset_ns, monotonic_s, nap
+from processes.killer.bots import BotEmergency
 from processes.killer.emergency import Emergency, Ended
 from processes.live import may_trade
 from processes.logs import open_log
 from processes.sessions import latest_settings
 from processes.standing import hold_orders, note_intent, read_standing
-from schemas.brokers import VenueAccount
+from schemas.brokers import FreqtradeAccount, VenueAccount
 from schemas.errors import DataControllerError, OperatorError
+from schemas.instruments import Tables
 from schemas.settings import Settings
 from schemas.trading import KillLevel
+from venues.freqtrade.client import Access, FreqtradeClient
 
 DEADLINE_S: Final = 60.0
 DRILL_S: Final = 20.0
@@ -37,6 +41,14 @@ async def end_all(
     standing = read_standing(data)
     runs, ended = [], []
     for name, account in settings.execution.accounts.items():
+        if isinstance(account, FreqtradeAccount):
+            try:
+                bot = _bot(data, settings, name, account, clock)
+            except DataControllerError as error:
+                ended.append(Ended(account=name, texts=[str(error)]))
+                continue
+            runs.append(bot.run(level, DRILL_S if drill else DEADLINE_S, drill=drill))
+            continue
         if not isinstance(account, VenueAccount) or not may_trade(data, settings, name):
             continue
         try:
@@ -54,6 +66,27 @@ async def end_all(
         )
         runs.append(emergency.run(level, DRILL_S if drill else DEADLINE_S, drill=drill))
     return ended + list(await asyncio.gather(*runs))
+
+
+def _bot(
+    data: Path, settings: Settings, name: str, account: FreqtradeAccount, clock: Clock
+) -> BotEmergency:
+    """A bot's end.
+
+    Raises:
+        ConfigError: its password is not where the settings say.
+    """
+    password = read_secret(f"execution.accounts.{name}.password", account.password)
+    path = data / "state" / "instruments.json"
+    tables = msgspec.json.decode(path.read_bytes(), type=Tables) if path.exists() else Tables()
+    return BotEmergency(
+        name,
+        FreqtradeClient(Access(account.url, account.username, password, "")),
+        {item.pair: item for item in tables.instruments if item.venue == account.venue},
+        lambda intent: note_intent(data, intent),
+        clock.now_ns,
+        may_be_live=may_trade(data, settings, name),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,7 +5,7 @@ each series is in memory at a time.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -125,6 +125,45 @@ class _Cursor:
         )
         self.advance()
         return part
+
+
+def rows_between(
+    root: Place, folder: str, session: int, first: int, last: int
+) -> list[dict[str, Any]]:
+    """The rows of a ring with these sequences, from all its series, in order; few of them.
+
+    Each has its series' `venue` and `symbol` beside its columns.
+    """
+    found: list[dict[str, Any]] = []
+    for files in series_of(root, folder, session):
+        for file in files:
+            pieces = [piece for piece in file.pieces if piece.session == session]
+            if not any(piece.first_seq <= last and piece.last_seq >= first for piece in pieces):
+                continue
+            names = {name: pieces[0].constants.get(name, "") for name in ("venue", "symbol")}
+            for batch in _rows_of(file, session, lambda _: ()):
+                numbers = batch.column(sequence_column(batch.schema)).to_numpy()
+                wanted = (numbers >= first) & (numbers <= last)
+                if wanted.any():
+                    found += [names | row for row in batch.filter(pa.array(wanted)).to_pylist()]
+                elif int(numbers[0]) > last:
+                    break
+    key = "tape_seq" if found and "tape_seq" in found[0] else "seq"
+    return sorted(found, key=lambda row: int(row[key]))
+
+
+def last_sequence(root: Place, folder: str, session: int) -> int:
+    """The highest sequence of a ring that the lake has; 0 if it has none."""
+    return max(
+        (
+            piece.last_seq
+            for files in series_of(root, folder, session)
+            for file in files
+            for piece in file.pieces
+            if piece.session == session
+        ),
+        default=0,
+    )
 
 
 def read_ring(

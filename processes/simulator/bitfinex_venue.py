@@ -1,5 +1,6 @@
 """Bitfinex as a venue: its socket, its public REST calls, its truth.
 
+The signed calls are in bitfinex_rest.py, the account channel in bitfinex_private.py.
 REST stands below /bitfinex/v2, and below /v2 as well: both are the same. Refusals are
 ["error", CODE, "text"] with HTTP 500; what takes keys answers unknown ones with an empty list.
 Sources: pages rest-public-*.
@@ -11,7 +12,6 @@ from typing import Any
 
 from aiohttp import web
 
-from processes.simulator.bitfinex import Connection
 from processes.simulator.bitfinex_channels import (
     LENGTHS,
     PRECISIONS,
@@ -23,13 +23,15 @@ from processes.simulator.bitfinex_channels import (
     symbol_of_key,
     ticker_text,
 )
+from processes.simulator.bitfinex_desk import BitfinexDesk
+from processes.simulator.bitfinex_private import PrivateConnection
+from processes.simulator.bitfinex_rest import PREFIXES, BitfinexRest
 from processes.simulator.history import BITFINEX_FRAMES
 from processes.simulator.market import BookSide
 from processes.simulator.numbers import price_text
 from processes.simulator.orders import Listing, Rules
 from processes.simulator.venue import Level, Venue, handler, json_reply, whole_number
 
-PREFIXES = ("/v2", "/bitfinex/v2")
 ROWS_MAX = 10_000
 HISTORY_ROWS = 125
 CANDLE_ROWS = 100
@@ -43,16 +45,24 @@ class BitfinexVenue(Venue):
     sockets = ("/ws/2",)
     frames = BITFINEX_FRAMES
 
-    def open(self, path: str, send: Callable[[str], None], now_ns: int, number: int) -> Connection:
-        """A socket in front of the markets."""
-        return Connection(self.histories, send, now_ns, **self.socket_options(path, number))
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.desk = BitfinexDesk(self.accounts)
+        self._rest = BitfinexRest(self, self.desk)
+
+    def open(
+        self, path: str, send: Callable[[str], None], now_ns: int, number: int
+    ) -> PrivateConnection:
+        """A socket in front of the markets, and of the desk once it has authenticated."""
+        options = self.socket_options(path, number)
+        return PrivateConnection(self.desk, self.histories, send, now_ns, **options)
 
     def socket_options(self, path: str, number: int) -> dict[str, Any]:  # noqa: ARG002
         """Channel ids that no other socket has."""
         return {"first_channel": number * 1000 + 1, "conduct": self.conduct}
 
     def routes(self) -> list[web.RouteDef]:
-        """The public calls."""
+        """The public calls, and the signed ones."""
         calls = {
             "/platform/status": self._status,
             "/ticker/{symbol}": self._ticker,
@@ -65,11 +75,12 @@ class BitfinexVenue(Venue):
             "/liquidations/hist": self._liquidations,
             "/conf/{keys}": self._conf,
         }
-        return [
+        public = [
             web.get(prefix + path, handler(call))
             for prefix in PREFIXES
             for path, call in calls.items()
         ]
+        return [*public, *self._rest.routes()]
 
     def rules(self) -> Rules:
         """Fees in what is received; a post-only order that would match is canceled at once."""

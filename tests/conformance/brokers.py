@@ -89,6 +89,8 @@ class BrokerSubject(Struct, frozen=True, kw_only=True):
     """The venue cancels everything when it hears nothing for a while."""
     counts_events: bool = True
     """Its events are numbered, so that a missing one shows with the next."""
+    outlives_socket: bool = True
+    """A resting order stays when the connection that placed it has gone."""
     label: str = ""
     """Where a venue has several: which."""
     spot: bool = True
@@ -111,6 +113,19 @@ KRAKEN = BrokerSubject(
     too_small="0.00000100",
     balances={"USD": "50000000", "BTC": "50"},
     order_id=lambda number: order_text(int(number)),
+)
+BITFINEX = BrokerSubject(
+    name="bitfinex",
+    symbol="tBTCUSD",
+    base="BTC",
+    quote="USD",
+    served="symbols",
+    socket="/ws/2",
+    rest="/bitfinex",
+    quantity="0.25000000",
+    too_small="0.00000900",
+    balances={"USD": "5000000", "BTC": "50"},
+    outlives_socket=False,
 )
 GMO = BrokerSubject(
     name="gmo",
@@ -136,7 +151,7 @@ GMO_LEVERAGE = structs.replace(
     too_small="0.0001",
     balances={"JPY": "300000000", "BTC": "50"},
 )
-BROKERS = (KRAKEN, GMO, GMO_LEVERAGE)
+BROKERS = (KRAKEN, BITFINEX, GMO, GMO_LEVERAGE)
 
 
 class Watched:
@@ -416,6 +431,10 @@ class BrokerWorld:
         assert account is not None
         found = [o for o in account.open.values() if self.subject.order_id(str(o.id)) == name]
         account.cancel(found[0], self.clock.now_ns())
+
+    def after_a_cut(self, otherwise: OrderState = OrderState.ACKED) -> OrderState:
+        """What a resting order is when its connection has gone: canceled, if the venue does so."""
+        return otherwise if self.subject.outlives_socket else OrderState.CANCELED
 
     @property
     def market(self) -> Market:

@@ -10,7 +10,7 @@ import urllib.request
 import msgspec
 import pytest
 
-from processes.execution.ledger import positions_of
+from processes.execution.reading import LedgerView
 from processes.places import is_locked
 from schemas.features import COLUMN
 from schemas.messages import Status
@@ -226,8 +226,8 @@ def held(project: Project) -> bool:
     """Whether the ledger's fills leave a position."""
     if not (project.data / "ledger.sqlite").exists():
         return False
-    held = positions_of(LedgerSettings(), project.data)
-    return any(quantity for quantity, _ in held.values())
+    positions = LedgerView(LedgerSettings(), project.data).positions()
+    return any(float(one.quantity) for one in positions)
 
 
 def test_foreground_logs_to_standard_output_and_ends_on_a_signal(project):

@@ -29,8 +29,9 @@ ARROWS: dict[str, set[str]] = {
     "processes/collector": {"numba", "uvloop", "venues"},
     "processes/features": {"numba"},
     "processes/inference": {"numba", "mlx", "models"},
-    # uvloop, venues: brokers of accounts at venues
-    "processes/execution": {"numba", "uvloop", "venues"},
+    # uvloop, venues: brokers of accounts at venues; aiohttp: the control interface of a Freqtrade
+    # bot
+    "processes/execution": {"numba", "aiohttp", "uvloop", "venues"},
     # venues: an account is ended by its venue's own calls
     "processes/killer": {"venues"},
     # numba: a block's slots are sorted by series and made columns by compiled kernels
@@ -236,7 +237,7 @@ def test_no_permission_outlives_its_use():
         ("processes/collector/made_up.py", "import pyarrow"),
         ("processes/made_up.py", "import pyarrow"),
         ("processes/features/made_up.py", "import venues.book"),
-        ("processes/execution/made_up.py", "class A:\n    def f(self):\n        import aiohttp"),
+        ("processes/execution/made_up.py", "class A:\n    def f(self):\n        import psycopg"),
         ("processes/execution/made_up.py", "import mlx"),
         ("processes/simulator/made_up.py", "from venues.bitfinex import kernel"),
         ("processes/storage/made_up.py", "import importlib\nimportlib.import_module('models')"),

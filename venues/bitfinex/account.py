@@ -9,9 +9,11 @@ clients (bitfinex-api-py for fields, bitfinex-api-node for numbers):
     [0, "n", PAYLOAD, ACCOUNT]               a notification whose type ends in -req
     and a time behind or between them with the TIMESTAMP flag: it is known by its size
 
-PUBLIC counts the array frames of the connection, channels of market data included. ACCOUNT counts
-the frames of channel 0; a notification repeats the last number, and 0 means that the venue is still
-gathering. Arrays grow and have nulls: nothing here counts on a length.
+A fill is told once, by `tu`, which alone has the fee; what never gets one is not told at all: the
+order's update says that something was filled, and REST knows the fee. PUBLIC counts the array
+frames of the connection, channels of market data included. ACCOUNT counts the frames of channel 0;
+a notification repeats the last number, and 0 means that the venue is still gathering. Arrays grow
+and have nulls: nothing here counts on a length.
 """
 
 from collections import OrderedDict
@@ -43,10 +45,13 @@ from venues.codec import BAD_FRAME_ERRORS
 from venues.numbers import NumberText, as_integer, as_number, parse_exact
 
 VENUE: Final = "bitfinex"
-CONFIRM_NS: Final = 5_000_000_000
-"""A fill whose confirmation, which has the fee, does not come for this long is told without."""
+FAILURE: Final = "FAILURE"
+"""The code of an answer that says so: not a refusal, and nobody knows what was done."""
 _FILLS_MAX: Final = 4096
+_AMOUNT_DECIMALS: Final = 8
 _TIME_MIN: Final = 1_000_000_000_000
+_SECONDS_MAX, _TIME_MAX = 100_000_000_000, 1_000_000_000_000_000
+"""A time below the first is in seconds; milliseconds would be of 1973."""
 _POST_ONLY, _REDUCE_ONLY = 4096, 1024
 _REFUSED_KEYS: Final = frozenset({10100, 10111, 10112, 10113})
 """Key, payload, signature, encryption; 10114, a nonce too small, passes with the next nonce."""
@@ -100,9 +105,11 @@ class Row:
     def number(self, at: int) -> Decimal | None:
         """A number, exactly as written, which some fields have as a text."""
         value = self.value(at)
-        if isinstance(value, str) and value:
-            return Decimal(plain_decimal(value))
-        return None if value is None or value == "" else Decimal(as_number(value).text)
+        if value is None or value == "":
+            return None
+        if isinstance(value, int | Decimal) and not isinstance(value, bool):
+            return Decimal(value)  # of an answer over REST
+        return Decimal(plain_decimal(value) if isinstance(value, str) else as_number(value).text)
 
     def decimal(self, at: int) -> str:
         """A number as plain decimal text."""
@@ -113,15 +120,44 @@ class Row:
         """A number without its sign."""
         return self.decimal(at).removeprefix("-")
 
+    def amount(self, at: int) -> Decimal | None:
+        """An amount without its sign: eight decimals, and what lies below is a double's artefact.
+
+        Such as 0.053312790000000006, seen in candles: taken for a fill, it would be asked for for
+        ever.
+        """
+        number = self.number(at)
+        if number is None:
+            return None
+        exponent = number.as_tuple().exponent
+        is_long = isinstance(exponent, int) and exponent < -_AMOUNT_DECIMALS
+        return abs(round(number, _AMOUNT_DECIMALS) if is_long else number)
+
+    def amount_text(self, at: int) -> str:
+        """An amount as plain decimal text."""
+        amount = self.amount(at)
+        return "" if amount is None else plain_decimal(str(amount))
+
     def key(self, at: int) -> str:
         """An id."""
-        value = self.value(at)
-        return "" if value is None else str(as_integer(value))
+        number = self.number(at)
+        if number is None:
+            return ""
+        if number != int(number):
+            raise DecodeError(f"{number} is no id")
+        return str(int(number))
 
     def time_ns(self, at: int) -> int:
-        """A time in ms."""
-        value = self.value(at)
-        return 0 if value is None else as_integer(value) * 1_000_000
+        """A time in ms, which can have a fraction."""
+        number = self.number(at) or Decimal(0)
+        if not 0 <= number < _TIME_MAX:
+            raise DecodeError(f"{number} is no time")
+        return int(number * 1_000_000)
+
+    def told_ns(self, at: int) -> int:
+        """A notification's time: in ms, or in seconds with a fraction."""
+        number = self.number(at) or Decimal(0)
+        return self.time_ns(at) * (1000 if number < _SECONDS_MAX else 1)
 
     def sign(self, at: int) -> int:
         """-1, 0 or 1."""
@@ -146,8 +182,7 @@ class AccountDecoder:
         self._public = 0
         self._account = 0
         self._told: OrderedDict[str, None] = OrderedDict()
-        self._unconfirmed: OrderedDict[str, tuple[int, Fill]] = OrderedDict()
-        self._takers: dict[str, Callable[[str, Any, int], list[AccountEvent]]] = {
+        self._takers: dict[str, Callable[[str, Any], list[AccountEvent]]] = {
             **dict.fromkeys(("os", "on", "ou", "oc"), self._orders),
             **dict.fromkeys(("ps", "pn", "pu", "pc"), self._positions),
             **dict.fromkeys(("te", "tu"), self._fills),
@@ -165,7 +200,7 @@ class AccountDecoder:
         """A new connection: no flags and no numbers yet; what was told stays told."""
         self._flags = self._public = self._account = 0
 
-    def take(self, frame: bytes, recv_ns: int) -> list[AccountEvent]:
+    def take(self, frame: bytes) -> list[AccountEvent]:
         """The events of one frame, a gap before it first.
 
         Raises:
@@ -179,21 +214,9 @@ class AccountDecoder:
             gaps = self._count(values)
             if as_integer(values[0]) != 0 or values[1] == "hb":
                 return gaps
-            return gaps + self._account_frame(values, recv_ns)
-        except BAD_FRAME_ERRORS as error:
+            return gaps + self._account_frame(values)
+        except (*BAD_FRAME_ERRORS, ArithmeticError) as error:
             raise DecodeError(f"{error or type(error).__name__}: {frame[:200]!r}") from None
-
-    def overdue(self, now_ns: int) -> list[AccountEvent]:
-        """Fills that were never confirmed, told now without their fees."""
-        found: list[AccountEvent] = []
-        while self._unconfirmed:
-            number, (since_ns, fill) = next(iter(self._unconfirmed.items()))
-            if now_ns - since_ns < CONFIRM_NS and len(self._unconfirmed) <= _FILLS_MAX:
-                break
-            del self._unconfirmed[number]
-            self._note_told(number)
-            found.append(fill)
-        return found
 
     # ---- numbers
 
@@ -240,56 +263,52 @@ class AccountDecoder:
         elif name == "auth":
             permanent = not good and int(event.get("code", 0)) in _REFUSED_KEYS
             return [_state(live=good, permanent=permanent, text=text)]
+        elif name == "error":
+            code = str(event.get("code", ""))
+            return [CommandAnswer(venue=VENUE, command="", accepted=False, code=code, text=text)]
         elif name == "unauth" and good:
             return [_state(live=False, text="the connection is authenticated no longer")]
         elif name == "info" and event.get("code") in _ANNOUNCEMENTS:
             return [_state(live=False, text=_ANNOUNCEMENTS[event["code"]])]
         return []
 
-    def _account_frame(self, values: list[Any], recv_ns: int) -> list[AccountEvent]:
+    def _account_frame(self, values: list[Any]) -> list[AccountEvent]:
         tag = values[1]
         take = self._takers.get(tag) if isinstance(tag, str) else None
         if take is None:
             self.unknown += 1
             return []
-        return take(tag, values[2], recv_ns)
+        return take(tag, values[2])
 
-    def _orders(self, tag: str, payload: Any, _: int) -> list[AccountEvent]:
-        return [_order(row, tag) for row in _rows(tag, payload)]
+    def _orders(self, tag: str, payload: Any) -> list[AccountEvent]:
+        return [order_update(row, tag) for row in _rows(tag, payload)]
 
-    def _positions(self, tag: str, payload: Any, _: int) -> list[AccountEvent]:
+    def _positions(self, tag: str, payload: Any) -> list[AccountEvent]:
         return [_position(row, tag) for row in _rows(tag, payload)]
 
-    def _wallets(self, tag: str, payload: Any, _: int) -> list[AccountEvent]:
+    def _wallets(self, tag: str, payload: Any) -> list[AccountEvent]:
         return [_wallet(row, tag) for row in _rows(tag, payload)]
 
-    def _offers(self, tag: str, payload: Any, _: int) -> list[AccountEvent]:
+    def _offers(self, tag: str, payload: Any) -> list[AccountEvent]:
         return [_offer(row, tag) for row in _rows(tag, payload)]
 
-    def _loans(self, tag: str, payload: Any, _: int) -> list[AccountEvent]:
+    def _loans(self, tag: str, payload: Any) -> list[AccountEvent]:
         return [_loan(row, tag) for row in _rows(tag, payload)]
 
-    def _fills(self, tag: str, payload: Any, recv_ns: int) -> list[AccountEvent]:
+    def _fills(self, tag: str, payload: Any) -> list[AccountEvent]:
         """A fill is told once: with its confirmation, which has the fee."""
-        fill = _fill(Row(payload))
-        if fill.fill_id in self._told:
+        fill = fill_of(Row(payload))
+        if tag == "te" or fill.fill_id in self._told:
             return []
-        if tag == "te":
-            self._unconfirmed.setdefault(fill.fill_id, (recv_ns, fill))
-            return self.overdue(recv_ns)
-        self._unconfirmed.pop(fill.fill_id, None)
-        self._note_told(fill.fill_id)
-        return [fill]
-
-    def _note_told(self, number: str) -> None:
-        self._told[number] = None
+        self._told[fill.fill_id] = None
         if len(self._told) > _FILLS_MAX:
             self._told.popitem(last=False)
+        return [fill]
 
-    def _balance(self, _: str, payload: Any, __: int) -> list[AccountEvent]:
+    def _balance(self, _: str, payload: Any) -> list[AccountEvent]:
         return [_figures("balance", Row(payload), ("assets", "assets_net"))]
 
-    def _margin(self, _: str, payload: Any, __: int) -> list[AccountEvent]:
+    def _margin(self, _: str, payload: Any) -> list[AccountEvent]:
         row = Row(payload)
         if row.text(0) == "base":
             base = ("profit", "swaps", "margin_balance", "margin_net", "margin_required")
@@ -297,15 +316,19 @@ class AccountDecoder:
         of_symbol = ("tradable", "gross", "buy", "sell")
         return [_figures(f"margin:{row.text(1)}", Row(row.value(2)), of_symbol)]
 
-    def _funding(self, _: str, payload: Any, __: int) -> list[AccountEvent]:
+    def _funding(self, _: str, payload: Any) -> list[AccountEvent]:
         row = Row(payload)
         names = ("yield_loan", "yield_lend", "duration_loan", "duration_lend")
         return [_figures(f"funding:{row.text(1)}", Row(row.value(2)), names)]
 
-    def _notification(self, _: str, payload: Any, __: int) -> list[AccountEvent]:
+    def _notification(self, _: str, payload: Any) -> list[AccountEvent]:
         row = Row(payload)
         command = row.text(1)
         data = row.value(4)
+        if command == "ox_multi-req" and isinstance(data, list):
+            # One of several, each of them a notification itself.
+            parts = [part for part in data if isinstance(part, list) and Row(part).text(1)]
+            return [answer for part in parts for answer in self._notification("n", part)]
         while isinstance(data, list) and data and isinstance(data[0], list):
             data = data[0]  # of several orders the first
         is_order = isinstance(data, list) and command.startswith("o")
@@ -314,13 +337,13 @@ class AccountDecoder:
             CommandAnswer(
                 venue=VENUE,
                 command=command,
-                accepted=row.text(6) not in {"ERROR", "FAILURE"},
+                accepted=row.text(6) not in {"ERROR", FAILURE},
                 request_id=row.text(2),
                 order_id=order.text(0),
                 client_order_id=order.text(2),
-                code=row.text(5),
+                code=row.text(5) or (FAILURE if row.text(6) == FAILURE else ""),
                 text=row.text(7),
-                time_ns=row.time_ns(0),
+                time_ns=row.told_ns(0),
             )
         ]
 
@@ -356,16 +379,19 @@ def _closed_status(text: str) -> OrderStatus:
     return status if status in {"filled", "expired", "rejected"} else "canceled"
 
 
-def _order(row: Row, tag: str) -> OrderUpdate:
+def order_update(row: Row, tag: str) -> OrderUpdate:
+    """An order's record; `os` of one that rests, `oc` of one that is over."""
     kind, text = row.text(8), row.text(13)
     status = _closed_status(text) if tag == "oc" else _status(text)
     if status == "open" and "STOP" in kind:
         status = "pending"
-    ordered, remaining = row.number(7), row.number(6)
+    ordered, remaining = row.amount(7), row.amount(6)
     filled = ""
     if ordered is not None and remaining is not None:
-        filled = plain_decimal(str(abs(ordered) - abs(remaining)))
-    flags = as_integer(row.value(12)) if row.value(12) is not None else 0
+        filled = plain_decimal(str(ordered - remaining))
+        if status == "rejected" and remaining < ordered:
+            status = "canceled"  # what was filled of it stands
+    flags = int(row.number(12) or 0)
     stops, is_market = "STOP" in kind, "MARKET" in kind
     limit = (
         row.decimal(19) if "STOP LIMIT" in kind else "" if stops or is_market else row.decimal(16)
@@ -380,7 +406,7 @@ def _order(row: Row, tag: str) -> OrderUpdate:
         client_order_id=row.key(2),
         side=row.side(7) or row.side(6),
         order_type=kind,
-        quantity=row.size(7),
+        quantity=row.amount_text(7),
         filled_quantity=filled,
         limit_price=limit,
         stop_price=row.decimal(16) if stops else "",
@@ -395,7 +421,8 @@ def _order(row: Row, tag: str) -> OrderUpdate:
     )
 
 
-def _fill(row: Row) -> Fill:
+def fill_of(row: Row) -> Fill:
+    """An execution's record."""
     fee = row.decimal(9)
     makers: dict[int, Literal["maker", "taker", ""]] = {1: "maker", -1: "taker"}
     # The venue's fee is what it adds to the balance: negative is what we paid.
@@ -408,7 +435,7 @@ def _fill(row: Row) -> Fill:
         symbol=row.text(1),
         side=row.side(4),
         price=row.decimal(5),
-        quantity=row.size(4),
+        quantity=row.amount_text(4),
         client_order_id=row.key(11),
         fees=paid,
         liquidity=makers.get(row.sign(8), ""),

@@ -1,4 +1,4 @@
-"""Bitfinex over REST: what an account holds and has ordered, read only.
+"""Bitfinex over REST: what an account holds, has ordered and has traded, read only.
 
 Source: docs.bitfinex.com, "Authenticated Endpoints".
 
@@ -9,22 +9,16 @@ processes and sockets of a key; each attempt takes a new one.
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
+from schemas.account import Fill, OrderUpdate
+from schemas.errors import AnswerError, DecodeError
+from venues.bitfinex.account import Row, fill_of, order_update
 from venues.bitfinex.rest import read
 from venues.bitfinex.signing import rest_headers
-from venues.exact import (
-    each,
-    integer,
-    integer_or_none,
-    number,
-    number_or_none,
-    text,
-    text_or_empty,
-)
+from venues.exact import each, number, number_or_none, text
 from venues.rest import Request, RestClient, Signed
 
 T = TypeVar("T")
@@ -39,26 +33,6 @@ class Wallet(Struct, frozen=True, kw_only=True):
     balance: Decimal
     unsettled_interest: Decimal
     available: Decimal | None
-
-
-class Order(Struct, frozen=True, kw_only=True):
-    """An order; `amount` is what remains, below 0 for a sale. `status` may carry details."""
-
-    id: int
-    group_id: int | None
-    client_id: int | None
-    symbol: str
-    created_mts: int
-    updated_mts: int
-    amount: Decimal
-    amount_original: Decimal
-    kind: str
-    flags: int
-    status: str
-    price: Decimal | None
-    price_average: Decimal | None
-    price_trailing: Decimal | None
-    price_auxiliary: Decimal | None
 
 
 class BitfinexPrivateRest:
@@ -86,27 +60,43 @@ class BitfinexPrivateRest:
         request = Request(
             endpoint="private", path=f"/{path}", method="POST", private=True, sign=sign
         )
-        return await self.client.call(request, lambda answer: each(make)(read(answer)))
+        return await self.client.call(
+            request, lambda answer: each(lambda row: _made(call, make, row))(read(answer))
+        )
 
     async def wallets(self) -> list[Wallet]:
         """What is held."""
         return await self._read("wallets", _wallet)
 
-    async def open_orders(self, symbol: str = "") -> list[Order]:
-        """Orders that rest, of one symbol or all."""
-        return await self._read(f"orders/{quote(symbol, safe=':')}".rstrip("/"), _order)
+    async def open_orders(self) -> list[OrderUpdate]:
+        """Orders that rest, all of them."""
+        return await self._read("orders", lambda row: order_update(Row(row), "os"))
 
-    async def order_history(
-        self,
-        symbol: str = "",
-        *,
-        start_ms: int | None = None,
-        end_ms: int | None = None,
-        limit: int | None = None,
-    ) -> list[Order]:
-        """Orders that are closed or cancelled, newest first; at most 2,500."""
-        call = f"orders/{quote(symbol, safe=':')}/hist" if symbol else "orders/hist"
-        return await self._read(call, _order, {"start": start_ms, "end": end_ms, "limit": limit})
+    async def closed_orders(
+        self, start_ms: int | None = None, end_ms: int | None = None, limit: int | None = None
+    ) -> list[OrderUpdate]:
+        """Orders that are over, newest first; at most 2,500, of the last two weeks or so."""
+        wanted = {"start": start_ms, "end": end_ms, "limit": limit}
+        return await self._read("orders/hist", lambda row: order_update(Row(row), "oc"), wanted)
+
+    async def fills(
+        self, start_ms: int | None = None, end_ms: int | None = None, limit: int | None = None
+    ) -> list[Fill]:
+        """Executions with their fees, newest first; at most 2,500."""
+        wanted = {"start": start_ms, "end": end_ms, "limit": limit}
+        return await self._read("trades/hist", lambda row: fill_of(Row(row)), wanted)
+
+
+def _made(call: str, make: Callable[[Any], T], row: Any) -> T:
+    """A row's record.
+
+    Raises:
+        AnswerError: it is none.
+    """
+    try:
+        return make(row)
+    except (DecodeError, ArithmeticError) as error:
+        raise AnswerError(f"{call}: {error}") from None
 
 
 def _wallet(row: Any) -> Wallet:
@@ -116,24 +106,4 @@ def _wallet(row: Any) -> Wallet:
         balance=number(row, 2),
         unsettled_interest=number(row, 3),
         available=number_or_none(row, 4),
-    )
-
-
-def _order(row: Any) -> Order:
-    return Order(
-        id=integer(row, 0),
-        group_id=integer_or_none(row, 1),
-        client_id=integer_or_none(row, 2),
-        symbol=text(row, 3),
-        created_mts=integer(row, 4),
-        updated_mts=integer(row, 5),
-        amount=number(row, 6),
-        amount_original=number(row, 7),
-        kind=text(row, 8),
-        flags=integer_or_none(row, 12) or 0,
-        status=text_or_empty(row, 13),
-        price=number_or_none(row, 16),
-        price_average=number_or_none(row, 17),
-        price_trailing=number_or_none(row, 18),
-        price_auxiliary=number_or_none(row, 19),
     )

@@ -27,8 +27,9 @@ T = TypeVar("T")
 Precision = Literal["P0", "P1", "P2", "P3", "P4", "R0"]
 Sort = Literal[1, -1]
 """1 = oldest first, -1 = newest first."""
-BUSY: Final = frozenset({"10001", "11000", "11010"})
-"""Codes that pass: generic trouble, not ready, rate limit of the older interface."""
+BUSY: Final = frozenset({"10001", "11000", "11010", "10114"})
+"""Codes that pass: generic trouble, not ready, rate limit of the older interface, and a nonce that
+came too late, which says nothing against the key."""
 MAINTENANCE: Final = frozenset({"20060"})
 
 

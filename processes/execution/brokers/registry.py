@@ -3,18 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from config.secrets import read_secret
 from processes.accounts import open_trading
 from processes.execution.brokers.base import Broker, Events
+from processes.execution.brokers.freqtrade.session import FreqtradeSession
 from processes.execution.brokers.network import BrokerLoop
 from processes.execution.brokers.paper import PaperBroker
 from processes.execution.brokers.venue import VenueSession
 from processes.execution.gate import SendGate
 from processes.live import may_trade
-from schemas.brokers import PaperAccount, VenueAccount
-from schemas.errors import ConfigError
+from schemas.brokers import FreqtradeAccount, VenueAccount
 from schemas.instruments import Instrument
 from schemas.settings import Settings
 from shm.readers import RingReader
+from venues.freqtrade.client import Access as BotAccess
 
 
 class Brokerage:
@@ -57,11 +59,11 @@ class Brokerage:
 
     def _make(self, name: str) -> Broker:
         account = self._settings.execution.accounts[name]
-        if isinstance(account, PaperAccount) or not may_trade(self._data, self._settings, name):
-            return self._paper(name)
-        if isinstance(account, VenueAccount):
+        if isinstance(account, FreqtradeAccount):
+            return self._loop.add(name, self._bot(name, account))
+        if isinstance(account, VenueAccount) and may_trade(self._data, self._settings, name):
             return self._loop.add(name, self._session(name, account))
-        raise ConfigError(f"execution.accounts.{name}: this broker cannot be used yet")
+        return self._paper(name)
 
     def _session(self, name: str, account: VenueAccount) -> VenueSession:
         trading = open_trading(name, account, self._settings.rest, self._data, self._now_ns)
@@ -69,6 +71,23 @@ class Brokerage:
             name, trading, self._gate, self._loop.emit, self._now_ns,
             self._healthy, account.dead_man_s,
         )  # fmt: skip
+
+    def _bot(self, name: str, account: FreqtradeAccount) -> FreqtradeSession:
+        return FreqtradeSession(
+            name,
+            BotAccess(
+                account.url,
+                account.username,
+                read_secret(f"execution.accounts.{name}.password", account.password),
+                read_secret(f"execution.accounts.{name}.ws_token", account.ws_token),
+            ),
+            {item.index: item.pair for item in self._instruments if item.venue == account.venue},
+            self._data / f"{name}.sqlite",
+            self._loop.emit,
+            self._gate,
+            self._now_ns,
+            live=may_trade(self._data, self._settings, name),
+        )
 
     def _paper(self, name: str) -> PaperBroker:
         quotes = {item.index: item.pair.partition("/")[2] for item in self._instruments}

@@ -16,10 +16,10 @@ from processes.execution.ledger import (
     LedgerError,
     LedgerUnavailableError,
     open_ledger,
-    positions_of,
 )
 from processes.execution.orders import Order
 from processes.execution.positions import Book
+from processes.execution.reading import LedgerView
 from schemas.settings import LedgerSettings
 from schemas.trading import (
     Intent,
@@ -76,7 +76,7 @@ def test_a_fill_told_twice_is_one_fill(ledger, body):
     assert [(order.state, order.filled) for order in orders] == [(OrderState.FILLED, Decimal(3))]
     assert book.position(0).quantity == 3
     assert book.position(0).fees == Decimal("0.2")
-    assert positions_of(body.settings, body.folder) == {"tBTCUSD": (Decimal(3), Decimal("-0.2"))}
+    assert held(body.settings, body.folder) == {"tBTCUSD": (Decimal(3), Decimal("-0.2"))}
 
 
 def test_a_fill_is_known_by_its_order_and_its_id(ledger, body):
@@ -403,20 +403,25 @@ def test_a_ledger_that_cannot_be_opened_is_refused(tmp_path):
         opened(tmp_path / "ledger.sqlite")
 
 
+def held(settings, folder) -> dict[str, tuple[Decimal, Decimal]]:
+    found = LedgerView(settings, folder).positions()
+    return {one.symbol: (Decimal(one.quantity), Decimal(one.realized)) for one in found}
+
+
 def test_positions_of_a_ledger_that_has_no_tables_yet(path):
     """`dcctl status` may look while execution is just making it."""
     path.touch()
-    assert positions_of(LedgerSettings(), path.parent) == {}
+    assert held(LedgerSettings(), path.parent) == {}
 
 
 def test_positions_are_read_while_execution_writes(path):
     ledger = opened(path)
     ledger.record_intent(intent())
     ledger._database._db.execute("BEGIN IMMEDIATE")
-    assert positions_of(LedgerSettings(), path.parent) == {}
+    assert held(LedgerSettings(), path.parent) == {}
     ledger._database._db.execute("ROLLBACK")
     ledger.record_event(fill(1), OrderState.PARTIALLY_FILLED)
-    assert positions_of(LedgerSettings(), path.parent)["tBTCUSD"][0] == 1
+    assert held(LedgerSettings(), path.parent)["tBTCUSD"][0] == 1
     ledger.close()
 
 

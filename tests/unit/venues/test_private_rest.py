@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from schemas.errors import RefusedError
+from schemas.errors import AnswerError, RefusedError
 from schemas.rest import BitfinexRestSettings, GmoRestSettings, KrakenRestSettings
 from tests.rest_servers import RestServer, status
 from venues.bitfinex.private_rest import BitfinexPrivateRest
@@ -185,16 +185,34 @@ def test_bitfinex_account(server, tmp_path):
     row[6:9] = [-0.5, -0.7, "EXCHANGE LIMIT"]
     row[12], row[13], row[16], row[17] = 4096, "PARTIALLY FILLED @ 220.5(-0.2)", 220.5, 220.5
     body = msgspec.json.encode([row])
-    found = ask(server, tmp_path, "bitfinex", body, lambda r: r.open_orders("tETHUSD"))[0]
-    assert server.seen[-1].path == "/v2/auth/r/orders/tETHUSD"
-    assert server.seen[-1].body == b"{}"
-    assert (found.amount, found.amount_original) == (Decimal("-0.5"), Decimal("-0.7"))
-    assert (found.flags, found.status[:16], found.group_id) == (4096, "PARTIALLY FILLED", None)
-    ask(server, tmp_path, "bitfinex", b"[]", lambda r: r.open_orders())
+    found = ask(server, tmp_path, "bitfinex", body, lambda r: r.open_orders())[0]
     assert server.seen[-1].path == "/v2/auth/r/orders"
-    ask(server, tmp_path, "bitfinex", b"[]", lambda r: r.order_history(start_ms=1, limit=25))
+    assert server.seen[-1].body == b"{}"
+    assert (found.order_id, found.client_order_id) == ("33950998275", "1573476747887")
+    assert (found.side, found.quantity, found.filled_quantity) == ("sell", "0.7", "0.2")
+    assert (found.post_only, found.status, found.limit_price) == (True, "partially_filled", "220.5")
+    assert (found.created_ns, found.time_ns) == (1573476748000 * 10**6, 1573476748001 * 10**6)
+    call = ask(server, tmp_path, "bitfinex", body, lambda r: r.closed_orders(start_ms=1, limit=25))
+    assert call[0].status == "canceled", "what is over goes on no more"
     assert server.seen[-1].path == "/v2/auth/r/orders/hist"
     assert json.loads(server.seen[-1].body) == {"start": 1, "limit": 25}
+    body = (
+        '[[399251013,"tETHUSD",1573485113958,33963608932,-0.26913,187.40,"EXCHANGE LIMIT",187.4,1,'
+        '-0.000526,"ETH",88]]'
+    )
+    fill = ask(server, tmp_path, "bitfinex", body, lambda r: r.fills(end_ms=7))[0]
+    assert server.seen[-1].path == "/v2/auth/r/trades/hist"
+    assert (fill.fill_id, fill.order_id, fill.price) == ("399251013", "33963608932", "187.40")
+    assert (fill.fees[0].asset, fill.fees[0].amount, fill.liquidity) == ("ETH", "0.000526", "maker")
+    for nonsense in ('[[1.5,"tETHUSD"]]', "[7]", '[["x"]]'):
+        with pytest.raises(AnswerError):
+            ask(server, tmp_path, "bitfinex", nonsense, lambda r: r.fills())
+
+
+def test_a_nonce_that_comes_too_late_at_bitfinex_passes(server, tmp_path):
+    server.faults.append(status(500, b'["error",10114,"nonce: small"]'))
+    assert ask(server, tmp_path, "bitfinex", b"[]", lambda r: r.wallets()) == []
+    assert len(server.seen) == 2
 
 
 def test_kraken_account(server, tmp_path):
