@@ -55,7 +55,7 @@ class Sending(Struct, frozen=True):
     begun: Callable[[], None]
     """Called before its first byte can leave."""
     written: Callable[[], None]
-    """Called when all of it has been handed to the system."""
+    """Called when all of it has been handed to the system, unless the answer was here before."""
 
 
 class Request(Struct, frozen=True, kw_only=True):

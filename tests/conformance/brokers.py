@@ -512,19 +512,13 @@ class BrokerWorld:
 
         Then it is one that was told as never there, which comes to the same.
         """
-        lost = row["status"] == "canceled" and not Decimal(row["filled"])
-        return (
-            (not self.subject.named)
-            and lost
-            and any(
-                order.state is OrderState.EXPIRED
-                and not order.venue_order_id
-                and order.intent.side == row["side"]
-                and order.quantity == Decimal(row["quantity"])
-                and order.intent.limit_price == row["price"]
-                for order in self.orders.values()
-            )
-        )
+        looks = [
+            (order.intent.side, order.quantity, order.intent.limit_price)
+            for order in self.orders.values()
+            if order.state is OrderState.EXPIRED and not order.venue_order_id
+        ]
+        over = row["status"] == "canceled" and not Decimal(row["filled"]) and not self.subject.named
+        return over and (row["side"], Decimal(row["quantity"]), row["price"]) in looks
 
     async def agree(self) -> None:
         """Ledger and venue come to agree, stay so, and what is held is what the venue has."""

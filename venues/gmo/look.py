@@ -17,12 +17,13 @@ from typing import Final
 
 from msgspec import Struct
 
-from schemas.errors import AnswerError, UnavailableError
+from schemas.errors import AnswerError, RefusedError, UnavailableError
 from venues.gmo.private_rest import IDS_MAX, MS_NS, PAGE_ROWS, Execution, GmoPrivateRest, Order
 from venues.gmo.symbols import LEVERAGE
 from venues.gmo.updates import SIDES, fill_of, order_update
 from venues.trading import NewOrder, OrderRef, Sight
 
+NO_SUCH_ORDER: Final = "ERR-5123"
 PAGES_MAX: Final = 50
 READINGS_MAX: Final = 4
 """Of a list of several pages, until two readings in a row are alike."""
@@ -160,8 +161,19 @@ class Looker:
         numbers = sorted(map(int, names))
         found: list[Order] = []
         for begin in range(0, len(numbers), IDS_MAX):
-            found += await self._rest.orders(numbers[begin : begin + IDS_MAX])
+            found += await self._some_by_id(numbers[begin : begin + IDS_MAX])
         return found
+
+    async def _some_by_id(self, numbers: list[int]) -> list[Order]:
+        """Whether one that is not there spoils the answer about others is not documented."""
+        try:
+            return await self._rest.orders(numbers)
+        except RefusedError as error:
+            if error.code != NO_SUCH_ORDER:
+                raise
+        if len(numbers) == 1:
+            return []
+        return [order for number in numbers for order in await self._some_by_id([number])]
 
     # ---- orders whose answer was lost
 

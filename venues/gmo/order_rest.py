@@ -112,7 +112,11 @@ class GmoOrderRest:
 
     async def create(self) -> str:
         """A token for the private socket's address."""
-        return await self._call("ws-auth", {}, _token)
+        try:
+            return await self._call("ws-auth", {}, _token)
+        except AnswerError:
+            # Its text shows what came, and that may be a token.
+            raise AnswerError("POST ws-auth: an answer that cannot be read") from None
 
     async def extend(self, token: str) -> None:
         """60 minutes from now."""
@@ -139,7 +143,6 @@ def _id(value: Any) -> str:
 
 
 def _token(value: Any) -> str:
-    # Of a token that is none nothing is shown: it may be one.
     if not (isinstance(value, str) and value.isascii() and value.isalnum()):
         raise AnswerError("ws-auth answers with no token")
     return value

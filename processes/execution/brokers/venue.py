@@ -19,7 +19,6 @@ from msgspec import Struct
 
 from processes.backoff import Backoff, ConnectLimit
 from processes.clock import monotonic_s
-from processes.execution.brokers.base import Outstanding
 from processes.execution.brokers.network import (
     Cancel,
     CancelAll,
@@ -273,10 +272,7 @@ class VenueSession:
                 await self._settled(number)
 
     async def _settled(self, number: str) -> None:
-        """Where orders are told apart by their looks, the next one waits for an unknown one.
-
-        Not for one that is ambiguous: trading is paused then, and the way out must stay open.
-        """
+        """Have the next order wait for an unknown one, unless only a person can settle that."""
         tracked = self._orders[number]
         while tracked.is_asked and not (tracked.accepted or tracked.is_ambiguous):  # noqa: ASYNC110
             await asyncio.sleep(TEND_S)
@@ -311,6 +307,7 @@ class VenueSession:
     # ---- asking
 
     async def _reconcile(self, command: Reconcile) -> None:
+        names = []
         for known in command.outstanding:
             tracked = self._track(known.intent, known.venue_order_id)
             tracked.fill_ids |= known.fill_ids
@@ -318,9 +315,11 @@ class VenueSession:
             tracked.is_final |= not known.open
             if known.venue_order_id:
                 self._by_venue[known.venue_order_id] = known.intent.command_id
-        names = [each.intent.command_id for each in command.outstanding if self._can_ask(each)]
-        self._reconciliation += 1
-        mine = self._reconciliation
+            # What is over and has no name may look like another order, of tomorrow: it is left.
+            ref = tracked.ref
+            if known.open or ref.venue_order_id or self._trading.client_id(ref.order):
+                names.append(ref.order.command_id)
+        mine = self._reconciliation = self._reconciliation + 1
         delay_s = LOOK_FIRST_S
         # The next question, which knows more orders, takes the place of one without an answer.
         while self._is_connected and mine == self._reconciliation:
@@ -339,15 +338,6 @@ class VenueSession:
                     return
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LOOK_LONGEST_S)
-
-    def _can_ask(self, known: Outstanding) -> bool:
-        """What is over and has no name at all would be looked for in vain, or be taken for another.
-
-        Its looks alone are no name: an order that the venue refused may look like one of tomorrow.
-        """
-        tracked = self._orders[known.intent.command_id]
-        client_id = self._trading.client_id(tracked.ref.order)
-        return known.open or bool(tracked.ref.venue_order_id or client_id)
 
     def _questions(self, names: list[str], sight: Sight) -> list[str]:
         """Orders of which the venue has not said all that it must."""
@@ -385,9 +375,8 @@ class VenueSession:
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
         for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
             tracked.is_asked = tracked.must_end and not tracked.is_final
-            tracked.is_ambiguous = name in sight.ambiguous
-            if tracked.is_ambiguous:
-                tracked.is_asked = True
+            if name in sight.ambiguous:
+                tracked.is_asked = tracked.is_ambiguous = True
                 self._alarm("ambiguous", f"{name}: {sight.ambiguous[name]}", pause=True)
             elif name in sight.missing and (was_under_way or tracked.accepted != was_accepted):
                 tracked.is_asked = not tracked.is_final  # it may have come after the question

@@ -14,11 +14,13 @@ from schemas.errors import (
     UnavailableError,
 )
 from tests.conformance.clock import Clock, run_in
-from venues.gmo.look import looks_like
+from venues.gmo.look import Looker, Question, looks_like
+from venues.gmo.order_rest import GmoOrderRest
 from venues.gmo.placing import ANSWER_S, BEGIN_S, closes_positions, order_body, sent_once
 from venues.gmo.private_rest import Order
 from venues.gmo.rest import SymbolRules
-from venues.trading import NewOrder, NotSentError
+from venues.rest import Answer, Tools
+from venues.trading import NewOrder, NotSentError, OrderRef
 
 ORDER = NewOrder(
     command_id="a" * 32, symbol="BTC", side="buy", quantity="0.01000", kind="limit",
@@ -143,3 +145,49 @@ def test_an_order_looks_like_one_alone_if_every_term_is_alike():
     assert looks_like(closing, changed(symbol="BTC_JPY", reduce_only=True))
     assert not looks_like(closing, changed(symbol="BTC_JPY"))
     assert not looks_like(structs.replace(closing, order_type="LOSSCUT"), changed(reduce_only=True))
+
+
+class Refusing:
+    """Reads of a venue that refuses a whole question for one order that it does not know."""
+
+    def __init__(self, known: int, code: str = "ERR-5123") -> None:
+        self.known, self.code = known, code
+
+    async def open_orders(self, symbol, *, page):
+        return []
+
+    async def latest_executions(self, symbol, *, page):
+        return []
+
+    async def orders(self, ids):
+        if list(ids) != [self.known]:
+            raise RefusedError(f"{self.code} The order does not exist.", code=self.code)
+        return [structs.replace(FOUND, order_id=self.known)]
+
+
+def test_an_order_that_is_not_there_does_not_hide_the_others():
+    refs = [
+        OrderRef(order=changed(command_id=f"{number:032x}"), venue_order_id=str(number))
+        for number in range(7, 19)
+    ]
+    question = Question(refs=refs, since_ns=0, now_ns=0, symbols=["BTC"])
+    sight = asyncio.run(Looker(Refusing(9), question).look())
+    assert set(sight.orders) == {f"{9:032x}"}
+    assert sight.missing == {ref.order.command_id for ref in refs if ref.venue_order_id != "9"}
+    with pytest.raises(RefusedError):
+        asyncio.run(Looker(Refusing(9, "ERR-5106"), question).look())
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"data":"THETOKEN"}', b'"THETOKEN', b'{"status":0,"data":["THETOKEN"]}']
+)
+def test_an_answer_that_cannot_be_read_shows_no_token(body):
+    class Client:
+        tools = Tools(utc_ns=lambda: 0, uniform=lambda: 0.0)
+
+        async def call(self, request, read):
+            return read(Answer(200, body, "POST ws-auth"))
+
+    with pytest.raises(AnswerError) as caught:
+        asyncio.run(GmoOrderRest(Client(), "key", "secret").create())
+    assert "THETOKEN" not in str(caught.value)
