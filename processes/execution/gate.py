@@ -37,6 +37,8 @@ class SendGate:
         self.within_ns = within_ns
         self._lock = threading.Lock()
         self._under_way = 0
+        # Compiled now, and not at the first look, which would take a second or two.
+        read_word(word_address)
 
     @contextmanager
     def sending(self, intent: Intent) -> Iterator[str]:
