@@ -55,6 +55,8 @@ class PositionChanged(Struct, frozen=True, tag="position"):
     average_price: str
     realized: str
     time_ns: int
+    other_fees: dict[str, str] = {}
+    """Paid in assets that are neither its base nor its quote: in no profit."""
 
 
 class FeedChanged(Struct, frozen=True, tag="feed"):

@@ -10,9 +10,9 @@ and never lets go of an event because the database is away.
 
 import secrets
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,9 @@ import msgspec
 from processes.clock import day_of, monotonic_s
 from processes.databases.base import Database, Statement
 from processes.databases.places import look, open_database
+from processes.execution.assets import UNKNOWN, Assets
 from processes.execution.orders import Order
-from processes.execution.positions import ZERO, Book, Position
+from processes.execution.positions import EXACT, ZERO, Book, Position
 from processes.files import write_whole
 from schemas.errors import DatabaseError, DatabaseUnavailableError, DataControllerError
 from schemas.settings import LedgerSettings
@@ -52,8 +53,8 @@ _FILL: Final = (
 )
 _CHANGE: Final = (
     "INSERT INTO position_changes (number, instrument, symbol, day, quantity, average_price, "
-    "gained, realized, realized_day, fees, opened_ns, time_ns) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+    "gained, realized, realized_day, fees, opened_ns, time_ns, cost, other_fees) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
 )
 
 
@@ -97,17 +98,24 @@ class Ledger:
         database: with the ledger's form. timeout_s: bounds every call that writes.
         folder: stands for the data folder whose instruments the rows speak of; empty where the
             database lies in that folder itself.
+        assets: base and quote by instrument, to know what a fee is taken of.
 
     Raises:
         LedgerError: it cannot be read.
     """
 
     def __init__(
-        self, database: Database, session: int, timeout_s: float, folder: str = ""
+        self,
+        database: Database,
+        session: int,
+        timeout_s: float,
+        folder: str = "",
+        assets: Mapping[int, Assets] | None = None,
     ) -> None:
         self._database = database
         self._session = session
         self._timeout_s = timeout_s
+        self._assets = assets or {}
         self._encoder = msgspec.json.Encoder()
         self.durable_every = DURABLE_EVERY
         """So many events may wait for the next synced commit."""
@@ -170,7 +178,7 @@ class Ledger:
     def _load_positions(self) -> None:
         rows = self._database.read(
             "SELECT instrument, day, realized_day, quantity, average_price, realized, fees, "
-            "opened_ns FROM positions"
+            "opened_ns, cost, other_fees FROM positions"
         )
         self._positions = {
             int(instrument): (
@@ -182,10 +190,15 @@ class Ledger:
                     realized=Decimal(realized),
                     fees=Decimal(fees),
                     opened_ns=int(opened_ns),
+                    cost=Decimal(cost),
+                    other_fees=msgspec.json.decode(others, type=dict[str, Decimal]),
                 ),
             )
-            for instrument, day, realized_day, quantity, average, realized, fees, opened_ns in rows
-        }
+            for (
+                instrument, day, realized_day, quantity, average, realized, fees, opened_ns, cost,
+                others,
+            ) in rows
+        }  # fmt: skip
 
     def restore(self, since_ns: int) -> tuple[list[Order], Book]:
         """Orders that are open or younger than `since_ns`, and all positions.
@@ -219,7 +232,7 @@ class Ledger:
         return list(orders.values()), book
 
     def _restored_book(self) -> Book:
-        book = Book()
+        book = Book(self._assets)
         for instrument, (_, _, position) in self._positions.items():
             book.positions[instrument] = msgspec.structs.replace(position)
         days = self._database.read("SELECT max(day) FROM position_changes")
@@ -228,7 +241,8 @@ class Ledger:
             gained = self._database.read(
                 "SELECT gained FROM position_changes WHERE day = ?", (book.day,)
             )
-            book.realized_today = sum((Decimal(text) for (text,) in gained), ZERO)
+            with localcontext(EXACT):
+                book.realized_today = sum((Decimal(text) for (text,) in gained), ZERO)
         return book
 
     # ---- writing
@@ -390,9 +404,9 @@ class Ledger:
         """The row that says what a fill makes of its instrument's position."""
         day, realized_day, position = self._positions.get(known.instrument, ("", ZERO, Position()))
         position = msgspec.structs.replace(position)
-        gained = position.add(known.side, fill)
+        gained = position.add(known.side, fill, self._assets.get(known.instrument, UNKNOWN))
         today = day_of(fill.time_ns)
-        realized_day = realized_day + gained if today == day else gained
+        realized_day = EXACT.add(realized_day, gained) if today == day else gained
         self._positions[known.instrument] = (today, realized_day, position)
         return (
             _CHANGE,
@@ -400,6 +414,7 @@ class Ledger:
                 number, known.instrument, known.symbol, today, f"{position.quantity:f}",
                 f"{position.average_price:f}", f"{gained:f}", f"{position.realized:f}",
                 f"{realized_day:f}", f"{position.fees:f}", position.opened_ns, fill.time_ns,
+                f"{position.cost:f}", self._encoder.encode(position.other_fees).decode(),
             ),
         )  # fmt: skip
 
@@ -413,7 +428,12 @@ class Ledger:
             self._database.close()
 
 
-def open_ledger(settings: LedgerSettings, data: Path, session: int) -> Ledger:
+def open_ledger(
+    settings: LedgerSettings,
+    data: Path,
+    session: int,
+    assets: Mapping[int, Assets] | None = None,
+) -> Ledger:
     """Become the ledger's writer.
 
     Raises:
@@ -425,7 +445,7 @@ def open_ledger(settings: LedgerSettings, data: Path, session: int) -> Ledger:
         )
     try:
         folder = _folder_id(data) if settings.url else ""
-        return Ledger(database, session, settings.timeout_s, folder)
+        return Ledger(database, session, settings.timeout_s, folder, assets)
     except BaseException:
         database.close()
         raise

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from decimal import ROUND_DOWN, Decimal
 from typing import Final, NamedTuple
 
+from processes.execution.assets import assets_by_instrument
 from processes.execution.beginning import Beginning
 from processes.execution.gate import KILL_SWITCH
 from processes.execution.orders import Order
@@ -137,7 +138,7 @@ class Machine:
 
     def __init__(self, session: int, instruments: Sequence[Instrument], settings: Settings) -> None:
         self.orders: dict[str, Order] = {}
-        self.book = Book()
+        self.book = Book(assets_by_instrument(instruments))
         self.kill_level = KillLevel.NONE
         self.reconciled: set[str] = set()
         """Accounts whose venue has answered for all that the ledger has."""

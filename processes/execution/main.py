@@ -12,6 +12,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from processes.clock import monotonic_s, nap
+from processes.execution.assets import assets_by_instrument
 from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events, Outstanding
 from processes.execution.brokers.registry import Brokerage
@@ -74,7 +75,12 @@ class Execution:
         self._journal = InputJournal(self._writer, context.clock.now_ns)
         self._journal.generation = context.generation
         self._inbox = context.inbox([self._reader], ["predictions"])
-        self._ledger = open_ledger(context.settings.ledger, context.paths.data, context.session)
+        self._ledger = open_ledger(
+            context.settings.ledger,
+            context.paths.data,
+            context.session,
+            assets_by_instrument(context.tables.instruments),
+        )
         self._events: Events = queue.Queue(QUEUE_EVENTS)
         self._machine = Machine(context.session, context.tables.instruments, context.settings)
         self._screen = Screen(self._journal, self._machine)
@@ -447,6 +453,11 @@ class Execution:
     def _tell_position(self, instrument: int, now_ns: int) -> None:
         self._context.metrics.add(self._places["fills"])
         position = self._machine.book.position(instrument)
+        others = {asset: f"{fee:f}" for asset, fee in position.other_fees.items()}
+        if others:
+            self._context.log.warning(
+                "fees that are in no profit", instrument=instrument, fees=others
+            )
         self._context.bus.publish(
             PositionChanged(
                 instrument=instrument,
@@ -454,6 +465,7 @@ class Execution:
                 average_price=f"{position.average_price:f}",
                 realized=f"{position.realized:f}",
                 time_ns=now_ns,
+                other_fees=others,
             )
         )
 
