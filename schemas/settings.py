@@ -322,19 +322,46 @@ class BacktestSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fees: VenueFees = VenueFees()
 
 
+class ScopeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of a venue, an account or an instrument; absent = that of what is around it.
+
+    Those of one order or position take the place of a wider one; those of sums hold beside it.
+    """
+
+    max_order_notional: Decimals | None = None
+    max_position_notional: Decimals | None = None
+    max_total_notional: Decimals | None = None
+    max_daily_loss: Decimals | None = None
+    max_spread_bps: BasisPoints | None = None
+    max_orders_per_minute: Positive | None = None
+    price_band_bps: BasisPoints | None = None
+
+
 class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits, in quote currency where they are amounts. See docs/operations.md for the codes."""
+    """Limits; amounts in one currency. Codes, scopes and triggers: docs/risk.md."""
 
     max_order_notional: Decimals = "1000"
     max_position_notional: Decimals = "2000"
     max_total_notional: Decimals = "10000"
     max_daily_loss: Decimals = "200"
+    max_drawdown: Decimals = "500"
+    """Since the highest equity, which arming sets anew; 0 = no limit."""
+    max_losing_streak: NotNegative = 0
+    """Trades in a row that may end with a loss, until one wins or a person arms; 0 = no limit."""
     max_spread_bps: BasisPoints = 20.0
     max_orders_per_minute: Positive = 30
     price_band_bps: BasisPoints = 100.0
     stale_after_ms: Positive = 2000
     min_quantity: Decimals = "0.00001"
+    """Where the venue lists a larger one, that holds."""
     allow_short: bool = False
+    rates: dict[Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,10}$")], Decimals] = {}
+    """What a unit of a quote currency is worth in the currency of the limits: `JPY: "0.0066"`.
+    One that is not named counts as 1."""
+    per_venue: dict[Literal["bitfinex", "kraken", "gmo"], ScopeLimits] = {}
+    per_account: dict[AccountName, ScopeLimits] = {}
+    per_instrument: dict[Annotated[str, Meta(pattern=r"^[a-z]+:\S+$")], ScopeLimits] = {}
+    """By venue and its own symbol: `kraken:BTC/USD`."""
 
 
 class LedgerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

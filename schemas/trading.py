@@ -50,10 +50,14 @@ class Reason(IntEnum):
     DUPLICATE_COMMAND = 36
     SHORT_NOT_ALLOWED = 37
     MAX_TOTAL_POSITION = 38
+    MAX_DRAWDOWN = 39
     SIGNAL_STALE = 40
     SIGNAL_DUPLICATE = 41
     NO_MARKET = 42
     NOTHING_TO_EXIT = 43
+    LOSING_STREAK = 44
+    BALANCE = 45
+    MIN_NOTIONAL = 46
     KILL_CANCEL = 50
     KILL_FLATTEN = 51
 
@@ -87,6 +91,10 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.DUPLICATE_COMMAND: "this decision already has an order",
     Reason.SHORT_NOT_ALLOWED: "the account cannot sell what it does not hold",
     Reason.MAX_TOTAL_POSITION: "all positions together would exceed risk.max_total_notional",
+    Reason.MAX_DRAWDOWN: "the loss since the highest equity has reached risk.max_drawdown",
+    Reason.LOSING_STREAK: "so many trades in a row as risk.max_losing_streak ended with a loss",
+    Reason.BALANCE: "the account has not what the order costs, or its venue has not said so",
+    Reason.MIN_NOTIONAL: "price times quantity is below the least that the venue takes",
     Reason.SIGNAL_STALE: "the outside signal is older than bridge.signals.max_age_ms",
     Reason.SIGNAL_DUPLICATE: "an outside signal of this id was decided before",
     Reason.NO_MARKET: "nothing is known of the market that the outside signal is about",
@@ -249,6 +257,8 @@ class AccountConnected(Struct, frozen=True, tag="account_connected"):
 
     account: str
     time_ns: int
+    is_paper: bool = False
+    """Its orders go nowhere: there is no wallet to look into."""
 
 
 class AccountAway(Struct, frozen=True, tag="account_away"):

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numba import carray, njit
 
-from processes.execution.machine import Decision, no_market
+from processes.execution.effects import Decision, no_market
 from processes.execution.policy import Prediction
 from schemas import decisions, predictions
 from schemas.decisions import MESSAGE_BYTES, NUMBERS, STRATEGIES, SlotKind

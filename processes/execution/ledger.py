@@ -22,6 +22,7 @@ from processes.clock import day_of, monotonic_s
 from processes.databases.base import Database, Statement
 from processes.databases.places import look, open_database
 from processes.execution.assets import UNKNOWN, Assets
+from processes.execution.losses import Losses
 from processes.execution.orders import Order
 from processes.execution.positions import EXACT, ZERO, Book, Position
 from processes.files import write_whole
@@ -55,6 +56,10 @@ _CHANGE: Final = (
     "INSERT INTO position_changes (number, instrument, symbol, day, quantity, average_price, "
     "gained, realized, realized_day, fees, opened_ns, time_ns, cost, other_fees) "
     "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+)
+_RISK: Final = (
+    "INSERT INTO risk_state (id, time_ns, body) VALUES (1,?,?) "
+    "ON CONFLICT (id) DO UPDATE SET time_ns = excluded.time_ns, body = excluded.body"
 )
 
 
@@ -127,6 +132,8 @@ class Ledger:
         self._doubtful: set[str] = set()
         """Command ids whose commit was not answered."""
         self._orders: dict[str, Known] = {}
+        self._risk_body = ""
+        """What risk remembers, as it was written last."""
         with _told():
             self._connection = database.ensure(monotonic_s() + timeout_s)
             self._number = self._last("order_events")
@@ -239,10 +246,17 @@ class Ledger:
         if days[0][0] is not None:
             book.day = days[0][0]
             gained = self._database.read(
-                "SELECT gained FROM position_changes WHERE day = ?", (book.day,)
+                "SELECT instrument, gained FROM position_changes WHERE day = ?", (book.day,)
             )
+            for instrument, text in gained:
+                before = book.realized_by.get(instrument, ZERO)
+                book.realized_by[instrument] = EXACT.add(before, Decimal(text))
             with localcontext(EXACT):
-                book.realized_today = sum((Decimal(text) for (text,) in gained), ZERO)
+                book.realized_today = sum(book.realized_by.values(), ZERO)
+        told = self._database.read("SELECT body FROM risk_state")
+        if told:
+            book.losses = msgspec.json.decode(told[0][0], type=Losses)
+            self._risk_body = str(told[0][0])
         return book
 
     # ---- writing
@@ -291,8 +305,12 @@ class Ledger:
         found = self._database.read(query, (row[0],), deadline_s)
         return bool(found) and bytes(found[0][0]) == row[-1]
 
-    def record_event(self, event: OrderEvent, state: OrderState) -> None:
+    def record_event(
+        self, event: OrderEvent, state: OrderState, losses: Losses | None = None
+    ) -> None:
         """Write what a broker told, and the fill if it is one. Kept if the database is away.
+
+        With it, all or none, goes what risk remembers after it.
 
         Raises:
             LedgerUnavailableError: too much waits, or the event's order must be asked for.
@@ -312,9 +330,31 @@ class Ledger:
             )  # fmt: skip
             statements += [(_FILL, fill), self._change(self._number, known, event)]
             known.fill_ids.add(event.fill_id)
+        if losses is not None:
+            statements += self._changed(losses, event.time_ns)
         self._keep(statements)
         self._doubtful.discard(event.command_id)
         self._pass_on(durable=len(self._kept) > self.durable_every)
+
+    def record_losses(self, losses: Losses, time_ns: int) -> None:
+        """Write what risk remembers, if that has changed; skipped while the database is away.
+
+        Raises:
+            LedgerError: the ledger is no longer ours.
+        """
+        if self.waiting:
+            return
+        changed = self._changed(losses, time_ns)
+        if changed:
+            self._keep(changed)
+            self._pass_on(durable=False)
+
+    def _changed(self, losses: Losses, time_ns: int) -> list[Statement]:
+        body = self._encoder.encode(losses).decode()
+        if body == self._risk_body:
+            return []
+        self._risk_body = body
+        return [(_RISK, (time_ns, body))]
 
     def tend(self) -> bool:
         """Make durable what is not, if that can be done now; True when nothing waits.

@@ -16,10 +16,11 @@ from processes.execution.assets import assets_by_instrument
 from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events, Outstanding
 from processes.execution.brokers.registry import Brokerage
+from processes.execution.effects import Cancel, CancelAll, Effect, Reconcile, Send
 from processes.execution.gate import SendGate
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
 from processes.execution.ledger import LedgerUnavailableError, open_ledger
-from processes.execution.machine import Cancel, CancelAll, Effect, Machine, Reconcile, Send
+from processes.execution.machine import Machine
 from processes.execution.orders import Order
 from processes.execution.screen import Screen
 from processes.execution.signals import SignalDesk
@@ -288,7 +289,7 @@ class Execution:
         if isinstance(event, AccountFact):
             self._tell_account(event)
         elif self._machine.news_of is not None:
-            self._ledger.record_event(event, self._machine.news_of.state)
+            self._ledger.record_event(event, self._machine.news_of.state, self._machine.book.losses)
         if self._machine.news_of is not None or self._machine.changed_positions:
             self._keep_standing()
         for order, _ in self._machine.changed_orders:
@@ -306,12 +307,13 @@ class Execution:
         self._note_ledger(away=not self._ledger.tend())
         self._journal.message(SlotKind.INPUT_TIMER, now_ns, {})
         self._do(self._machine.on_timer(now_ns))
+        self._ledger.record_losses(self._machine.book.losses, now_ns)
         self._count()
         text = "the ledger is away: nothing is sent" if self._machine.ledger_away else ""
-        if waits := self._machine.unreconciled():
+        if waits := self._machine.accounts.waited_for():
             text = f"nothing is sent to {', '.join(waits)}: not reconciled yet"
         # One account that is away is no reason to hold up the others.
-        if self._machine.reconciled:
+        if self._machine.accounts.reconciled:
             self._context.ready(text)
         else:
             self._context.say(text)

@@ -9,7 +9,7 @@ The rules stand in one compiled function, which `screen.py` calls for a whole dr
 """
 
 from decimal import Decimal
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -78,6 +78,8 @@ RULES: Final = np.dtype(
 _HOLD, _LONG, _SHORT, _EXIT = (
     int(action) for action in (Action.HOLD, Action.ENTER_LONG, Action.ENTER_SHORT, Action.EXIT)
 )
+_LEAST_PRICE = 1e-12
+"""Below it no quantity can be computed, and nothing is traded."""
 _POSITIONS_ONLY = int(Rung.POSITIONS_ONLY)
 _OPEN = -1
 (
@@ -135,7 +137,7 @@ def weigh(
     is the expected one in the direction of the action; of a hold, the plain expectation.
     """
     rules = carray(memory(rules_address), (1,), RULES)[0]
-    if not isfinite(price) or price <= 0.0:
+    if not isfinite(price) or price < _LEAST_PRICE:
         return _HOLD, _NOT_FINITE, 0.0, 0.0, 0.0, 0.0
     if held != 0 and opened_ns != 0 and now_ns - opened_ns > rules.horizon_ns:
         return _EXIT, _EXIT_HORIZON, 0.0, 0.0, 0.0, 0.0
@@ -236,7 +238,8 @@ class Policy:
             return Action.HOLD, Reason.STALE_DATA
         if market.invalid:
             return Action.HOLD, Reason.INVALID_FEATURES
-        if not isfinite(market.reference_price) or market.reference_price <= 0.0:
+        price = market.reference_price
+        if not isfinite(price) or price < _LEAST_PRICE or not 0.0 <= signal.price < inf:
             return Action.HOLD, Reason.NOT_FINITE
         if signal.action == Action.EXIT:
             return _OUT if held else (Action.HOLD, Reason.NOTHING_TO_EXIT)

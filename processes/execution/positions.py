@@ -18,9 +18,11 @@ from msgspec import Struct
 
 from processes.clock import day_of
 from processes.execution.assets import UNKNOWN, Assets
+from processes.execution.losses import Losses
 from schemas.trading import OrderFilled, OrderSide
 
 ZERO = Decimal(0)
+ONE: Final = Decimal(1)
 EXACT: Final = Context(prec=160, rounding=ROUND_HALF_EVEN)
 """Wide enough for sums and products of everything a venue can say, to the last digit."""
 SHARE: Final = Decimal("1e-24")
@@ -101,7 +103,10 @@ class Position(Struct):
 
 
 class Book:
-    """All positions, the marks, and the day's result.
+    """All positions, the marks, the day's result, and what risk remembers.
+
+    Amounts that are sums over instruments are in the currency of the limits: each quote currency
+    by its rate.
 
     Args:
         assets: base and quote by instrument, to know what a fee is taken of.
@@ -115,11 +120,13 @@ class Book:
         self.quotes_address = int(self._quotes.ctypes.data)
         self.day = ""
         self.realized_today = ZERO
-
-    def take_up(self, positions: dict[int, Position], day: str, realized_today: Decimal) -> None:
-        """Positions and the day's result of an earlier life."""
-        self.positions = positions
-        self.day, self.realized_today = day, realized_today
+        """As it is recorded: quote currencies as they come."""
+        self.realized_by: dict[int, Decimal] = {}
+        """Of the day, by instrument."""
+        self.losses = Losses()
+        self.smallest: Mapping[int, Decimal] = {}
+        """What cannot be sold any more because it is smaller is not held: it is dust."""
+        self.rates: Mapping[int, Decimal] = {}
 
     def position(self, instrument: int) -> Position:
         """An instrument's position, an empty one if there was none."""
@@ -139,23 +146,31 @@ class Book:
         """Book a fill."""
         self.turn_day(fill.time_ns)
         assets = self._assets.get(instrument, UNKNOWN)
-        gained = self.position(instrument).add(side, fill, assets)
+        position = self.position(instrument)
+        before = self.quantity(instrument)
+        gained = position.add(side, fill, assets)
         if day_of(fill.time_ns) == self.day:
             self.realized_today = EXACT.add(self.realized_today, gained)
+            self.realized_by[instrument] = EXACT.add(self.realized_by.get(instrument, ZERO), gained)
+        trades = self.losses.trades
+        trades[instrument] = EXACT.add(trades.get(instrument, ZERO), gained)
+        after = self.quantity(instrument)
+        if before and (not after or (before > 0) != (after > 0)):
+            self.losses.end_trade(instrument)
 
     def turn_day(self, time_ns: int) -> None:
         """A new UTC day begins its result at zero."""
         day = day_of(time_ns)
         if day > self.day:
-            self.day, self.realized_today = day, ZERO
+            self.day, self.realized_today, self.realized_by = day, ZERO, {}
 
     def unrealized(self, among: Container[int] | None = None) -> Decimal:
         """Of all positions, or those of some instruments, at the last marks."""
         with localcontext(EXACT):
             return sum(
                 (
-                    position.unrealized(self.mark(instrument, position.average_price))
-                    for instrument, position in self._held(among)
+                    position.unrealized(self.mark(n, position.average_price)) * self._rate(n)
+                    for n, position in self._among(among)
                 ),
                 ZERO,
             )
@@ -165,19 +180,56 @@ class Book:
         with localcontext(EXACT):
             return sum(
                 (
-                    abs(position.quantity) * self.mark(instrument, position.average_price)
-                    for instrument, position in self._held(among)
+                    abs(position.quantity) * self.mark(n, position.average_price) * self._rate(n)
+                    for n, position in self._among(among)
                 ),
                 ZERO,
             )
 
-    def _held(self, among: Container[int] | None) -> list[tuple[int, Position]]:
+    def result_today(self, among: Container[int] | None = None) -> Decimal:
+        """What the day has brought, open positions at the last marks included."""
+        with localcontext(EXACT):
+            realized = (
+                amount * self._rate(n)
+                for n, amount in self.realized_by.items()
+                if among is None or n in among
+            )
+            return sum(realized, self.unrealized(among))
+
+    def equity(self) -> Decimal:
+        """What everything has brought since the ledger began."""
+        with localcontext(EXACT):
+            realized = (one.realized * self._rate(n) for n, one in self.positions.items())
+            return sum(realized, self.unrealized())
+
+    def drawdown(self) -> Decimal:
+        """What was lost since the highest equity."""
+        return EXACT.subtract(self.losses.peak, self.equity())
+
+    def follow(self) -> None:
+        """Raise the highest equity, if every position has a mark: without one it is a guess."""
+        if all(self._quotes[instrument] for instrument in self.held()):
+            self.losses.peak = max(self.losses.peak, self.equity())
+
+    def _rate(self, instrument: int) -> Decimal:
+        return self.rates.get(instrument, ONE)
+
+    def _among(self, among: Container[int] | None) -> list[tuple[int, Position]]:
         return [
             (instrument, position)
             for instrument, position in self.positions.items()
             if position.quantity and (among is None or instrument in among)
         ]
 
+    def is_dust(self, instrument: int) -> bool:
+        """Nothing is held of it, or less than its venue takes back."""
+        quantity = abs(self.position(instrument).quantity)
+        return not quantity or quantity < self.smallest.get(instrument, ZERO)
+
+    def quantity(self, instrument: int) -> Decimal:
+        """What is held of an instrument, dust left out."""
+        return ZERO if self.is_dust(instrument) else self.position(instrument).quantity
+
     def held(self) -> list[int]:
-        """Instruments with a position."""
-        return sorted(n for n, position in self.positions.items() if position.quantity)
+        """Instruments with a position, dust left out."""
+        return sorted(n for n in self.positions if not self.is_dust(n))

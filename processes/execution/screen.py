@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 from numba import carray, njit
 
+from processes.execution.effects import Effect
 from processes.execution.journal import DRAIN, FLOATS, InputJournal, write_decision
-from processes.execution.machine import Effect, Machine
+from processes.execution.machine import Machine
 from processes.execution.policy import RULES, weigh
 from schemas.trading import Action
 from shm.atomics import memory

@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from processes.execution.effects import Effect
 from processes.execution.journal import InputJournal
-from processes.execution.machine import Effect, Machine
+from processes.execution.machine import Machine
 from processes.execution.policy import Prediction
 from schemas import decisions
 from schemas.decisions import SlotKind

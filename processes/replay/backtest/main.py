@@ -149,9 +149,7 @@ def backtest(
     recordings = [Recording(data, session) for session in sessions]
     instruments = _instruments(recordings)
     record = Record(instruments)
-    beginning = Beginning(
-        orders=[], positions={}, day="", realized_today=record.book.realized_today
-    )
+    beginning = Beginning()
     done: list[Session] = []
     gaps: list[Gap] = []
     for recording in recordings:

@@ -12,8 +12,9 @@ from decimal import Decimal
 from typing import Final
 
 from processes.execution.beginning import Beginning
+from processes.execution.effects import Cancel, CancelAll, Effect, Reconcile, Send
 from processes.execution.journal import DRAIN, Destination, InputJournal
-from processes.execution.machine import Cancel, CancelAll, Effect, Machine, Reconcile, Send
+from processes.execution.machine import Machine
 from processes.execution.screen import Screen
 from processes.replay.backtest.broker import Execution, TapeBroker
 from processes.replay.backtest.tops import Tops
@@ -21,7 +22,7 @@ from schemas import predictions
 from schemas.decisions import SlotKind
 from schemas.instruments import Tables
 from schemas.settings import Settings
-from schemas.trading import BrokerEvent, Intent, OrderEvent, Reconciled
+from schemas.trading import AccountConnected, BrokerEvent, Intent, OrderEvent, Reconciled
 
 GENERATION: Final = 1
 """Of the settings, which never change in a backtest."""
@@ -101,6 +102,7 @@ class Trading:
         }
         self._journal.message(SlotKind.INPUT_START, now_ns, told)
         for account in self._accounts:
+            self._take_event(AccountConnected(account, now_ns, is_paper=True))
             self._take_event(Reconciled(account, now_ns))
 
     def advance(self, until_ns: int) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from processes import runtime
+from processes.execution.effects import Decision, Seen
 from processes.execution.journal import InputJournal
-from processes.execution.machine import Decision, Seen
 from processes.execution.policy import Wish
 from processes.runtime import Context
 from schemas import decisions, predictions

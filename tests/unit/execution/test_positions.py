@@ -191,7 +191,7 @@ def test_a_book_that_was_kept_goes_on_to_the_same_digit(steps):
         for book in (one, other):
             book.fill(0, side, told)
         kept = Beginning.decode(Beginning.of([], other).encode())
-        other.take_up(kept.positions, kept.day, kept.realized_today)
+        kept.give(other)
         assert other.positions == one.positions
         assert other.realized_today == one.realized_today
 
