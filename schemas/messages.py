@@ -36,6 +36,15 @@ class KillChanged(Struct, frozen=True, tag="kill"):
     time_ns: int
 
 
+class TriggerFired(Struct, frozen=True, tag="trigger"):
+    """Risk has found a reason to pull the kill switch; level 0 = only to tell."""
+
+    code: str
+    level: int
+    text: str
+    time_ns: int
+
+
 class OrderChanged(Struct, frozen=True, tag="order"):
     """An order went from one state to another."""
 
@@ -90,6 +99,7 @@ Fact = (
     ProcessChanged
     | RungChanged
     | KillChanged
+    | TriggerFired
     | OrderChanged
     | PositionChanged
     | FeedChanged

@@ -20,6 +20,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 BasisPoints = Annotated[float, Meta(ge=0)]
 Decimals = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
 """An amount of money or goods as decimal text."""
+PullLevel = Literal["none", "pause", "cancel", "flatten"]
 AccountName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?$")]
@@ -337,6 +338,46 @@ class ScopeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     price_band_bps: BasisPoints | None = None
 
 
+class AmountTrigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A trigger on an amount of money."""
+
+    at: Decimals
+    """Fires at this reading; 0 = never."""
+    again_below: Decimals
+    """Can fire again once the reading was below this, and a person has armed."""
+    pull: PullLevel = "pause"
+    """The level of the kill switch; none = it is only told."""
+
+    def __post_init__(self) -> None:
+        """Refuse a trigger that would fire again at once."""
+        if float(self.again_below) > float(self.at):
+            raise ValueError("again_below must not be above at")
+
+
+class CountTrigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A trigger on a number of times, or of seconds."""
+
+    at: NotNegative
+    again_below: NotNegative = 1
+    pull: PullLevel = "pause"
+
+    def __post_init__(self) -> None:
+        """Refuse a trigger that would fire again at once."""
+        if self.at and self.again_below > self.at:
+            raise ValueError("again_below must not be above at")
+
+
+class TriggerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What pulls the kill switch by itself; docs/risk.md says what each reading is."""
+
+    daily_loss: AmountTrigger = AmountTrigger(at="300", again_below="100")
+    drawdown: AmountTrigger = AmountTrigger(at="600", again_below="300")
+    losing_streak: CountTrigger = CountTrigger(at=0)
+    order_rejects: CountTrigger = CountTrigger(at=5)
+    unknown_orders: CountTrigger = CountTrigger(at=60)
+    accounts_away: CountTrigger = CountTrigger(at=120, pull="none")
+
+
 class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Limits; amounts in one currency. Codes, scopes and triggers: docs/risk.md."""
 
@@ -362,6 +403,7 @@ class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     per_account: dict[AccountName, ScopeLimits] = {}
     per_instrument: dict[Annotated[str, Meta(pattern=r"^[a-z]+:\S+$")], ScopeLimits] = {}
     """By venue and its own symbol: `kraken:BTC/USD`."""
+    triggers: TriggerSettings = TriggerSettings()
 
 
 class LedgerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,7 +3,7 @@
 Money is decimal text here and everywhere after the strategy: `"0.00150000"`, never a float.
 """
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -101,6 +101,32 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.NOTHING_TO_EXIT: "the outside signal wants out, and no position is held",
     Reason.KILL_CANCEL: "cancelled by the kill switch",
     Reason.KILL_FLATTEN: "closed by the kill switch",
+}
+
+
+class TriggerCode(StrEnum):
+    """What pulls the kill switch by itself: the names of `risk.triggers`."""
+
+    DAILY_LOSS = "daily_loss"
+    DRAWDOWN = "drawdown"
+    LOSING_STREAK = "losing_streak"
+    ORDER_REJECTS = "order_rejects"
+    UNKNOWN_ORDERS = "unknown_orders"
+    ACCOUNTS_AWAY = "accounts_away"
+
+    @property
+    def text(self) -> str:
+        """What its reading is."""
+        return TRIGGER_TEXT[self]
+
+
+TRIGGER_TEXT: dict[TriggerCode, str] = {
+    TriggerCode.DAILY_LOSS: "loss of the day, open positions included",
+    TriggerCode.DRAWDOWN: "loss since the highest equity",
+    TriggerCode.LOSING_STREAK: "trades in a row that ended with a loss",
+    TriggerCode.ORDER_REJECTS: "orders in a row that a venue rejected",
+    TriggerCode.UNKNOWN_ORDERS: "seconds that an order's outcome has been unknown",
+    TriggerCode.ACCOUNTS_AWAY: "seconds that no account could be sent to",
 }
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from processes.execution.policy import Prediction, Wish
-from schemas.trading import Action, Intent, Reason
+from schemas.trading import Action, Intent, KillLevel, Reason, TriggerCode
 
 
 class Seen(NamedTuple):
@@ -63,7 +63,15 @@ class Reconcile(NamedTuple):
     account: str
 
 
-Effect = Send | Cancel | CancelAll | Reconcile
+class Pull(NamedTuple):
+    """Effect: a trigger has fired: tell it, and pull the kill switch to this level, if any."""
+
+    level: KillLevel
+    code: TriggerCode
+    text: str
+
+
+Effect = Pull | Send | Cancel | CancelAll | Reconcile
 
 
 def command_id(session: int, cut: int | str, instrument: int, strategy: str, leg: str) -> str:

@@ -10,6 +10,13 @@ from msgspec import Struct
 ZERO = Decimal(0)
 
 
+class Fired(Struct):
+    """A trigger that has fired, and what of its two conditions to fire again is there."""
+
+    recovered: bool = False
+    armed: bool = False
+
+
 class Losses(Struct):
     """Whole account, in the currency of the limits."""
 
@@ -21,6 +28,8 @@ class Losses(Struct):
     """Orders in a row that a venue rejected."""
     trades: dict[int, Decimal] = {}
     """What the trades that still run have realized, by instrument."""
+    fired: dict[str, Fired] = {}
+    """Triggers that cannot fire again yet, by name."""
     latched: bool = False
     """The kill switch was on: whoever finds it off knows that a person has armed."""
 
@@ -32,3 +41,5 @@ class Losses(Struct):
     def accept(self, equity: Decimal) -> None:
         """A person has armed: what was lost is counted from here on anew."""
         self.peak, self.streak, self.rejects, self.latched = equity, 0, 0, False
+        for fired in self.fired.values():
+            fired.armed = True

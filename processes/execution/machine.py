@@ -29,6 +29,7 @@ from processes.execution.risk import Limits, Proposal, Situation, denial
 from processes.execution.routes import NOWHERE, routes_of
 from processes.execution.scopes import ONE, rates_of, scoped
 from processes.execution.sizes import size_of, sizes_of
+from processes.execution.triggers import Triggers
 from processes.standing import Held, Standing, StandingOrder
 from schemas.instruments import Instrument
 from schemas.settings import Settings
@@ -85,6 +86,7 @@ class Machine:
         self._order_times: deque[tuple[int, int]] = deque(maxlen=1000)
         self._last_order_ns: dict[int, int] = {}
         self._closing = Closing(self, self._close)
+        self._triggers = Triggers(self)
         self.on_config(settings)
 
     @property
@@ -106,6 +108,7 @@ class Machine:
         self._scoped = scoped(risk, self._instruments, self._routes)
         self._sizes = sizes_of(self._instruments, Decimal(risk.min_quantity))
         self.book.smallest = {n: size.smallest for n, size in self._sizes.items()}
+        self._triggers.obey(risk.triggers)
         self.book.rates = rates_of(risk, self._instruments)
 
     def on_prediction(
@@ -201,7 +204,7 @@ class Machine:
         if order.state is not before:
             self.changed_orders.append((order, before))
         self._forget_closed()
-        return self._closing.obey(self.kill_level, now_ns)
+        return [*self._triggers.look(now_ns), *self._closing.obey(self.kill_level, now_ns)]
 
     def _count_reject(self, event: BrokerEvent, order: Order, before: OrderState) -> None:
         """Rejects in a row; a venue that takes an order ends them."""
@@ -215,7 +218,8 @@ class Machine:
         self.book.turn_day(now_ns)
         self._note_arming()
         self.book.follow()
-        return self.accounts.due(now_ns) + self._closing.obey(self.kill_level, now_ns)
+        asked = self.accounts.due(now_ns)
+        return [*self._triggers.look(now_ns), *asked, *self._closing.obey(self.kill_level, now_ns)]
 
     def _note_arming(self) -> None:
         """The switch was on and is off, by a person: also if that was while we were not there."""
