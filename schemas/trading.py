@@ -41,6 +41,7 @@ class Reason(IntEnum):
     NOT_RECONCILED = 26
     LEDGER_AWAY = 27
     NO_ACCOUNT = 28
+    CLOCK = 29
     MAX_ORDER = 30
     MAX_POSITION = 31
     DAILY_LOSS = 32
@@ -78,10 +79,11 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.INVALID_FEATURES: "the feature row says that its input cannot be trusted",
     Reason.NO_MODEL: "no model is in force: positions are managed, nothing is entered",
     Reason.SPREAD: "the spread is wider than risk.max_spread_bps",
-    Reason.NOT_FINITE: "a number in the prediction is not finite",
+    Reason.NOT_FINITE: "a number is not finite, or is nothing that it could be",
     Reason.NOT_RECONCILED: "the account's venue and the ledger have not been compared yet",
     Reason.LEDGER_AWAY: "the ledger's database is away, and nothing is sent that is not in it",
     Reason.NO_ACCOUNT: "no account of execution.accounts has the instrument",
+    Reason.CLOCK: "it is dated later than now: a clock has jumped",
     Reason.MAX_ORDER: "the order is larger than risk.max_order_notional",
     Reason.MAX_POSITION: "the position would be larger than risk.max_position_notional",
     Reason.DAILY_LOSS: "today's loss has reached risk.max_daily_loss",

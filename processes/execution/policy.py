@@ -80,18 +80,20 @@ _HOLD, _LONG, _SHORT, _EXIT = (
 )
 _LEAST_PRICE = 1e-12
 """Below it no quantity can be computed, and nothing is traded."""
+_MOST_LEAD = 1.001
+"""Between two probabilities, as float32 has them."""
 _POSITIONS_ONLY = int(Rung.POSITIONS_ONLY)
 _OPEN = -1
 (
     _NO_SIGNAL, _SIGNAL, _EXIT_SIGNAL, _EXIT_HORIZON, _ALREADY_IN, _EV_TOO_SMALL, _DISABLED, _STALE,
-    _INVALID, _NO_MODEL, _SPREAD, _NOT_FINITE, _NO_SHORT,
+    _INVALID, _NO_MODEL, _SPREAD, _NOT_FINITE, _NO_SHORT, _CLOCK,
 ) = (
     int(reason)
     for reason in (
         Reason.NO_SIGNAL, Reason.SIGNAL, Reason.EXIT_SIGNAL, Reason.EXIT_HORIZON,
         Reason.ALREADY_IN_POSITION, Reason.EV_TOO_SMALL, Reason.STRATEGY_DISABLED,
         Reason.STALE_DATA, Reason.INVALID_FEATURES, Reason.NO_MODEL, Reason.SPREAD,
-        Reason.NOT_FINITE, Reason.SHORT_NOT_ALLOWED,
+        Reason.NOT_FINITE, Reason.SHORT_NOT_ALLOWED, Reason.CLOCK,
     )
 )  # fmt: skip
 
@@ -103,6 +105,8 @@ def _gate(rules: Any, rung: int, invalid: int, age_ns: int) -> int:
         return _DISABLED
     if age_ns > rules.stale_ns:
         return _STALE
+    if age_ns < -rules.stale_ns:
+        return _CLOCK
     if invalid != 0:
         return _INVALID
     if rules.needs_network != 0 and rung == _POSITIONS_ONLY:
@@ -115,7 +119,7 @@ def _entry(rules: Any, action: int, spread_bps: float, cost: float, value: float
     """Why a position is not entered, or that there is a signal to."""
     if action == _HOLD:
         return _NO_SIGNAL
-    if not isfinite(cost):
+    if not isfinite(cost) or spread_bps < 0.0:
         return _NOT_FINITE
     if action == _SHORT and rules.allow_short == 0:
         return _NO_SHORT
@@ -150,7 +154,7 @@ def weigh(
         action = _LONG
     elif -lead > rules.threshold:
         action, move = _SHORT, -move
-    if not isfinite(confidence) or not isfinite(move):
+    if not confidence <= _MOST_LEAD or not isfinite(move):
         return _HOLD, _NOT_FINITE, 0.0, 0.0, 0.0, 0.0
     if held != 0:
         if action == _HOLD:
@@ -232,14 +236,20 @@ class Policy:
         rules = self._rules[0]
         if now_ns - signal.ts_ns > self._signal_age_ns:
             return Action.HOLD, Reason.SIGNAL_STALE
+        if signal.ts_ns - now_ns > self._signal_age_ns:
+            return Action.HOLD, Reason.CLOCK
         if market is None:
             return Action.HOLD, Reason.NO_MARKET
         if now_ns - market.cut_ns > rules["stale_ns"]:
             return Action.HOLD, Reason.STALE_DATA
+        if market.cut_ns - now_ns > rules["stale_ns"]:
+            return Action.HOLD, Reason.CLOCK
         if market.invalid:
             return Action.HOLD, Reason.INVALID_FEATURES
         price = market.reference_price
         if not isfinite(price) or price < _LEAST_PRICE or not 0.0 <= signal.price < inf:
+            return Action.HOLD, Reason.NOT_FINITE
+        if not 0.0 <= signal.confidence <= _MOST_LEAD:
             return Action.HOLD, Reason.NOT_FINITE
         if signal.action == Action.EXIT:
             return _OUT if held else (Action.HOLD, Reason.NOTHING_TO_EXIT)
@@ -248,6 +258,6 @@ class Policy:
             return (Action.HOLD, Reason.ALREADY_IN_POSITION) if same else _OUT
         if signal.action == Action.ENTER_SHORT and not rules["allow_short"]:
             return Action.HOLD, Reason.SHORT_NOT_ALLOWED
-        if not market.spread_bps <= rules["max_spread_bps"]:
+        if not 0.0 <= market.spread_bps <= rules["max_spread_bps"]:
             return Action.HOLD, Reason.SPREAD
         return signal.action, Reason.SIGNAL
