@@ -256,17 +256,34 @@ class InferenceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How long after a fall the rung above is tried again."""
 
 
+class VolatilityTrendSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Follows the moving averages where the market moves enough to pay for its spread."""
+
+    spreads: Annotated[float, Meta(ge=0)] = 2.0
+    """A minute's volatility must be so many spreads."""
+    share: Annotated[float, Meta(ge=0)] = 1.0
+    """Of a minute's volatility, what is expected to be gained."""
+
+
 class StrategySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What turns predictions into signals."""
 
     enabled: bool = True
-    name: Literal["moving_average_cross", "tcn"] = "moving_average_cross"
+    name: Literal["moving_average_cross", "tcn", "always_flat", "volatility_trend"] = (
+        "moving_average_cross"
+    )
     enter_threshold: Annotated[float, Meta(ge=0)] = 0.4
     """Confidence a signal needs, 0 to 1."""
     min_expected_value_bps: float = 0.0
     horizon_s: Seconds = 300.0
     """A position older than this is closed."""
     cooldown_s: Annotated[float, Meta(ge=0)] = 5.0
+    max_spread_quantile: Annotated[float, Meta(ge=0.5, le=1)] = 1.0
+    """Nothing is entered while the spread is wider than so large a share of its instrument's last
+    thousand predictions or so had it; 1 = whatever it is."""
+    regimes: tuple[Annotated[int, Meta(ge=0, le=62)], ...] = ()
+    """Regimes in which positions are entered; empty = in all, also where no model tells any."""
+    volatility_trend: VolatilityTrendSettings = VolatilityTrendSettings()
 
 
 class PaperSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

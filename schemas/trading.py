@@ -59,6 +59,8 @@ class Reason(IntEnum):
     LOSING_STREAK = 44
     BALANCE = 45
     MIN_NOTIONAL = 46
+    REGIME = 47
+    SPREAD_QUANTILE = 48
     KILL_CANCEL = 50
     KILL_FLATTEN = 51
 
@@ -97,6 +99,8 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.LOSING_STREAK: "so many trades in a row as risk.max_losing_streak ended with a loss",
     Reason.BALANCE: "the account has not what the order costs, or its venue has not said so",
     Reason.MIN_NOTIONAL: "price times quantity is below the least that the venue takes",
+    Reason.REGIME: "the market's regime is none of strategy.regimes, or is not known",
+    Reason.SPREAD_QUANTILE: "the spread is wider than strategy.max_spread_quantile allows",
     Reason.SIGNAL_STALE: "the outside signal is older than bridge.signals.max_age_ms",
     Reason.SIGNAL_DUPLICATE: "an outside signal of this id was decided before",
     Reason.NO_MARKET: "nothing is known of the market that the outside signal is about",

@@ -82,7 +82,7 @@ class Machine:
         self._session = session
         self._instruments = list(instruments)
         self._symbols = {item.index: item.symbol for item in instruments}
-        self._policy = Policy(settings)
+        self._policy = Policy()
         self._order_times: deque[tuple[int, int]] = deque(maxlen=1000)
         self._last_order_ns: dict[int, int] = {}
         self._closing = Closing(self, self._close)
@@ -98,7 +98,6 @@ class Machine:
 
     def on_config(self, settings: Settings) -> None:
         """New settings are in force."""
-        self._policy.obey(settings)
         self._notional = Decimal(settings.execution.order_notional)
         self._enabled = settings.execution.enabled
         self._cooldown_ns = int(settings.strategy.cooldown_s * 1e9)
@@ -106,6 +105,7 @@ class Machine:
         self.accounts.obey(settings)
         self._risk = risk = settings.risk
         self._scoped = scoped(risk, self._instruments, self._routes)
+        self._policy.obey(settings, self._routes, self._scoped)
         self._sizes = sizes_of(self._instruments, Decimal(risk.min_quantity))
         self.book.smallest = {n: size.smallest for n, size in self._sizes.items()}
         self._triggers.obey(risk.triggers)

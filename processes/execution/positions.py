@@ -11,6 +11,7 @@ other asset has no price here: it is kept apart, by asset, and is in no profit.
 
 from collections.abc import Container, Mapping
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -134,7 +135,7 @@ class Book:
 
     def see(self, instrument: int, price: float) -> None:
         """Mark an instrument to this price."""
-        if price > 0:
+        if 0 < price < inf:
             self._quotes[instrument] = price
 
     def mark(self, instrument: int, otherwise: Decimal) -> Decimal:

@@ -106,4 +106,5 @@ def last_market(slots: np.ndarray, instrument: int) -> Prediction | None:
         volatility_bps=float(slot["volatility_bps"]),
         book_age_s=float(slot["book_age_s"]),
         outputs=tuple(tuple(row) for row in slot["outputs"][: len(MODELS)].tolist()),
+        regime=float(slot["regime"]),
     )
