@@ -36,6 +36,14 @@ class KillChanged(Struct, frozen=True, tag="kill"):
     time_ns: int
 
 
+class StepChanged(Struct, frozen=True, tag="step"):
+    """Trading fell, or climbed back: `full`, `positions_only`, `flat`."""
+
+    step: str
+    text: str
+    time_ns: int
+
+
 class TriggerFired(Struct, frozen=True, tag="trigger"):
     """Risk has found a reason to pull the kill switch; level 0 = only to tell."""
 
@@ -100,6 +108,7 @@ Fact = (
     | RungChanged
     | KillChanged
     | TriggerFired
+    | StepChanged
     | OrderChanged
     | PositionChanged
     | FeedChanged

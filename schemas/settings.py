@@ -421,6 +421,9 @@ class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     per_instrument: dict[Annotated[str, Meta(pattern=r"^[a-z]+:\S+$")], ScopeLimits] = {}
     """By venue and its own symbol: `kraken:BTC/USD`."""
     triggers: TriggerSettings = TriggerSettings()
+    positions_only_s: Annotated[float, Meta(ge=0)] = 300.0
+    """After so long without a prediction that the strategy can use, positions are closed; 0 =
+    never."""
 
 
 class LedgerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -61,8 +61,10 @@ class Reason(IntEnum):
     MIN_NOTIONAL = 46
     REGIME = 47
     SPREAD_QUANTILE = 48
+    DEGRADED = 49
     KILL_CANCEL = 50
     KILL_FLATTEN = 51
+    DEGRADED_FLATTEN = 52
 
 
 REASON_TEXT: dict[Reason, str] = {
@@ -101,13 +103,23 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.MIN_NOTIONAL: "price times quantity is below the least that the venue takes",
     Reason.REGIME: "the market's regime is none of strategy.regimes, or is not known",
     Reason.SPREAD_QUANTILE: "the spread is wider than strategy.max_spread_quantile allows",
+    Reason.DEGRADED: "no prediction could be used for risk.positions_only_s: flat and stopped",
     Reason.SIGNAL_STALE: "the outside signal is older than bridge.signals.max_age_ms",
     Reason.SIGNAL_DUPLICATE: "an outside signal of this id was decided before",
     Reason.NO_MARKET: "nothing is known of the market that the outside signal is about",
     Reason.NOTHING_TO_EXIT: "the outside signal wants out, and no position is held",
     Reason.KILL_CANCEL: "cancelled by the kill switch",
     Reason.KILL_FLATTEN: "closed by the kill switch",
+    Reason.DEGRADED_FLATTEN: "closed since no prediction could be used for risk.positions_only_s",
 }
+
+
+class Step(IntEnum):
+    """How far trading has fallen; `processes/execution/degradation.py`."""
+
+    FULL = 0
+    POSITIONS_ONLY = 1
+    FLAT = 2
 
 
 class TriggerCode(StrEnum):

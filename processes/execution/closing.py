@@ -12,6 +12,8 @@ from processes.execution.gate import KILL_SWITCH
 from processes.execution.orders import Order
 from schemas.trading import Intent, KillLevel, Reason
 
+DEGRADATION: Final = "degradation"
+"""The strategy of orders that close what nothing manages any more."""
 FLATTEN_PAUSE_NS: Final = 1_000_000_000
 FLATTEN_PAUSE_MAX_NS: Final = 16_000_000_000
 """Between two attempts to close a position: 1, 2, 4 ... s. A market that has nobody on its other
@@ -72,6 +74,15 @@ class Closing:
         swept: list[Effect] = [CancelAll(account) for account in unswept]
         closing = self.flatten(KILL_SWITCH, Reason.KILL_FLATTEN, now_ns) if flat else []
         return swept + effects + closing
+
+    def wind_down(self, now_ns: int) -> list[Effect]:
+        """Trading has fallen to the last step: entries are cancelled, positions closed."""
+        effects: list[Effect] = []
+        for order in self._machine.open_orders():
+            if not order.cancel_asked and not order.intent.reduce_only:
+                order.cancel_asked = True
+                effects.append(Cancel(order.intent.command_id))
+        return effects or self.flatten(DEGRADATION, Reason.DEGRADED_FLATTEN, now_ns)
 
     def flatten(self, strategy: str, reason: Reason, now_ns: int) -> list[Effect]:
         """Close every position that can be closed now."""

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from processes.execution.policy import Prediction, Wish
-from schemas.trading import Action, Intent, KillLevel, Reason, TriggerCode
+from schemas.trading import Action, Intent, KillLevel, Reason, Step, TriggerCode
 
 
 class Seen(NamedTuple):
@@ -71,7 +71,14 @@ class Pull(NamedTuple):
     text: str
 
 
-Effect = Pull | Send | Cancel | CancelAll | Reconcile
+class Stepped(NamedTuple):
+    """Effect: tell that trading fell or climbed back."""
+
+    step: Step
+    text: str
+
+
+Effect = Pull | Stepped | Send | Cancel | CancelAll | Reconcile
 
 
 def command_id(session: int, cut: int | str, instrument: int, strategy: str, leg: str) -> str:

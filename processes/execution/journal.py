@@ -214,6 +214,10 @@ class InputJournal:
         outputs = tuple(tuple(parts[4 + 5 * m : 9 + 5 * m]) for m in range(_MODELS))
         return Prediction._make((*numbers, *parts[:4], outputs, parts[_REGIME]))
 
+    def best_rung(self, count: int) -> int:
+        """The least fallen rung that so many predictions of the drain were made on."""
+        return int(self._integers[:count, 1].min())
+
     def message(self, kind: SlotKind, time_ns: int, body: object) -> int:
         """Commit one input that is a message; its sequence."""
         self._write_message(kind, time_ns, body)

@@ -14,11 +14,13 @@ from processes.execution.accounts import Accounts
 from processes.execution.assets import UNKNOWN, assets_by_instrument
 from processes.execution.beginning import Beginning
 from processes.execution.closing import Closing
+from processes.execution.degradation import Degradation
 from processes.execution.effects import (
     Decision,
     Effect,
     Seen,
     Send,
+    Stepped,
     command_id,
     no_market,
 )
@@ -29,6 +31,7 @@ from processes.execution.risk import Limits, Proposal, Situation, denial
 from processes.execution.routes import NOWHERE, routes_of
 from processes.execution.scopes import ONE, rates_of, scoped
 from processes.execution.sizes import size_of, sizes_of
+from processes.execution.strategies.registry import REGISTRY
 from processes.execution.triggers import Triggers
 from processes.standing import Held, Standing, StandingOrder
 from schemas.instruments import Instrument
@@ -47,6 +50,7 @@ from schemas.trading import (
     OrderSide,
     OrderState,
     Reason,
+    Step,
 )
 
 CLOSED_KEPT: Final = 500
@@ -87,6 +91,7 @@ class Machine:
         self._last_order_ns: dict[int, int] = {}
         self._closing = Closing(self, self._close)
         self._triggers = Triggers(self)
+        self._degradation = Degradation()
         self.on_config(settings)
 
     @property
@@ -109,6 +114,8 @@ class Machine:
         self._sizes = sizes_of(self._instruments, Decimal(risk.min_quantity))
         self.book.smallest = {n: size.smallest for n, size in self._sizes.items()}
         self._triggers.obey(risk.triggers)
+        needs_network = REGISTRY[settings.strategy.name].needs_network
+        self._degradation.obey(risk.positions_only_s, needs_network=needs_network)
         self.book.rates = rates_of(risk, self._instruments)
 
     def on_prediction(
@@ -219,7 +226,28 @@ class Machine:
         self._note_arming()
         self.book.follow()
         asked = self.accounts.due(now_ns)
-        return [*self._triggers.look(now_ns), *asked, *self._closing.obey(self.kill_level, now_ns)]
+        told = self._fall(now_ns)
+        closing = self._closing.obey(self.kill_level, now_ns)
+        return [*self._triggers.look(now_ns), *told, *asked, *closing]
+
+    @property
+    def step(self) -> Step:
+        """How far trading has fallen."""
+        return self._degradation.step
+
+    def see_rung(self, rung: int, now_ns: int) -> None:
+        """A drain of predictions was taken, on this rung at best."""
+        self._degradation.see(rung, now_ns)
+
+    def _fall(self, now_ns: int) -> list[Effect]:
+        """Fall or climb, and close what the last step asks for; the kill switch goes before it."""
+        why = self._degradation.turn(now_ns)
+        effects: list[Effect] = [Stepped(self.step, why)] if why else []
+        if self.step is Step.FLAT and self.kill_level < KillLevel.CANCEL:
+            effects += self._closing.wind_down(now_ns)
+        elif why and self.kill_level == KillLevel.NONE:
+            self._closing.forget()
+        return effects
 
     def _note_arming(self) -> None:
         """The switch was on and is off, by a person: also if that was while we were not there."""
@@ -372,6 +400,7 @@ class Machine:
             size_of(self._sizes, instrument),
             self.book.rates.get(instrument, ONE),
             self.kill_level,
+            self.step,
             route,
             route.account in self.accounts.reconciled,
             self.ledger_away,

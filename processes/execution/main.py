@@ -14,7 +14,7 @@ from processes.execution.assets import assets_by_instrument
 from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events, Outstanding
 from processes.execution.brokers.registry import Brokerage
-from processes.execution.effects import Cancel, CancelAll, Effect, Pull, Reconcile, Send
+from processes.execution.effects import Cancel, CancelAll, Effect, Pull, Reconcile, Send, Stepped
 from processes.execution.gate import SendGate
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
 from processes.execution.ledger import LedgerUnavailableError, open_ledger
@@ -311,7 +311,9 @@ class Execution:
         self._do(effects)
         self._ledger.record_losses(self._machine.book.losses, now_ns)
         self._teller.count()
-        text = "the ledger is away: nothing is sent" if self._machine.ledger_away else ""
+        text = self._teller.step_text
+        if self._machine.ledger_away:
+            text = "the ledger is away: nothing is sent"
         if waits := self._machine.accounts.waited_for():
             text = f"nothing is sent to {', '.join(waits)}: not reconciled yet"
         # One account that is away is no reason to hold up the others.
@@ -334,6 +336,8 @@ class Execution:
                         self._context.log.error("the broker's queue is full", **effect._asdict())
                 case Reconcile():
                     self._reconcile(effect.account)
+                case Stepped():
+                    self._teller.step(effect, self._context.clock.now_ns())
                 case Pull():
                     pass  # done before anything was written
 

@@ -18,7 +18,7 @@ from processes.execution.positions import Book
 from processes.execution.routes import Route
 from processes.execution.scopes import Scope
 from processes.execution.sizes import Size
-from schemas.trading import KillLevel, Reason
+from schemas.trading import KillLevel, Reason, Step
 
 MINUTE_NS: Final = 60_000_000_000
 
@@ -58,6 +58,8 @@ class Situation(NamedTuple):
     rate: Decimal
     """What one unit of the quote currency is worth in the currency of the limits."""
     kill_level: int
+    step: Step
+    """How far trading has fallen."""
     route: Route
     reconciled: bool
     """The route's account."""
@@ -77,6 +79,11 @@ Check = Callable[[Proposal, Situation], bool]
 def killed(_: Proposal, situation: Situation) -> bool:
     """The kill switch is on."""
     return situation.kill_level >= KillLevel.PAUSE
+
+
+def degraded(_: Proposal, situation: Situation) -> bool:
+    """Trading has fallen to its last step."""
+    return situation.step is Step.FLAT
 
 
 def no_account(_: Proposal, situation: Situation) -> bool:
@@ -193,6 +200,7 @@ def _worth(proposal: Proposal, situation: Situation) -> Decimal:
 
 ENTRY_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.KILLED, killed),
+    (Reason.DEGRADED, degraded),
     (Reason.NO_ACCOUNT, no_account),
     (Reason.SHORT_NOT_ALLOWED, short_not_allowed),
     (Reason.NOT_RECONCILED, not_reconciled),

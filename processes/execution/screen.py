@@ -104,6 +104,8 @@ class Screen:
             journal.decide(decision, time_ns, first + index)
             effects += wanted
         self.marks(count)
+        if count:
+            self._machine.see_rung(journal.best_rung(count), time_ns)
         journal.commit(count)
         return effects
 

@@ -7,14 +7,15 @@ from typing import Final
 
 import msgspec
 
-from processes.execution.effects import Pull
+from processes.execution.effects import Pull, Stepped
 from processes.execution.machine import Machine
 from processes.execution.orders import Order
 from processes.runtime import Context
-from schemas.messages import OrderChanged, PositionChanged, TriggerFired
+from schemas.messages import OrderChanged, PositionChanged, StepChanged, TriggerFired
 from schemas.metrics import place
-from schemas.trading import AccountAlarm, AccountAway, AccountFact, AssetHeld
+from schemas.trading import AccountAlarm, AccountAway, AccountFact, AssetHeld, Step
 
+STEPS: Final = {Step.POSITIONS_ONLY: "positions only", Step.FLAT: "flat and stopped"}
 MICROS: Final = 1_000_000
 
 
@@ -24,6 +25,8 @@ class Teller:
     def __init__(self, context: Context, machine: Machine) -> None:
         self._context = context
         self._machine = machine
+        self.step_text = ""
+        """For the status, while trading has fallen."""
 
     def account(self, fact: AccountFact) -> None:
         """A broker has told something of an account."""
@@ -75,6 +78,19 @@ class Teller:
                 other_fees=others,
             )
         )
+
+    def step(self, change: Stepped, now_ns: int) -> None:
+        """Trading fell, or climbed back."""
+        name = change.step.name.lower()
+        self.step_text = "" if change.step is Step.FULL else f"{STEPS[change.step]}: {change.text}"
+        log, metrics = self._context.log, self._context.metrics
+        (log.info if change.step is Step.FULL else log.warning)(
+            "trading", step=name, reason=change.text
+        )
+        metrics.set(place("trading_step"), change.step)
+        if change.step is not Step.FULL:
+            metrics.add(place("trading_falls"))
+        self._context.bus.publish(StepChanged(step=name, text=change.text, time_ns=now_ns))
 
     def trigger(self, pull: Pull, now_ns: int) -> None:
         """A trigger has fired."""
