@@ -202,3 +202,14 @@ def test_the_latch_is_on_disk_before_the_word_and_the_ledger(monkeypatch):
         life.execution._look_at_switch()
         assert life.machine.kill_level == KillLevel.PAUSE
         life.end()
+        again = Life(instance).begin()
+        assert set(again.machine.book.losses.fired) == {"order_rejects"}
+        assert again.machine.book.losses.latched
+        again.execution._next_timer_ns = 0
+        again.execution._take_time()
+        assert set(again.machine.book.losses.fired) == {"order_rejects"}
+        again.switch(KillLevel.NONE)
+        again.execution._next_timer_ns = 0
+        again.execution._take_time()
+        assert again.machine.book.losses.fired == {}, "armed, and rejects begin at none"
+        again.end()
