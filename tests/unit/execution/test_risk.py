@@ -245,13 +245,15 @@ def held(asset: str, amount: str) -> AssetHeld:
 
 def test_what_an_account_has_must_pay_the_order_and_its_fee():
     made = at_kraken()
-    assert reason(made, COIN) == Reason.BALANCE, "a venue that has said nothing has nothing"
+    assert reason(made, COIN, move=900.0) == Reason.BALANCE, (
+        "a venue that has said nothing has nothing"
+    )
     made.on_event(held("USD", "100.99"), T0)
-    assert reason(made, COIN) == Reason.BALANCE
+    assert reason(made, COIN, move=900.0) == Reason.BALANCE
     made.on_event(held("USD", "abc"), T0)
-    assert reason(made, COIN) == Reason.BALANCE
+    assert reason(made, COIN, move=900.0) == Reason.BALANCE
     made.on_event(held("ZUSD", "101"), T0)
-    assert reason(made, COIN) == Reason.SIGNAL
+    assert reason(made, COIN, move=900.0) == Reason.SIGNAL
 
 
 def test_orders_under_way_are_taken_off_what_an_account_has():
@@ -270,7 +272,7 @@ def test_an_account_that_is_traded_on_paper_has_no_wallet():
     made = at_kraken()
     made.on_event(AccountConnected("mine", T0, is_paper=True), T0)
     made.on_event(Reconciled("mine", T0), T0)
-    assert reason(made, COIN) == Reason.SIGNAL
+    assert reason(made, COIN, move=900.0) == Reason.SIGNAL
 
 
 def test_rejects_in_a_row_end_with_an_order_that_is_taken():
