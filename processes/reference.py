@@ -55,11 +55,7 @@ def find_symbol(listings: list[Listing], text: str) -> Listing | None:
     return None
 
 
-def tick_sizes(data: Path, venue: str) -> dict[str, float]:
-    """Smallest price steps by symbol, of instruments that have a fixed one; empty if unknown."""
+def listings_by_symbol(data: Path, venue: str) -> dict[str, Listing]:
+    """A venue's instruments as they were listed last; empty if unknown."""
     kept = load_reference(data, venue)
-    return {
-        listing.symbol: float(listing.tick_size)
-        for listing in (kept.instruments if kept is not None else [])
-        if listing.price_rule == "tick" and listing.tick_size
-    }
+    return {one.symbol: one for one in (kept.instruments if kept is not None else [])}

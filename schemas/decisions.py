@@ -70,6 +70,7 @@ NUMBERS: tuple[str, ...] = (
     "realized_pnl",
     "unrealized_pnl",
     "age_ms",
+    "horizon_s",
 )
 
 STRATEGIES: tuple[str, ...] = (
@@ -79,6 +80,9 @@ STRATEGIES: tuple[str, ...] = (
     "blend",
     "kill_switch",
     "external",
+    "always_flat",
+    "volatility_trend",
+    "degradation",
 )
 
 _HEADER = [

@@ -35,6 +35,11 @@ class Instrument(Struct, frozen=True, kw_only=True):
     pair: str
     tick_size: float = 0.0
     """Smallest price step; 0 where it follows from the price (Bitfinex: 5 significant digits)."""
+    quantity_step: str = ""
+    """Decimal text, as its venue lists it; empty where that is not known. So are the next two."""
+    min_quantity: str = ""
+    min_notional: str = ""
+    """Least that price times quantity must be, in the quote currency."""
 
 
 class Stream(Struct, frozen=True, kw_only=True):

@@ -36,6 +36,23 @@ class KillChanged(Struct, frozen=True, tag="kill"):
     time_ns: int
 
 
+class StepChanged(Struct, frozen=True, tag="step"):
+    """Trading fell, or climbed back: `full`, `positions_only`, `flat`."""
+
+    step: str
+    text: str
+    time_ns: int
+
+
+class TriggerFired(Struct, frozen=True, tag="trigger"):
+    """Risk has found a reason to pull the kill switch; level 0 = only to tell."""
+
+    code: str
+    level: int
+    text: str
+    time_ns: int
+
+
 class OrderChanged(Struct, frozen=True, tag="order"):
     """An order went from one state to another."""
 
@@ -55,6 +72,8 @@ class PositionChanged(Struct, frozen=True, tag="position"):
     average_price: str
     realized: str
     time_ns: int
+    other_fees: dict[str, str] = {}
+    """Paid in assets that are neither its base nor its quote: in no profit."""
 
 
 class FeedChanged(Struct, frozen=True, tag="feed"):
@@ -88,6 +107,8 @@ Fact = (
     ProcessChanged
     | RungChanged
     | KillChanged
+    | TriggerFired
+    | StepChanged
     | OrderChanged
     | PositionChanged
     | FeedChanged

@@ -100,6 +100,11 @@ TABLE: tuple[Metric, ...] = (
     Metric("open_positions", "gauge", "positions", "instruments with a position"),
     Metric("realized_pnl_micros", "gauge", "quote", "realized profit and loss today, millionths"),
     Metric("unrealized_pnl_micros", "gauge", "quote", "unrealized profit and loss, millionths"),
+    Metric("drawdown_micros", "gauge", "quote", "loss since the highest equity, millionths"),
+    Metric("losing_streak", "gauge", "trades", "trades in a row that ended with a loss"),
+    Metric("trading_step", "gauge", "step", "0 in full, 1 positions only, 2 flat and stopped"),
+    Metric("trading_falls", "counter", "falls", "falls to a lower step of trading"),
+    Metric("triggers_fired", "counter", "triggers", "triggers of risk that have fired"),
     Metric(
         "recv_to_decision",
         "histogram",

@@ -20,6 +20,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 BasisPoints = Annotated[float, Meta(ge=0)]
 Decimals = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
 """An amount of money or goods as decimal text."""
+PullLevel = Literal["none", "pause", "cancel", "flatten"]
 AccountName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 BitfinexSymbol = Annotated[str, Meta(pattern=r"^[tf][A-Za-z0-9]+(:[A-Za-z0-9]+)?$")]
@@ -255,17 +256,34 @@ class InferenceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """How long after a fall the rung above is tried again."""
 
 
+class VolatilityTrendSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Follows the moving averages where the market moves enough to pay for its spread."""
+
+    spreads: Annotated[float, Meta(ge=0)] = 2.0
+    """A minute's volatility must be so many spreads."""
+    share: Annotated[float, Meta(ge=0)] = 1.0
+    """Of a minute's volatility, what is expected to be gained."""
+
+
 class StrategySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What turns predictions into signals."""
 
     enabled: bool = True
-    name: Literal["moving_average_cross", "tcn"] = "moving_average_cross"
+    name: Literal["moving_average_cross", "tcn", "always_flat", "volatility_trend"] = (
+        "moving_average_cross"
+    )
     enter_threshold: Annotated[float, Meta(ge=0)] = 0.4
     """Confidence a signal needs, 0 to 1."""
     min_expected_value_bps: float = 0.0
     horizon_s: Seconds = 300.0
     """A position older than this is closed."""
     cooldown_s: Annotated[float, Meta(ge=0)] = 5.0
+    max_spread_quantile: Annotated[float, Meta(ge=0.5, le=1)] = 1.0
+    """Nothing is entered while the spread is wider than so large a share of its instrument's last
+    thousand predictions or so had it; 1 = whatever it is."""
+    regimes: tuple[Annotated[int, Meta(ge=0, le=62)], ...] = ()
+    """Regimes in which positions are entered; empty = in all, also where no model tells any."""
+    volatility_trend: VolatilityTrendSettings = VolatilityTrendSettings()
 
 
 class PaperSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -322,19 +340,90 @@ class BacktestSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     fees: VenueFees = VenueFees()
 
 
+class ScopeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of a venue, an account or an instrument; absent = that of what is around it.
+
+    Those of one order or position take the place of a wider one; those of sums hold beside it.
+    """
+
+    max_order_notional: Decimals | None = None
+    max_position_notional: Decimals | None = None
+    max_total_notional: Decimals | None = None
+    max_daily_loss: Decimals | None = None
+    max_spread_bps: BasisPoints | None = None
+    max_orders_per_minute: Positive | None = None
+    price_band_bps: BasisPoints | None = None
+
+
+class AmountTrigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A trigger on an amount of money."""
+
+    at: Decimals
+    """Fires at this reading; 0 = never."""
+    again_below: Decimals
+    """Can fire again once the reading was below this, and a person has armed."""
+    pull: PullLevel = "pause"
+    """The level of the kill switch; none = it is only told."""
+
+    def __post_init__(self) -> None:
+        """Refuse a trigger that would fire again at once."""
+        if float(self.again_below) > float(self.at):
+            raise ValueError("again_below must not be above at")
+
+
+class CountTrigger(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A trigger on a number of times, or of seconds."""
+
+    at: NotNegative
+    again_below: NotNegative = 1
+    pull: PullLevel = "pause"
+
+    def __post_init__(self) -> None:
+        """Refuse a trigger that would fire again at once."""
+        if self.at and self.again_below > self.at:
+            raise ValueError("again_below must not be above at")
+
+
+class TriggerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What pulls the kill switch by itself; docs/risk.md says what each reading is."""
+
+    daily_loss: AmountTrigger = AmountTrigger(at="300", again_below="100")
+    drawdown: AmountTrigger = AmountTrigger(at="600", again_below="300")
+    losing_streak: CountTrigger = CountTrigger(at=0)
+    order_rejects: CountTrigger = CountTrigger(at=5)
+    unknown_orders: CountTrigger = CountTrigger(at=60)
+    accounts_away: CountTrigger = CountTrigger(at=120, pull="none")
+
+
 class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Limits, in quote currency where they are amounts. See docs/operations.md for the codes."""
+    """Limits; amounts in one currency. Codes, scopes and triggers: docs/risk.md."""
 
     max_order_notional: Decimals = "1000"
     max_position_notional: Decimals = "2000"
     max_total_notional: Decimals = "10000"
     max_daily_loss: Decimals = "200"
+    max_drawdown: Decimals = "500"
+    """Since the highest equity, which arming sets anew; 0 = no limit."""
+    max_losing_streak: NotNegative = 0
+    """Trades in a row that may end with a loss, until one wins or a person arms; 0 = no limit."""
     max_spread_bps: BasisPoints = 20.0
     max_orders_per_minute: Positive = 30
     price_band_bps: BasisPoints = 100.0
     stale_after_ms: Positive = 2000
     min_quantity: Decimals = "0.00001"
+    """Where the venue lists a larger one, that holds."""
     allow_short: bool = False
+    rates: dict[Annotated[str, Meta(pattern=r"^[A-Z0-9]{2,10}$")], Decimals] = {}
+    """What a unit of a quote currency is worth in the currency of the limits: `JPY: "0.0066"`.
+    One that is not named counts as 1."""
+    per_venue: dict[Literal["bitfinex", "kraken", "gmo"], ScopeLimits] = {}
+    per_account: dict[AccountName, ScopeLimits] = {}
+    per_instrument: dict[Annotated[str, Meta(pattern=r"^[a-z]+:\S+$")], ScopeLimits] = {}
+    """By venue and its own symbol: `kraken:BTC/USD`."""
+    triggers: TriggerSettings = TriggerSettings()
+    positions_only_s: Annotated[float, Meta(ge=0)] = 300.0
+    """After so long without a prediction that the strategy can use, positions are closed; 0 =
+    never."""
 
 
 class LedgerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,7 +3,7 @@
 Money is decimal text here and everywhere after the strategy: `"0.00150000"`, never a float.
 """
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final, Literal
 
 from msgspec import Struct
@@ -41,6 +41,7 @@ class Reason(IntEnum):
     NOT_RECONCILED = 26
     LEDGER_AWAY = 27
     NO_ACCOUNT = 28
+    CLOCK = 29
     MAX_ORDER = 30
     MAX_POSITION = 31
     DAILY_LOSS = 32
@@ -50,12 +51,20 @@ class Reason(IntEnum):
     DUPLICATE_COMMAND = 36
     SHORT_NOT_ALLOWED = 37
     MAX_TOTAL_POSITION = 38
+    MAX_DRAWDOWN = 39
     SIGNAL_STALE = 40
     SIGNAL_DUPLICATE = 41
     NO_MARKET = 42
     NOTHING_TO_EXIT = 43
+    LOSING_STREAK = 44
+    BALANCE = 45
+    MIN_NOTIONAL = 46
+    REGIME = 47
+    SPREAD_QUANTILE = 48
+    DEGRADED = 49
     KILL_CANCEL = 50
     KILL_FLATTEN = 51
+    DEGRADED_FLATTEN = 52
 
 
 REASON_TEXT: dict[Reason, str] = {
@@ -74,10 +83,11 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.INVALID_FEATURES: "the feature row says that its input cannot be trusted",
     Reason.NO_MODEL: "no model is in force: positions are managed, nothing is entered",
     Reason.SPREAD: "the spread is wider than risk.max_spread_bps",
-    Reason.NOT_FINITE: "a number in the prediction is not finite",
+    Reason.NOT_FINITE: "a number is not finite, or is nothing that it could be",
     Reason.NOT_RECONCILED: "the account's venue and the ledger have not been compared yet",
     Reason.LEDGER_AWAY: "the ledger's database is away, and nothing is sent that is not in it",
     Reason.NO_ACCOUNT: "no account of execution.accounts has the instrument",
+    Reason.CLOCK: "it is dated later than now: a clock has jumped",
     Reason.MAX_ORDER: "the order is larger than risk.max_order_notional",
     Reason.MAX_POSITION: "the position would be larger than risk.max_position_notional",
     Reason.DAILY_LOSS: "today's loss has reached risk.max_daily_loss",
@@ -87,12 +97,54 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.DUPLICATE_COMMAND: "this decision already has an order",
     Reason.SHORT_NOT_ALLOWED: "the account cannot sell what it does not hold",
     Reason.MAX_TOTAL_POSITION: "all positions together would exceed risk.max_total_notional",
+    Reason.MAX_DRAWDOWN: "the loss since the highest equity has reached risk.max_drawdown",
+    Reason.LOSING_STREAK: "so many trades in a row as risk.max_losing_streak ended with a loss",
+    Reason.BALANCE: "the account has not what the order costs, or its venue has not said so",
+    Reason.MIN_NOTIONAL: "price times quantity is below the least that the venue takes",
+    Reason.REGIME: "the market's regime is none of strategy.regimes, or is not known",
+    Reason.SPREAD_QUANTILE: "the spread is wider than strategy.max_spread_quantile allows",
+    Reason.DEGRADED: "no prediction could be used for risk.positions_only_s: flat and stopped",
     Reason.SIGNAL_STALE: "the outside signal is older than bridge.signals.max_age_ms",
     Reason.SIGNAL_DUPLICATE: "an outside signal of this id was decided before",
     Reason.NO_MARKET: "nothing is known of the market that the outside signal is about",
     Reason.NOTHING_TO_EXIT: "the outside signal wants out, and no position is held",
     Reason.KILL_CANCEL: "cancelled by the kill switch",
     Reason.KILL_FLATTEN: "closed by the kill switch",
+    Reason.DEGRADED_FLATTEN: "closed since no prediction could be used for risk.positions_only_s",
+}
+
+
+class Step(IntEnum):
+    """How far trading has fallen; `processes/execution/degradation.py`."""
+
+    FULL = 0
+    POSITIONS_ONLY = 1
+    FLAT = 2
+
+
+class TriggerCode(StrEnum):
+    """What pulls the kill switch by itself: the names of `risk.triggers`."""
+
+    DAILY_LOSS = "daily_loss"
+    DRAWDOWN = "drawdown"
+    LOSING_STREAK = "losing_streak"
+    ORDER_REJECTS = "order_rejects"
+    UNKNOWN_ORDERS = "unknown_orders"
+    ACCOUNTS_AWAY = "accounts_away"
+
+    @property
+    def text(self) -> str:
+        """What its reading is."""
+        return TRIGGER_TEXT[self]
+
+
+TRIGGER_TEXT: dict[TriggerCode, str] = {
+    TriggerCode.DAILY_LOSS: "loss of the day, open positions included",
+    TriggerCode.DRAWDOWN: "loss since the highest equity",
+    TriggerCode.LOSING_STREAK: "trades in a row that ended with a loss",
+    TriggerCode.ORDER_REJECTS: "orders in a row that a venue rejected",
+    TriggerCode.UNKNOWN_ORDERS: "seconds that an order's outcome has been unknown",
+    TriggerCode.ACCOUNTS_AWAY: "seconds that no account could be sent to",
 }
 
 
@@ -251,6 +303,8 @@ class AccountConnected(Struct, frozen=True, tag="account_connected"):
 
     account: str
     time_ns: int
+    is_paper: bool = False
+    """Its orders go nowhere: there is no wallet to look into."""
 
 
 class AccountAway(Struct, frozen=True, tag="account_away"):

@@ -10,8 +10,9 @@ import numpy as np
 
 from config.loader import ROOT, load
 from processes.execution.beginning import Beginning
+from processes.execution.effects import Send
 from processes.execution.journal import InputJournal
-from processes.execution.machine import Machine, Send
+from processes.execution.machine import Machine
 from processes.execution.screen import Screen
 from processes.execution.signals import SignalDesk
 from processes.features.cutter import Cutter

@@ -147,6 +147,7 @@ def show(result: Result) -> None:
         ["exposure, mean and largest", f"{one.mean_exposure}, {one.max_exposure}"],
         ["time in market", f"{one.time_in_market:.1%}"],
         ["open positions", ", ".join(f"{p.quantity} {p.symbol}" for p in result.positions) or "-"],
+        ["triggers", ", ".join(f"{p.code}: {p.level}" for p in result.pulled) or "-"],
         ["gaps", str(len(result.gaps))],
         ["model", result.model],
         ["digest", result.digest],

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numba import carray, njit
 
-from processes.execution.machine import Decision, no_market
+from processes.execution.effects import Decision, no_market
 from processes.execution.policy import Prediction
 from schemas import decisions, predictions
 from schemas.decisions import MESSAGE_BYTES, NUMBERS, STRATEGIES, SlotKind
@@ -25,7 +25,8 @@ INTEGERS_BYTES: Final = 64
 _INPUT = int(SlotKind.INPUT_PREDICTION)
 _TAIL_WORDS: Final = (predictions.SLOT_BYTES - 96) // 4
 _MODELS: Final = len(MODELS)
-FLOATS: Final = 4 + 5 * _MODELS
+_REGIME: Final = 4 + 5 * _MODELS
+FLOATS: Final = _REGIME + 1
 _DECISION: Final = int(SlotKind.DECISION)
 _SEEN: Final = (
     "instrument", "rung", "invalid", "cut", "feature_sequence", "prediction_sequence",
@@ -34,7 +35,7 @@ _SEEN: Final = (
 _STRATEGY: Final = {name: index for index, name in enumerate(STRATEGIES)}
 (
     _CONFIDENCE, _MOVE, _COST, _VALUE, _POSITION, _QUANTITY, _LIMIT, _SPREAD, _VOLATILITY,
-    _REALIZED, _UNREALIZED, _AGE,
+    _REALIZED, _UNREALIZED, _AGE, _HORIZON,
 ) = range(len(NUMBERS))  # fmt: skip
 
 
@@ -98,6 +99,7 @@ def carry_predictions(
         for model in range(_MODELS):
             for column in range(5):
                 broken[index, 4 + 5 * model + column] = outputs[model, column]
+        broken[index, _REGIME] = one.regime
 
 
 @njit(cache=True, nogil=True)
@@ -105,6 +107,7 @@ def write_decision(
     drain: int, index: int, time_ns: int, input_sequence: int, low: int, high: int, action: int,
     reason: int, strategy: int, confidence: float, move: float, cost: float, value: float,
     position: float, quantity: float, limit_price: float, realized: float, unrealized: float,
+    horizon_s: float,
 ) -> None:  # fmt: skip
     """The decision slot at `index`, about the prediction that stands there of the drain."""
     t = carray(memory(drain), (4,), np.int64)
@@ -145,6 +148,7 @@ def write_decision(
     numbers[_VOLATILITY] = broken[index, 2]
     numbers[_REALIZED] = realized
     numbers[_UNREALIZED] = unrealized
+    numbers[_HORIZON] = horizon_s
     numbers[_AGE] = (time_ns - whole[index, 4]) / 1e6
 
 
@@ -188,7 +192,7 @@ class InputJournal:
         nothing = np.zeros(1, predictions.SLOT)
         carry_predictions(nothing.ctypes.data, 0, 0, 0, 0, 0, self.drain)
         write_decision(
-            self.drain, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            self.drain, 0, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
         )
 
     def take(self, address: int, count: int, time_ns: int) -> int:
@@ -208,7 +212,11 @@ class InputJournal:
         """What the prediction at this place of the drain says."""
         numbers, parts = self._integers[index].tolist(), self._floats[index].tolist()
         outputs = tuple(tuple(parts[4 + 5 * m : 9 + 5 * m]) for m in range(_MODELS))
-        return Prediction._make((*numbers, *parts[:4], outputs))
+        return Prediction._make((*numbers, *parts[:4], outputs, parts[_REGIME]))
+
+    def best_rung(self, count: int) -> int:
+        """The least fallen rung that so many predictions of the drain were made on."""
+        return int(self._integers[:count, 1].min())
 
     def message(self, kind: SlotKind, time_ns: int, body: object) -> int:
         """Commit one input that is a message; its sequence."""
@@ -264,6 +272,7 @@ class InputJournal:
             int(decision.reason), _STRATEGY[decision.strategy], wish.confidence, wish.move_bps,
             wish.cost_bps, wish.value_bps, seen.position, float(decision.quantity),
             float(decision.price), seen.realized, seen.unrealized,
+            wish.horizon_s,
         )  # fmt: skip
 
     def commit(self, count: int) -> None:

@@ -10,9 +10,9 @@ and never lets go of an event because the database is away.
 
 import secrets
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Final
 
@@ -21,8 +21,10 @@ import msgspec
 from processes.clock import day_of, monotonic_s
 from processes.databases.base import Database, Statement
 from processes.databases.places import open_database
+from processes.execution.assets import UNKNOWN, Assets
+from processes.execution.losses import Losses
 from processes.execution.orders import Order
-from processes.execution.positions import ZERO, Book, Position
+from processes.execution.positions import EXACT, ZERO, Book, Position
 from processes.files import write_whole
 from schemas.errors import DatabaseError, DatabaseUnavailableError, DataControllerError
 from schemas.settings import LedgerSettings
@@ -52,8 +54,12 @@ _FILL: Final = (
 )
 _CHANGE: Final = (
     "INSERT INTO position_changes (number, instrument, symbol, day, quantity, average_price, "
-    "gained, realized, realized_day, fees, opened_ns, time_ns) "
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+    "gained, realized, realized_day, fees, opened_ns, time_ns, cost, other_fees) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING"
+)
+_RISK: Final = (
+    "INSERT INTO risk_state (id, time_ns, body) VALUES (1,?,?) "
+    "ON CONFLICT (id) DO UPDATE SET time_ns = excluded.time_ns, body = excluded.body"
 )
 
 
@@ -97,17 +103,24 @@ class Ledger:
         database: with the ledger's form. timeout_s: bounds every call that writes.
         folder: stands for the data folder whose instruments the rows speak of; empty where the
             database lies in that folder itself.
+        assets: base and quote by instrument, to know what a fee is taken of.
 
     Raises:
         LedgerError: it cannot be read.
     """
 
     def __init__(
-        self, database: Database, session: int, timeout_s: float, folder: str = ""
+        self,
+        database: Database,
+        session: int,
+        timeout_s: float,
+        folder: str = "",
+        assets: Mapping[int, Assets] | None = None,
     ) -> None:
         self._database = database
         self._session = session
         self._timeout_s = timeout_s
+        self._assets = assets or {}
         self._encoder = msgspec.json.Encoder()
         self.durable_every = DURABLE_EVERY
         """So many events may wait for the next synced commit."""
@@ -119,6 +132,8 @@ class Ledger:
         self._doubtful: set[str] = set()
         """Command ids whose commit was not answered."""
         self._orders: dict[str, Known] = {}
+        self._risk_body = ""
+        """What risk remembers, as it was written last."""
         with _told():
             self._connection = database.ensure(monotonic_s() + timeout_s)
             self._number = self._last("order_events")
@@ -170,7 +185,7 @@ class Ledger:
     def _load_positions(self) -> None:
         rows = self._database.read(
             "SELECT instrument, day, realized_day, quantity, average_price, realized, fees, "
-            "opened_ns FROM positions"
+            "opened_ns, cost, other_fees FROM positions"
         )
         self._positions = {
             int(instrument): (
@@ -182,10 +197,15 @@ class Ledger:
                     realized=Decimal(realized),
                     fees=Decimal(fees),
                     opened_ns=int(opened_ns),
+                    cost=Decimal(cost),
+                    other_fees=msgspec.json.decode(others, type=dict[str, Decimal]),
                 ),
             )
-            for instrument, day, realized_day, quantity, average, realized, fees, opened_ns in rows
-        }
+            for (
+                instrument, day, realized_day, quantity, average, realized, fees, opened_ns, cost,
+                others,
+            ) in rows
+        }  # fmt: skip
 
     def restore(self, since_ns: int) -> tuple[list[Order], Book]:
         """Orders that are open or younger than `since_ns`, and all positions.
@@ -219,16 +239,24 @@ class Ledger:
         return list(orders.values()), book
 
     def _restored_book(self) -> Book:
-        book = Book()
+        book = Book(self._assets)
         for instrument, (_, _, position) in self._positions.items():
             book.positions[instrument] = msgspec.structs.replace(position)
         days = self._database.read("SELECT max(day) FROM position_changes")
         if days[0][0] is not None:
             book.day = days[0][0]
             gained = self._database.read(
-                "SELECT gained FROM position_changes WHERE day = ?", (book.day,)
+                "SELECT instrument, gained FROM position_changes WHERE day = ?", (book.day,)
             )
-            book.realized_today = sum((Decimal(text) for (text,) in gained), ZERO)
+            for instrument, text in gained:
+                before = book.realized_by.get(instrument, ZERO)
+                book.realized_by[instrument] = EXACT.add(before, Decimal(text))
+            with localcontext(EXACT):
+                book.realized_today = sum(book.realized_by.values(), ZERO)
+        told = self._database.read("SELECT body FROM risk_state")
+        if told:
+            book.losses = msgspec.json.decode(told[0][0], type=Losses)
+            self._risk_body = str(told[0][0])
         return book
 
     # ---- writing
@@ -277,8 +305,12 @@ class Ledger:
         found = self._database.read(query, (row[0],), deadline_s)
         return bool(found) and bytes(found[0][0]) == row[-1]
 
-    def record_event(self, event: OrderEvent, state: OrderState) -> None:
+    def record_event(
+        self, event: OrderEvent, state: OrderState, losses: Losses | None = None
+    ) -> None:
         """Write what a broker told, and the fill if it is one. Kept if the database is away.
+
+        With it, all or none, goes what risk remembers after it.
 
         Raises:
             LedgerUnavailableError: too much waits, or the event's order must be asked for.
@@ -298,9 +330,31 @@ class Ledger:
             )  # fmt: skip
             statements += [(_FILL, fill), self._change(self._number, known, event)]
             known.fill_ids.add(event.fill_id)
+        if losses is not None:
+            statements += self._changed(losses, event.time_ns)
         self._keep(statements)
         self._doubtful.discard(event.command_id)
         self._pass_on(durable=len(self._kept) > self.durable_every)
+
+    def record_losses(self, losses: Losses, time_ns: int) -> None:
+        """Write what risk remembers, if that has changed; skipped while the database is away.
+
+        Raises:
+            LedgerError: the ledger is no longer ours.
+        """
+        if self.waiting:
+            return
+        changed = self._changed(losses, time_ns)
+        if changed:
+            self._keep(changed)
+            self._pass_on(durable=False)
+
+    def _changed(self, losses: Losses, time_ns: int) -> list[Statement]:
+        body = self._encoder.encode(losses).decode()
+        if body == self._risk_body:
+            return []
+        self._risk_body = body
+        return [(_RISK, (time_ns, body))]
 
     def tend(self) -> bool:
         """Make durable what is not, if that can be done now; True when nothing waits.
@@ -390,9 +444,9 @@ class Ledger:
         """The row that says what a fill makes of its instrument's position."""
         day, realized_day, position = self._positions.get(known.instrument, ("", ZERO, Position()))
         position = msgspec.structs.replace(position)
-        gained = position.add(known.side, fill)
+        gained = position.add(known.side, fill, self._assets.get(known.instrument, UNKNOWN))
         today = day_of(fill.time_ns)
-        realized_day = realized_day + gained if today == day else gained
+        realized_day = EXACT.add(realized_day, gained) if today == day else gained
         self._positions[known.instrument] = (today, realized_day, position)
         return (
             _CHANGE,
@@ -400,6 +454,7 @@ class Ledger:
                 number, known.instrument, known.symbol, today, f"{position.quantity:f}",
                 f"{position.average_price:f}", f"{gained:f}", f"{position.realized:f}",
                 f"{realized_day:f}", f"{position.fees:f}", position.opened_ns, fill.time_ns,
+                f"{position.cost:f}", self._encoder.encode(position.other_fees).decode(),
             ),
         )  # fmt: skip
 
@@ -413,7 +468,12 @@ class Ledger:
             self._database.close()
 
 
-def open_ledger(settings: LedgerSettings, data: Path, session: int) -> Ledger:
+def open_ledger(
+    settings: LedgerSettings,
+    data: Path,
+    session: int,
+    assets: Mapping[int, Assets] | None = None,
+) -> Ledger:
     """Become the ledger's writer.
 
     Raises:
@@ -425,7 +485,7 @@ def open_ledger(settings: LedgerSettings, data: Path, session: int) -> Ledger:
         )
     try:
         folder = _folder_id(data) if settings.url else ""
-        return Ledger(database, session, settings.timeout_s, folder)
+        return Ledger(database, session, settings.timeout_s, folder, assets)
     except BaseException:
         database.close()
         raise

@@ -5,124 +5,57 @@ positions: that is what a replay checks. What an effect *does* (write the ledger
 broker) is `main.py`'s.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Sequence
-from decimal import ROUND_DOWN, Decimal
-from typing import Final, NamedTuple
+from decimal import Decimal, localcontext
+from typing import Final
 
+from processes.execution.accounts import Accounts
+from processes.execution.assets import UNKNOWN, assets_by_instrument
 from processes.execution.beginning import Beginning
-from processes.execution.gate import KILL_SWITCH
+from processes.execution.closing import Closing
+from processes.execution.degradation import Degradation
+from processes.execution.effects import (
+    Decision,
+    Effect,
+    Seen,
+    Send,
+    Stepped,
+    command_id,
+    no_market,
+)
 from processes.execution.orders import Order
 from processes.execution.policy import Policy, Prediction, Wish
-from processes.execution.positions import ZERO, Book, Position
-from processes.execution.risk import Proposal, Situation, denial, limits_of
+from processes.execution.positions import EXACT, ZERO, Book, Position
+from processes.execution.risk import Limits, Proposal, Situation, denial
 from processes.execution.routes import NOWHERE, routes_of
+from processes.execution.scopes import ONE, rates_of, scoped
+from processes.execution.sizes import size_of, sizes_of
+from processes.execution.strategies.registry import REGISTRY
+from processes.execution.triggers import Triggers
 from processes.standing import Held, Standing, StandingOrder
-from schemas.brokers import PaperAccount
 from schemas.instruments import Instrument
 from schemas.settings import Settings
 from schemas.trading import (
-    AccountAlarm,
-    AccountAway,
-    AccountConnected,
     AccountFact,
     Action,
-    AssetHeld,
     BrokerEvent,
     CancelNotSent,
     ExternalSignal,
     Intent,
     KillLevel,
     NotSent,
+    OrderAccepted,
     OrderFilled,
     OrderSide,
     OrderState,
     Reason,
-    Reconciled,
+    Step,
 )
 
-AMOUNT_STEP: Final = Decimal("0.00000001")
 CLOSED_KEPT: Final = 500
 SIGNALS_KEPT: Final = 10_000
 """Ids of outside signals that are remembered; one can come again only while it is young."""
-FLATTEN_PAUSE_NS: Final = 1_000_000_000
-FLATTEN_PAUSE_MAX_NS: Final = 16_000_000_000
-"""Between two attempts to close a position: 1, 2, 4 ... s. A market that has nobody on its other
-side would be asked as fast as it can refuse."""
-
-
-class Attempts(NamedTuple):
-    """How often the kill switch has tried to close a position, and when it may try again."""
-
-    made: int
-    next_ns: int
-
-
-class Seen(NamedTuple):
-    """What a decision saw of the books: for the record, money is never computed from it."""
-
-    position: float
-    realized: float
-    """Of the day, all instruments."""
-    unrealized: float
-    """Of the instrument."""
-
-
-NOTHING_SEEN: Final = Seen(0.0, 0.0, 0.0)
-
-
-class Decision(NamedTuple):
-    """What was decided of one input, and why."""
-
-    action: Action
-    reason: Reason
-    instrument: int
-    strategy: str
-    wish: Wish | None = None
-    prediction: Prediction | None = None
-    quantity: Decimal = Decimal(0)
-    price: Decimal = Decimal(0)
-    command_id: str = ""
-    seen: Seen = NOTHING_SEEN
-
-
-class Send(NamedTuple):
-    """Effect: record the intent, then hand it to the broker."""
-
-    intent: Intent
-
-
-class Cancel(NamedTuple):
-    """Effect: ask the broker to cancel."""
-
-    command_id: str
-
-
-class CancelAll(NamedTuple):
-    """Effect: ask the broker to cancel every order of an account."""
-
-    account: str
-
-
-class Reconcile(NamedTuple):
-    """Effect: ask the broker what became of all that is remembered of an account."""
-
-    account: str
-
-
-Effect = Send | Cancel | CancelAll | Reconcile
-
-
-def command_id(session: int, cut: int | str, instrument: int, strategy: str, leg: str) -> str:
-    """32 hex digits: the same decision has the same id, however often it is made."""
-    text = f"{session} {cut} {instrument} {strategy} {leg}"
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def no_market(instrument: int) -> Prediction:
-    """What a decision about an instrument saw of its market when there was nothing to see."""
-    return Prediction(instrument, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0, ())
 
 
 class Machine:
@@ -137,13 +70,10 @@ class Machine:
 
     def __init__(self, session: int, instruments: Sequence[Instrument], settings: Settings) -> None:
         self.orders: dict[str, Order] = {}
-        self.book = Book()
+        self._assets = assets_by_instrument(instruments)
+        self.book = Book(self._assets)
         self.kill_level = KillLevel.NONE
-        self.reconciled: set[str] = set()
-        """Accounts whose venue has answered for all that the ledger has."""
-        self._asked_ns: dict[str, int] = {}
-        self.holdings: dict[str, dict[str, AssetHeld]] = {}
-        """What venues say that accounts have, by account and asset."""
+        self.accounts = Accounts()
         self.ledger_away = False
         self.denied = 0
         self.changed_orders: list[tuple[Order, OrderState]] = []
@@ -156,12 +86,12 @@ class Machine:
         self._session = session
         self._instruments = list(instruments)
         self._symbols = {item.index: item.symbol for item in instruments}
-        self._policy = Policy(settings)
-        self._order_times: deque[int] = deque(maxlen=1000)
+        self._policy = Policy()
+        self._order_times: deque[tuple[int, int]] = deque(maxlen=1000)
         self._last_order_ns: dict[int, int] = {}
-        self._flattened: dict[int, Attempts] = {}
-        self._swept: set[str] = set()
-        """Accounts that were asked to cancel everything since the switch was pulled."""
+        self._closing = Closing(self, self._close)
+        self._triggers = Triggers(self)
+        self._degradation = Degradation()
         self.on_config(settings)
 
     @property
@@ -173,18 +103,20 @@ class Machine:
 
     def on_config(self, settings: Settings) -> None:
         """New settings are in force."""
-        self._policy.obey(settings)
-        self._limits = limits_of(settings.risk)
         self._notional = Decimal(settings.execution.order_notional)
         self._enabled = settings.execution.enabled
         self._cooldown_ns = int(settings.strategy.cooldown_s * 1e9)
         self._routes = routes_of(settings, self._instruments)
-        self._accounts = list(settings.execution.accounts)
-        self._ask_every_ns = {
-            name: int(account.ask_every_s * 1e9)
-            for name, account in settings.execution.accounts.items()
-            if not isinstance(account, PaperAccount)
-        }
+        self.accounts.obey(settings)
+        self._risk = risk = settings.risk
+        self._scoped = scoped(risk, self._instruments, self._routes)
+        self._policy.obey(settings, self._routes, self._scoped)
+        self._sizes = sizes_of(self._instruments, Decimal(risk.min_quantity))
+        self.book.smallest = {n: size.smallest for n, size in self._sizes.items()}
+        self._triggers.obey(risk.triggers)
+        needs_network = REGISTRY[settings.strategy.name].needs_network
+        self._degradation.obey(risk.positions_only_s, needs_network=needs_network)
+        self.book.rates = rates_of(risk, self._instruments)
 
     def on_prediction(
         self, prediction: Prediction, now_ns: int, sequence: int
@@ -193,7 +125,8 @@ class Machine:
         instrument = prediction.instrument
         position = self.book.position(instrument)
         self.book.see(instrument, prediction.reference_price)
-        wish = self._policy.wish(prediction, position.quantity, position.opened_ns, now_ns)
+        held = self.book.quantity(instrument)
+        wish = self._policy.wish(prediction, held, position.opened_ns, now_ns)
         return self._weigh(prediction, wish, position, now_ns, sequence)
 
     def on_signal(
@@ -207,7 +140,7 @@ class Machine:
         position = self.book.position(signal.instrument)
         known = signal.id in self.signals
         self.remember_signal(signal)
-        wish = self._policy.wish_of(signal, market, position.quantity, now_ns)
+        wish = self._policy.wish_of(signal, market, self.book.quantity(signal.instrument), now_ns)
         seen = market or no_market(signal.instrument)
         if known:
             return self._hold(seen, wish, Reason.SIGNAL_DUPLICATE, position), []
@@ -255,7 +188,8 @@ class Machine:
         self.changed_positions.clear()
         self.news_of = None
         if isinstance(event, AccountFact):
-            return self._on_account(event, now_ns)
+            asked = self.accounts.take(event, now_ns)
+            return asked or self._closing.obey(self.kill_level, now_ns)
         if isinstance(event, NotSent):
             self.orders.pop(event.command_id, None)
             return []
@@ -269,50 +203,59 @@ class Machine:
         known = len(order.fill_ids)
         if order.add(event):
             self.news_of = order
+            self._count_reject(event, order, before)
         if isinstance(event, OrderFilled) and len(order.fill_ids) > known:
             self.book.fill(order.intent.instrument, order.intent.side, event)
+            self.book.follow()
             self.changed_positions.add(order.intent.instrument)
         if order.state is not before:
             self.changed_orders.append((order, before))
         self._forget_closed()
-        return self._obey_kill(now_ns)
+        return [*self._triggers.look(now_ns), *self._closing.obey(self.kill_level, now_ns)]
 
-    def _on_account(self, fact: AccountFact, now_ns: int) -> list[Effect]:
-        match fact:
-            case AccountConnected():
-                self.reconciled.discard(fact.account)
-                return [self._ask(fact.account, now_ns)]
-            case AccountAway():
-                self.reconciled.discard(fact.account)
-            case Reconciled():
-                self.reconciled.add(fact.account)
-            case AssetHeld():
-                self.holdings.setdefault(fact.account, {})[fact.asset] = fact
-            case AccountAlarm():
-                pass  # told by who wires us; a pause comes back as the switch's own input
-        return self._obey_kill(now_ns)
-
-    def unreconciled(self) -> list[str]:
-        """Accounts that are waited for."""
-        return [name for name in self._accounts if name not in self.reconciled]
+    def _count_reject(self, event: BrokerEvent, order: Order, before: OrderState) -> None:
+        """Rejects in a row; a venue that takes an order ends them."""
+        if isinstance(event, OrderAccepted | OrderFilled):
+            self.book.losses.rejects = 0
+        elif order.state is OrderState.REJECTED and order.state is not before:
+            self.book.losses.rejects += 1
 
     def on_timer(self, now_ns: int) -> list[Effect]:
         """Time has passed."""
         self.book.turn_day(now_ns)
-        return self._ask_again(now_ns) + self._obey_kill(now_ns)
+        self._note_arming()
+        self.book.follow()
+        asked = self.accounts.due(now_ns)
+        told = self._fall(now_ns)
+        closing = self._closing.obey(self.kill_level, now_ns)
+        return [*self._triggers.look(now_ns), *told, *asked, *closing]
 
-    def _ask_again(self, now_ns: int) -> list[Effect]:
-        """Venues are compared with the ledger from time to time, nothing to be seen amiss."""
-        due = [
-            name
-            for name, every_ns in self._ask_every_ns.items()
-            if name in self.reconciled and now_ns - self._asked_ns.get(name, 0) >= every_ns
-        ]
-        return [self._ask(name, now_ns) for name in due]
+    @property
+    def step(self) -> Step:
+        """How far trading has fallen."""
+        return self._degradation.step
 
-    def _ask(self, account: str, now_ns: int) -> Reconcile:
-        self._asked_ns[account] = now_ns
-        return Reconcile(account)
+    def see_rung(self, rung: int, now_ns: int) -> None:
+        """A drain of predictions was taken, on this rung at best."""
+        self._degradation.see(rung, now_ns)
+
+    def _fall(self, now_ns: int) -> list[Effect]:
+        """Fall or climb, and close what the last step asks for; the kill switch goes before it."""
+        why = self._degradation.turn(now_ns)
+        effects: list[Effect] = [Stepped(self.step, why)] if why else []
+        if self.step is Step.FLAT and self.kill_level < KillLevel.CANCEL:
+            effects += self._closing.wind_down(now_ns)
+        elif why and self.kill_level == KillLevel.NONE:
+            self._closing.forget()
+        return effects
+
+    def _note_arming(self) -> None:
+        """The switch was on and is off, by a person: also if that was while we were not there."""
+        losses = self.book.losses
+        if self.kill_level != KillLevel.NONE:
+            losses.latched = True
+        elif losses.latched:
+            losses.accept(self.book.equity())
 
     def on_ledger(self, *, away: bool) -> None:
         """The ledger's database has gone, or is back."""
@@ -322,8 +265,9 @@ class Machine:
         """The kill switch has moved."""
         self.kill_level = KillLevel(level)
         if level == KillLevel.NONE:
-            self._flattened.clear()
-        return self._obey_kill(now_ns)
+            self._closing.forget()
+        self._note_arming()
+        return self._closing.obey(self.kill_level, now_ns)
 
     def take_up(self, beginning: Beginning) -> None:
         """Orders and positions of an earlier life."""
@@ -332,8 +276,8 @@ class Machine:
             self.orders[intent.command_id] = order
             last_ns = self._last_order_ns.get(intent.instrument, 0)
             self._last_order_ns[intent.instrument] = max(last_ns, intent.decided_ns)
-            self._order_times.append(intent.decided_ns)
-        self.book.take_up(beginning.positions, beginning.day, beginning.realized_today)
+            self._order_times.append((intent.decided_ns, intent.instrument))
+        beginning.give(self.book)
 
     # ---- deciding
 
@@ -366,11 +310,12 @@ class Machine:
         price: Decimal | None,
     ) -> tuple[Decision, list[Effect]]:
         reference = self.book.mark(prediction.instrument, ZERO)
+        size = size_of(self._sizes, prediction.instrument)
         if wish.action == Action.EXIT:
-            signed = -position.quantity
+            signed = -size.floored(position.quantity)
         else:
-            size = (self._notional / reference).quantize(AMOUNT_STEP, ROUND_DOWN)
-            signed = size if wish.action == Action.ENTER_LONG else -size
+            wanted = size.floored(EXACT.divide(self._notional, reference))
+            signed = wanted if wish.action == Action.ENTER_LONG else -wanted
         proposal = Proposal(
             prediction.instrument,
             signed,
@@ -378,8 +323,10 @@ class Machine:
             reference,
             reduces=wish.action == Action.EXIT,
             now_ns=now_ns,
+            seen_ns=prediction.cut_ns,
         )
-        denied = denial(proposal, self._situation(prediction.instrument))
+        with localcontext(EXACT):
+            denied = denial(proposal, self._situation(prediction.instrument))
         if denied is None and not self._enabled:
             denied = Reason.EXECUTION_DISABLED
         if denied is not None:
@@ -432,32 +379,65 @@ class Machine:
         )
         order = self.orders[number] = Order.of(intent)
         order.sent = True  # or a broker's event will say that it provably was not
-        self._order_times.append(now_ns)
+        self._order_times.append((now_ns, proposal.instrument))
         self._last_order_ns[proposal.instrument] = now_ns
         return intent
 
     def _situation(self, instrument: int) -> Situation:
         route = self._routes.get(instrument, NOWHERE)
+        limits = self._scoped.get(instrument, self._scoped[-1])
+        under_way = self._under_way()
         return Situation(
             self.book,
-            self._limits,
+            Limits(
+                limits.max_order,
+                limits.max_position,
+                limits.price_band_bps,
+                Decimal(self._risk.max_drawdown),
+                self._risk.max_losing_streak,
+                self._risk.stale_after_ms * 1_000_000,
+            ),
+            limits.scopes,
+            size_of(self._sizes, instrument),
+            self.book.rates.get(instrument, ONE),
             self.kill_level,
+            self.step,
             route,
-            route.account in self.reconciled,
+            route.account in self.accounts.reconciled,
             self.ledger_away,
-            self._under_way(),
+            under_way,
             self._order_times,
+            self._funds(instrument, under_way),
         )
 
-    def _under_way(self) -> Decimal:
-        return sum(
-            (
-                (order.quantity - order.filled) * self.book.mark(order.intent.instrument, ZERO)
-                for order in self.open_orders()
-                if not order.intent.reduce_only
-            ),
-            ZERO,
+    def _under_way(self) -> dict[int, Decimal]:
+        """Value of what open orders may still add, by instrument."""
+        found: dict[int, Decimal] = {}
+        for order in self.open_orders():
+            instrument = order.intent.instrument
+            if not order.intent.reduce_only:
+                rate = self.book.rates.get(instrument, ONE)
+                value = (order.quantity - order.filled) * self.book.mark(instrument, ZERO) * rate
+                found[instrument] = found.get(instrument, ZERO) + value
+        return found
+
+    def _funds(self, instrument: int, under_way: dict[int, Decimal]) -> Decimal | None:
+        """What may be spent on an entry; margin is the venue's to judge."""
+        route = self._routes.get(instrument, NOWHERE)
+        if route.may_short:
+            return None
+        quotes = self._assets.get(instrument, UNKNOWN).quotes
+        funds = self.accounts.funds(route.account, quotes)
+        if funds is None:
+            return None
+        # What is under way may be in the venue's figure already: then it counts twice, for safety.
+        spent = (
+            value / self.book.rates.get(n, ONE)
+            for n, value in under_way.items()
+            if self._routes.get(n, NOWHERE).account == route.account
+            and self._assets.get(n, UNKNOWN).quotes & quotes
         )
+        return funds - sum(spent, ZERO)
 
     def _pending(self, instrument: int) -> Order | None:
         for order in self.orders.values():
@@ -486,7 +466,7 @@ class Machine:
                     account=self._routes.get(instrument, NOWHERE).account,
                     instrument=instrument,
                     symbol=self._symbols.get(instrument, ""),
-                    quantity=f"{self.book.position(instrument).quantity:f}",
+                    quantity=f"{self._closable(instrument):f}",
                 )
                 for instrument in self.book.held()
             ],
@@ -505,44 +485,31 @@ class Machine:
             for number in closed[:-CLOSED_KEPT]:
                 del self.orders[number]
 
-    # ---- the kill switch
+    # ---- closing
 
-    def _obey_kill(self, now_ns: int) -> list[Effect]:
-        """What the level asks for now: cancel what is open, then close what is held."""
-        if self.kill_level < KillLevel.CANCEL:
-            self._swept.clear()
-            return []
-        effects: list[Effect] = []
-        for order in self.open_orders():
-            if not order.cancel_asked and order.intent.strategy != KILL_SWITCH:
-                order.cancel_asked = True
-                effects.append(Cancel(order.intent.command_id))
-        flat = not effects and self.kill_level >= KillLevel.FLATTEN
-        # Beside ours there may be orders that a crash or a person left at the venue.
-        unswept = sorted(self.reconciled - self._swept)
-        self._swept.update(unswept)
-        swept: list[Effect] = [CancelAll(account) for account in unswept]
-        return swept + effects + (self._flatten(now_ns) if flat else [])
+    def closable(self) -> list[int]:
+        """Instruments with a position, no order under way, and an account that may send."""
+        return [
+            instrument
+            for instrument in self.book.held()
+            if self._pending(instrument) is None
+            and self._routes.get(instrument, NOWHERE).account in self.accounts.reconciled
+        ]
 
-    def _flatten(self, now_ns: int) -> list[Effect]:
-        effects: list[Effect] = []
-        for instrument in self.book.held():
-            if self._pending(instrument) is not None:
-                continue
-            if self._routes.get(instrument, NOWHERE).account not in self.reconciled:
-                continue
-            position = self.book.position(instrument)
-            attempts = self._flattened.get(instrument, Attempts(0, 0))
-            if now_ns < attempts.next_ns:
-                continue
-            attempt = attempts.made + 1
-            pause_ns = min(FLATTEN_PAUSE_NS << attempts.made, FLATTEN_PAUSE_MAX_NS)
-            self._flattened[instrument] = Attempts(attempt, now_ns + pause_ns)
-            mark = self.book.mark(instrument, position.average_price)
-            proposal = Proposal(
-                instrument, -position.quantity, mark, mark, reduces=True, now_ns=now_ns
-            )
-            number = command_id(self._session, now_ns, instrument, KILL_SWITCH, str(attempt))
-            intent = self._intent(number, proposal, KILL_SWITCH, Reason.KILL_FLATTEN, now_ns, 0)
-            effects.append(Send(intent))
-        return effects
+    def _closable(self, instrument: int) -> Decimal:
+        """What of a position an order can close."""
+        held = self.book.position(instrument).quantity
+        return size_of(self._sizes, instrument).floored(held)
+
+    def _close(
+        self, instrument: int, strategy: str, reason: Reason, leg: str, now_ns: int
+    ) -> Intent:
+        """The order that closes a position."""
+        average = self.book.position(instrument).average_price
+        mark = self.book.mark(instrument, average)
+        quantity = self._closable(instrument)
+        proposal = Proposal(
+            instrument, -quantity, mark, mark, reduces=True, now_ns=now_ns, seen_ns=now_ns
+        )
+        number = command_id(self._session, now_ns, instrument, strategy, leg)
+        return self._intent(number, proposal, strategy, reason, now_ns, 0)

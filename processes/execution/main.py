@@ -9,19 +9,19 @@ import queue
 import sys
 from typing import IO, Any, Final
 
-import msgspec
-
 from processes.clock import monotonic_s, nap
+from processes.execution.assets import assets_by_instrument
 from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events, Outstanding
 from processes.execution.brokers.registry import Brokerage
+from processes.execution.effects import Cancel, CancelAll, Effect, Pull, Reconcile, Send, Stepped
 from processes.execution.gate import SendGate
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
 from processes.execution.ledger import LedgerUnavailableError, open_ledger
-from processes.execution.machine import Cancel, CancelAll, Effect, Machine, Reconcile, Send
-from processes.execution.orders import Order
+from processes.execution.machine import Machine
 from processes.execution.screen import Screen
 from processes.execution.signals import SignalDesk
+from processes.execution.telling import Teller
 from processes.latch import Latch, write_latch
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
@@ -35,14 +35,12 @@ from processes.standing import (
 from schemas.control import Word
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
-from schemas.messages import KillChanged, OrderChanged, PositionChanged
+from schemas.messages import KillChanged
 from schemas.metrics import place
 from schemas.settings import Settings
 from schemas.trading import (
     AccountAlarm,
-    AccountAway,
     AccountFact,
-    AssetHeld,
     BrokerEvent,
     CancelNotSent,
     KillLevel,
@@ -74,9 +72,15 @@ class Execution:
         self._journal = InputJournal(self._writer, context.clock.now_ns)
         self._journal.generation = context.generation
         self._inbox = context.inbox([self._reader], ["predictions"])
-        self._ledger = open_ledger(context.settings.ledger, context.paths.data, context.session)
+        self._ledger = open_ledger(
+            context.settings.ledger,
+            context.paths.data,
+            context.session,
+            assets_by_instrument(context.tables.instruments),
+        )
         self._events: Events = queue.Queue(QUEUE_EVENTS)
         self._machine = Machine(context.session, context.tables.instruments, context.settings)
+        self._teller = Teller(context, self._machine)
         self._screen = Screen(self._journal, self._machine)
         self._desk = SignalDesk(
             self._writer.ring, self._journal, self._machine, context.clock.now_ns, self._do
@@ -225,6 +229,8 @@ class Execution:
         self._obeyed = KillLevel(level)
         self._acknowledge()
         self._do(effects)
+        # Who finds the switch off in the next life must know that it was on in this one.
+        self._ledger.record_losses(self._machine.book.losses, now_ns)
         name = KillLevel(level).name.lower()
         self._context.log.warning("kill switch", level=name)
         self._context.bus.publish(KillChanged(level=level, by="", time_ns=now_ns))
@@ -279,16 +285,19 @@ class Execution:
         event = clipped(event)
         self._journal.event(event, now_ns)
         effects = self._machine.on_event(event, now_ns)
+        self._fire(effects)
         if isinstance(event, AccountFact):
-            self._tell_account(event)
+            self._teller.account(event)
+            if isinstance(event, AccountAlarm) and event.pause:
+                self._pull(KillLevel.PAUSE, f"{event.account}: {event.code}", event.time_ns)
         elif self._machine.news_of is not None:
-            self._ledger.record_event(event, self._machine.news_of.state)
+            self._ledger.record_event(event, self._machine.news_of.state, self._machine.book.losses)
         if self._machine.news_of is not None or self._machine.changed_positions:
             self._keep_standing()
         for order, _ in self._machine.changed_orders:
-            self._tell_order(order, now_ns)
+            self._teller.order(order, now_ns)
         for instrument in self._machine.changed_positions:
-            self._tell_position(instrument, now_ns)
+            self._teller.position(instrument, now_ns)
         self._do(effects)
 
     def _take_time(self) -> None:
@@ -299,13 +308,18 @@ class Execution:
         self._next_timer_ns = now_ns + interval_ns
         self._note_ledger(away=not self._ledger.tend())
         self._journal.message(SlotKind.INPUT_TIMER, now_ns, {})
-        self._do(self._machine.on_timer(now_ns))
-        self._count()
-        text = "the ledger is away: nothing is sent" if self._machine.ledger_away else ""
-        if waits := self._machine.unreconciled():
+        effects = self._machine.on_timer(now_ns)
+        self._fire(effects)
+        self._do(effects)
+        self._ledger.record_losses(self._machine.book.losses, now_ns)
+        self._teller.count()
+        text = self._teller.step_text
+        if self._machine.ledger_away:
+            text = "the ledger is away: nothing is sent"
+        if waits := self._machine.accounts.waited_for():
             text = f"nothing is sent to {', '.join(waits)}: not reconciled yet"
         # One account that is away is no reason to hold up the others.
-        if self._machine.reconciled:
+        if self._machine.accounts.reconciled:
             self._context.ready(text)
         else:
             self._context.say(text)
@@ -324,6 +338,10 @@ class Execution:
                         self._context.log.error("the broker's queue is full", **effect._asdict())
                 case Reconcile():
                     self._reconcile(effect.account)
+                case Stepped():
+                    self._teller.step(effect, self._context.clock.now_ns())
+                case Pull():
+                    pass  # done before anything was written
 
     def _send(self, effect: Send) -> None:
         intent = effect.intent
@@ -365,7 +383,7 @@ class Execution:
             quantity=intent.quantity,
             strategy=intent.strategy,
         )
-        self._tell_order(self._machine.orders[intent.command_id], now_ns)
+        self._teller.order(self._machine.orders[intent.command_id], now_ns)
 
     def _keep_standing(self) -> None:
         """For the killer, should this process be dead when it is needed."""
@@ -403,66 +421,21 @@ class Execution:
         if not self._brokers[account].reconcile(outstanding):
             self._context.log.error("the broker's queue is full", account=account)
 
-    def _pause(self, alarm: AccountAlarm) -> None:
-        """Latch the switch's first level; what it changes comes back as its own input."""
-        by = f"execution: {alarm.account}: {alarm.code}"
-        latch = Latch(level=KillLevel.PAUSE, by=by, since_ns=alarm.time_ns)
+    def _pull(self, level: KillLevel, by: str, now_ns: int) -> None:
+        """Latch a level of the switch; what it changes comes back as its own input."""
+        latch = Latch(level=level, by=f"execution: {by}", since_ns=now_ns)
         write_latch(self._context.paths.data, latch)
-        if self._context.control.raise_to(Word.KILL_LEVEL, KillLevel.PAUSE):
-            self._context.control.set(Word.KILL_SINCE_NS, alarm.time_ns)
+        if self._context.control.raise_to(Word.KILL_LEVEL, level):
+            self._context.control.set(Word.KILL_SINCE_NS, now_ns)
 
-    # ---- telling
-
-    def _tell_account(self, fact: AccountFact) -> None:
-        told = msgspec.to_builtins(fact)
-        if isinstance(fact, AccountAlarm | AccountAway):
-            self._context.log.warning("account", **told)
-        elif not isinstance(fact, AssetHeld):
-            self._context.log.info("account", **told)
-        if isinstance(fact, AccountAlarm) and fact.pause:
-            self._pause(fact)
-
-    def _tell_order(self, order: Order, now_ns: int) -> None:
-        fills = len(order.fill_ids)
-        self._context.bus.publish(
-            OrderChanged(
-                command_id=order.intent.command_id,
-                instrument=order.intent.instrument,
-                state=order.state.name.lower(),
-                time_ns=now_ns,
-                filled=f"{order.filled:f}",
-                text=order.text,
-            )
-        )
-        if order.state.final:
-            self._context.log.info(
-                "order closed",
-                command_id=order.intent.command_id,
-                state=order.state.name.lower(),
-                filled=f"{order.filled:f}",
-                fills=fills,
-                text=order.text,
-            )
-
-    def _tell_position(self, instrument: int, now_ns: int) -> None:
-        self._context.metrics.add(self._places["fills"])
-        position = self._machine.book.position(instrument)
-        self._context.bus.publish(
-            PositionChanged(
-                instrument=instrument,
-                quantity=f"{position.quantity:f}",
-                average_price=f"{position.average_price:f}",
-                realized=f"{position.realized:f}",
-                time_ns=now_ns,
-            )
-        )
-
-    def _count(self) -> None:
-        book, metrics = self._machine.book, self._context.metrics
-        metrics.set(place("open_orders"), len(self._machine.open_orders()))
-        metrics.set(place("open_positions"), len(book.held()))
-        metrics.set(place("realized_pnl_micros"), int(book.realized_today * 1_000_000))
-        metrics.set(place("unrealized_pnl_micros"), int(book.unrealized() * 1_000_000))
+    def _fire(self, effects: list[Effect]) -> None:
+        """Pull what triggers ask for, before it is remembered that they have fired."""
+        now_ns = self._context.clock.now_ns()
+        for effect in effects:
+            if isinstance(effect, Pull):
+                if effect.level:
+                    self._pull(effect.level, f"{effect.code}: {effect.text}", now_ns)
+                self._teller.trigger(effect, now_ns)
 
     def _obey(self, settings: Settings) -> None:
         self._journal.generation = self._context.generation

@@ -1,6 +1,7 @@
 """Which account an instrument's orders go to. Made of settings and the instrument table alone."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final, NamedTuple
 
 from schemas.brokers import Account, FreqtradeAccount, GmoAccount, PaperAccount
@@ -17,9 +18,11 @@ class Route(NamedTuple):
     account: str
     may_short: bool
     """The account can sell what it does not hold."""
+    taker: Decimal
+    """What its venue takes of an order, as a share."""
 
 
-NOWHERE: Final = Route("", may_short=False)
+NOWHERE: Final = Route("", may_short=False, taker=Decimal(0))
 
 
 def venue_of(account: Account) -> str:
@@ -53,7 +56,12 @@ def routes_of(settings: Settings, instruments: Iterable[Instrument]) -> dict[int
                 f"execution.accounts: {' and '.join(sorted(best))} both take "
                 f"{item.venue}:{item.symbol}; name it in the instruments of one of them"
             )
-        routes[item.index] = Route(best[0], _may_short(accounts[best[0]], item))
+        account = accounts[best[0]]
+        taker_bps = account.taker_bps
+        if taker_bps is None:
+            taker_bps = settings.execution.paper.fee_bps
+        taker = Decimal(str(taker_bps)) / 10_000
+        routes[item.index] = Route(best[0], _may_short(account, item), taker)
     return routes
 
 

@@ -7,19 +7,20 @@ prediction that may become an order and each one about a position, goes to the m
 in order.
 """
 
+from math import inf
 from typing import Final
 
 import numpy as np
 from numba import carray, njit
 
+from processes.execution.effects import Effect
 from processes.execution.journal import DRAIN, FLOATS, InputJournal, write_decision
-from processes.execution.machine import Effect, Machine
-from processes.execution.policy import RULES, weigh
+from processes.execution.machine import Machine
+from processes.execution.policy import INSTRUMENTS, RULES, learn_spread, weigh
 from schemas.trading import Action
 from shm.atomics import memory
 
 _HOLD: Final = int(Action.HOLD)
-INSTRUMENTS: Final = 1 << 16
 
 
 @njit(cache=True, nogil=True)
@@ -45,14 +46,16 @@ def screen(
     for index in range(count):
         if has[whole[index, 0]] == 0:
             action, reason, confidence, move, cost, value = weigh(
-                rules_address, whole[index, 1], whole[index, 2], whole[index, 4],
-                broken[index, 0], broken[index, 1], broken[index, outputs],
-                broken[index, outputs + 2], broken[index, outputs + 3], 0, 0, time_ns,
+                rules_address, whole[index, 0], whole[index, 1], whole[index, 2],
+                whole[index, 4], broken[index, 0], broken[index, 1], broken[index, 2],
+                broken[index, FLOATS - 1], broken[index, outputs], broken[index, outputs + 2],
+                broken[index, outputs + 3], 0, 0, time_ns,
             )  # fmt: skip
             if action == _HOLD:
                 write_decision(
                     drain, index, time_ns, first + index, 0, 0, action, reason, rules.strategy,
                     confidence, move, cost, value, 0.0, 0.0, 0.0, realized, 0.0,
+                    rules.horizon_s,
                 )  # fmt: skip
                 continue
         places[others] = index
@@ -61,15 +64,16 @@ def screen(
 
 
 @njit(cache=True, nogil=True)
-def mark(drain: int, count: int, quotes_address: int) -> None:
-    """Take the drain's reference prices for marks, in order."""
+def mark(drain: int, count: int, quotes_address: int, rules_address: int) -> None:
+    """Take the drain's reference prices for marks, and learn its spreads, in order."""
     t = carray(memory(drain), (4,), np.int64)
     whole = carray(memory(t[1]), (DRAIN, 8), np.int64)
     broken = carray(memory(t[2]), (DRAIN, FLOATS), np.float64)
     quotes = carray(memory(quotes_address), (INSTRUMENTS,), np.float64)
     for index in range(count):
-        if broken[index, 0] > 0.0:
+        if 0.0 < broken[index, 0] < inf:
             quotes[whole[index, 0]] = broken[index, 0]
+        learn_spread(rules_address, whole[index, 0], broken[index, 1])
 
 
 class Screen:
@@ -100,6 +104,8 @@ class Screen:
             journal.decide(decision, time_ns, first + index)
             effects += wanted
         self.marks(count)
+        if count:
+            self._machine.see_rung(journal.best_rung(count), time_ns)
         journal.commit(count)
         return effects
 
@@ -117,4 +123,5 @@ class Screen:
 
     def marks(self, count: int) -> None:
         """After the drain: every instrument's mark is that of its last prediction."""
-        mark(self._journal.drain, count, self._machine.book.quotes_address)
+        machine = self._machine
+        mark(self._journal.drain, count, machine.book.quotes_address, machine.rules_address)

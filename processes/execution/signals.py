@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from processes.execution.effects import Effect
 from processes.execution.journal import InputJournal
-from processes.execution.machine import Effect, Machine
+from processes.execution.machine import Machine
 from processes.execution.policy import Prediction
 from schemas import decisions
 from schemas.decisions import SlotKind
@@ -105,4 +106,5 @@ def last_market(slots: np.ndarray, instrument: int) -> Prediction | None:
         volatility_bps=float(slot["volatility_bps"]),
         book_age_s=float(slot["book_age_s"]),
         outputs=tuple(tuple(row) for row in slot["outputs"][: len(MODELS)].tolist()),
+        regime=float(slot["regime"]),
     )

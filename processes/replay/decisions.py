@@ -175,6 +175,7 @@ class DecisionReplay:
             spread_bps=float(row["spread_bps"]),
             volatility_bps=float(row["volatility_bps"]),
             book_age_s=float(row["book_age_s"]),
+            regime=float(row["regime"]),
             outputs=tuple(tuple(model) for model in row["outputs"][: len(MODELS)].tolist()),
         )
 

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from processes.files import write_whole
-from processes.reference import tick_sizes
+from processes.reference import listings_by_symbol
 from schemas.errors import OperatorError
 from schemas.instruments import Channel, Instrument, Stream, Tables
+from schemas.reference import Listing
 from schemas.settings import Settings
 from venues.registry import wanted_streams
 
@@ -71,16 +72,28 @@ class Allotment:
         return table[-1]
 
     def place_all(self, settings: Settings, data: Path) -> None:
-        """Give every stream of the settings its place, and instruments the ticks that are known."""
+        """Give every stream of the settings its place, and instruments the rules that are known."""
         for venue, section in settings.venues.enabled().items():
             for symbol, pair, channel, parameters, _ in wanted_streams(venue, section):
                 self.place(venue, symbol, pair, channel, parameters)
-            self._note_ticks(venue, tick_sizes(data, venue))
+            self._note_rules(venue, listings_by_symbol(data, venue))
 
-    def _note_ticks(self, venue: str, ticks: dict[str, float]) -> None:
-        """A venue may change a tick; the instrument stays the same."""
+    def _note_rules(self, venue: str, listings: dict[str, Listing]) -> None:
+        """A venue may change steps and smallest sizes; the instrument stays the same."""
         table = self.tables.instruments
         for index, item in enumerate(table):
-            if item.venue == venue:
-                tick = ticks.get(item.symbol, item.tick_size)
-                table[index] = msgspec.structs.replace(item, tick_size=tick)
+            listing = listings.get(item.symbol)
+            if item.venue == venue and listing is not None:
+                table[index] = _with_rules(item, listing)
+
+
+def _with_rules(item: Instrument, listing: Listing) -> Instrument:
+    """An instrument with what its venue lists; a price step only where there is a fixed one."""
+    is_fixed = listing.price_rule == "tick" and listing.tick_size
+    return msgspec.structs.replace(
+        item,
+        tick_size=float(listing.tick_size) if is_fixed else item.tick_size,
+        quantity_step=listing.size_step,
+        min_quantity=listing.min_size,
+        min_notional=listing.min_cost,
+    )

@@ -285,3 +285,27 @@ def test_what_is_typed_wrong_is_said_with_what_to_type(data, monkeypatch, capsys
     code, out, err = dcctl(monkeypatch, capsys, data, "backtest", *words)
     assert (code, out) == (2 if words[:2] != ["--session", "7"] else 1, "")
     assert says in err
+
+
+def test_a_trigger_stops_entries_for_the_rest_and_is_told(data, lively):
+    found = run(
+        data, risk__triggers__daily_loss__at="0.05", risk__triggers__daily_loss__again_below="0.01"
+    )
+    (pulled,) = found.pulled
+    assert (pulled.code, pulled.level) == ("daily_loss", "pause")
+    assert found.summary.orders < lively.summary.orders
+    assert "killed" in {count.reason for count in found.reasons}
+    entered = [t.opened_ns for t in found.trades]
+    assert max(entered) <= pulled.time_ns
+    assert "Triggers" in page(found)
+    assert lively.pulled == []
+    flat = run(
+        data, risk__triggers__daily_loss__at="0.05", risk__triggers__daily_loss__again_below="0.01",
+        risk__triggers__daily_loss__pull="flatten",
+    )  # fmt: skip
+    assert flat.positions == []
+    again = run(
+        data, sessions=(SESSION, SESSION), risk__triggers__daily_loss__at="0.05",
+        risk__triggers__daily_loss__again_below="0.01",
+    )  # fmt: skip
+    assert len(again.pulled) == 1

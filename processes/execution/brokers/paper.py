@@ -173,7 +173,7 @@ class PaperBroker:
         """Take up the orders of an earlier life, then live."""
         for resting in self._memory.open_orders():
             self._orders[resting.intent.command_id] = resting
-        self._events.put(AccountConnected(self._account, self._now_ns()))
+        self._events.put(AccountConnected(self._account, self._now_ns(), is_paper=True))
         self._thread.start()
 
     def submit(self, intent: Intent) -> bool:

@@ -26,6 +26,7 @@ from processes.sessions import sessions_of
 from schemas.errors import UsageError
 from schemas.instruments import Instrument
 from schemas.settings import Settings
+from schemas.trading import KillLevel
 
 SESSION_NS: Final = 1_000_000
 """A session's number is its beginning in ms."""
@@ -91,7 +92,7 @@ class Session:
         self.predictor = Predictor(settings, len(instruments))
         self.trading = Trading(
             recording.session, recording.tables, settings, self._tops, Journal(record),
-            record.on_send, record.on_fill, record.on_time,
+            record.on_send, record.on_fill, record.on_time, record.on_pull,
         )  # fmt: skip
         self.rows = Rows(
             [item.tick_size for item in instruments], len(recording.venues), settings,
@@ -99,15 +100,15 @@ class Session:
         )  # fmt: skip
         self._gaps = Gaps(instruments, list(recording.venues), span.from_ns)
 
-    def run(self, beginning: Beginning, report: Report) -> list[Gap]:
-        """Take all of the span; the gaps in it."""
+    def run(self, beginning: Beginning, level: KillLevel, report: Report) -> list[Gap]:
+        """Take all of the span, the switch as the session before left it; the gaps in it."""
         for pieces in self._pieces():
             ends_ns = max(int(piece.times[-1]) for piece in pieces if len(piece.times))
             for number, piece in enumerate(pieces):
                 self._gaps.take(number, piece)
             self._tops.begin(pieces)
             if ends_ns >= self._span.from_ns and not self.first_ns:
-                self._begin(pieces, beginning)
+                self._begin(pieces, beginning, level)
             self.rows.take(pieces)
             if self.first_ns:
                 self.trading.advance(ends_ns)
@@ -118,11 +119,11 @@ class Session:
         self.trading.end(self.last_ns)
         return self._gaps.end(self.last_ns)
 
-    def _begin(self, pieces: Sequence[Piece], beginning: Beginning) -> None:
+    def _begin(self, pieces: Sequence[Piece], beginning: Beginning, level: KillLevel) -> None:
         began_ns = min(int(piece.times[0]) for piece in pieces if len(piece.times))
         self.first_ns = max(self._span.from_ns, began_ns)
         self._record.begin(self.first_ns, self._tops)
-        self.trading.begin(self.first_ns, beginning)
+        self.trading.begin(self.first_ns, beginning, level)
 
     def _pieces(self) -> Iterator[Sequence[Piece]]:
         """Stretches of the tapes up to the end of the span."""
@@ -149,9 +150,7 @@ def backtest(
     recordings = [Recording(data, session) for session in sessions]
     instruments = _instruments(recordings)
     record = Record(instruments)
-    beginning = Beginning(
-        orders=[], positions={}, day="", realized_today=record.book.realized_today
-    )
+    beginning, level = Beginning(), KillLevel.NONE
     done: list[Session] = []
     gaps: list[Gap] = []
     for recording in recordings:
@@ -159,9 +158,10 @@ def backtest(
         for instrument in record.book.held():
             mark = record.book.mark(instrument, ZERO)
             one.trading.machine.book.see(instrument, float(mark))
-        gaps += one.run(beginning, report)
+        gaps += one.run(beginning, level, report)
         if one.first_ns:
             done.append(one)
+            level = one.trading.machine.kill_level
             kept = Beginning.of([], one.trading.machine.book).encode()
             beginning = Beginning.decode(kept)
     if not done:
@@ -181,6 +181,7 @@ def backtest(
         decisions=record.decisions,
         digest=record.digest(),
         summary=record.summary(),
+        pulled=record.pulled,
         reasons=record.reasons(),
         hours=record.hours(),
         positions=record.held(),

@@ -13,6 +13,7 @@ import numpy as np
 from msgspec import Struct
 
 from processes.clock import utc_text
+from processes.execution.effects import Pull
 from processes.execution.fills import CENT
 from processes.execution.positions import ZERO, Book, Position
 from processes.replay.backtest.broker import Execution
@@ -23,6 +24,7 @@ from processes.replay.backtest.result import (
     Hour,
     Money,
     Point,
+    Pulled,
     Summary,
     Trade,
 )
@@ -102,6 +104,7 @@ class Record:
     def __init__(self, instruments: list[Instrument]) -> None:
         self.fills: list[Fill] = []
         self.trades: list[Trade] = []
+        self.pulled: list[Pulled] = []
         self._hours: dict[int, Sums] = {}
         self.points: list[Point] = []
         self.orders = 0
@@ -181,6 +184,13 @@ class Record:
         hour.realized += gained
         self._follow(made, before, position, gained)
         self.sample(told.time_ns)
+
+    def on_pull(self, pull: Pull, now_ns: int) -> None:
+        """A trigger of risk has fired."""
+        level = pull.level.name.lower()
+        self.pulled.append(
+            Pulled(time_ns=now_ns, code=pull.code.value, level=level, text=pull.text)
+        )
 
     def _follow(
         self, made: Execution, before: Decimal, position: Position, gained: Decimal

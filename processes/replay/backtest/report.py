@@ -84,6 +84,7 @@ def page(result: Result) -> str:
             [[c.action, c.reason, f"{c.decisions:,}"] for c in result.reasons],
             2,
         ),
+        *_pulled(result),
         *_lists(result),
         "<h2>Settings in force</h2>",
         _table(["setting", "value"], [[k, str(v)] for k, v in sorted(result.settings.items())], 9),
@@ -174,6 +175,17 @@ def _lists(result: Result) -> list[str]:
         )
     )
     return parts
+
+
+def _pulled(result: Result) -> list[str]:
+    if not result.pulled:
+        return []
+    rows = [[utc_text(p.time_ns), p.code, p.level, p.text] for p in result.pulled[:MOST_ROWS]]
+    return [
+        "<h2>Triggers</h2>",
+        _table(["time", "trigger", "kill switch", "why"], rows, 9),
+        "<p>Nobody arms the switch again in a backtest.</p>",
+    ]
 
 
 def _left_out(count: int) -> str:

@@ -96,6 +96,15 @@ class Gap(Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Pulled(Struct, frozen=True, kw_only=True):
+    """A trigger of risk that fired; nobody arms again in a backtest."""
+
+    time_ns: int
+    code: str
+    level: str
+    text: str
+
+
 class Count(Struct, frozen=True, kw_only=True):
     """How many decisions came out so."""
 
@@ -160,6 +169,7 @@ class Result(Struct, frozen=True, kw_only=True):
     digest: str
     """Of every input and decision of the machine, to the bit."""
     summary: Summary
+    pulled: list[Pulled]
     reasons: list[Count]
     hours: list[Hour]
     positions: list[Held]

@@ -17,7 +17,7 @@ import structlog
 from config.loader import ROOT
 from models.base import ModelError, load_manifest, load_weights
 from models.tcn import DEPTH, HIDDEN_DEPTH
-from processes.execution.policy import REGISTRY
+from processes.execution.strategies.registry import REGISTRY
 from processes.features.cutter import SILENCE_GRACE_NS, Cutter
 from processes.inference.chain import Chain
 from processes.inference.kernels import MOST_ROWS

@@ -12,8 +12,9 @@ from decimal import Decimal
 from typing import Final
 
 from processes.execution.beginning import Beginning
+from processes.execution.effects import Cancel, CancelAll, Effect, Pull, Reconcile, Send, Stepped
 from processes.execution.journal import DRAIN, Destination, InputJournal
-from processes.execution.machine import Cancel, CancelAll, Effect, Machine, Reconcile, Send
+from processes.execution.machine import Machine
 from processes.execution.screen import Screen
 from processes.replay.backtest.broker import Execution, TapeBroker
 from processes.replay.backtest.tops import Tops
@@ -21,7 +22,14 @@ from schemas import predictions
 from schemas.decisions import SlotKind
 from schemas.instruments import Tables
 from schemas.settings import Settings
-from schemas.trading import BrokerEvent, Intent, OrderEvent, Reconciled
+from schemas.trading import (
+    AccountConnected,
+    BrokerEvent,
+    Intent,
+    KillLevel,
+    OrderEvent,
+    Reconciled,
+)
 
 GENERATION: Final = 1
 """Of the settings, which never change in a backtest."""
@@ -59,7 +67,7 @@ class Trading:
     Args:
         journal: takes inputs and decisions. on_send: told of every order with the mark it was
             decided at. on_fill: of every fill, at its time. on_time: called at each turn of the
-            timer.
+            timer. on_pull: of every trigger that fires.
     """
 
     def __init__(
@@ -72,6 +80,7 @@ class Trading:
         on_send: Callable[[Intent, Decimal], None],
         on_fill: Callable[[Execution], None],
         on_time: Callable[[int], None],
+        on_pull: Callable[[Pull, int], None],
     ) -> None:
         self.now_ns = 0
         self.session = session
@@ -84,13 +93,17 @@ class Trading:
         self._broker = TapeBroker(tops, list(tables.instruments), settings, self._tell, on_fill)
         self._on_send = on_send
         self._on_time = on_time
+        self._on_pull = on_pull
         self._timer_ns = int(settings.execution.timer_s * 1e9)
         self._next_timer_ns = 0
         self._waiting: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
 
-    def begin(self, now_ns: int, beginning: Beginning) -> None:
-        """Take up positions; the broker has nothing to say about orders of before."""
+    def begin(self, now_ns: int, beginning: Beginning, level: KillLevel = KillLevel.NONE) -> None:
+        """Take up positions, and the switch as it is latched.
+
+        The broker has nothing to say about orders of before.
+        """
         self.now_ns = now_ns
         self._next_timer_ns = now_ns + self._timer_ns
         self.machine.take_up(beginning)
@@ -100,7 +113,10 @@ class Trading:
             "realized_today": str(self.machine.book.realized_today),
         }
         self._journal.message(SlotKind.INPUT_START, now_ns, told)
+        if level:
+            self._switch(level)
         for account in self._accounts:
+            self._take_event(AccountConnected(account, now_ns, is_paper=True))
             self._take_event(Reconciled(account, now_ns))
 
     def advance(self, until_ns: int) -> None:
@@ -166,10 +182,23 @@ class Trading:
                     self._send(effect.intent)
                 case Cancel():
                     self._cancel(effect.command_id)
-                case CancelAll():
-                    raise AssertionError("nobody pulls the switch in a backtest")
-                case Reconcile():
-                    pass  # the venue and the ledger are one here
+                case Pull():
+                    self._pull(effect)
+                case Stepped():
+                    pass  # what it led to is in the decisions
+                case CancelAll() | Reconcile():
+                    pass  # the venue has our orders only, and it and the ledger are one here
+
+    def _pull(self, pull: Pull) -> None:
+        """The switch as execution would find it at its next turn; nobody arms it again."""
+        self._on_pull(pull, self.now_ns)
+        if pull.level > self.machine.kill_level:
+            self._switch(pull.level)
+
+    def _switch(self, level: KillLevel) -> None:
+        self._journal.kill_level = level
+        self._journal.message(SlotKind.INPUT_COMMAND, self.now_ns, {"kill_level": level})
+        self._do(self.machine.on_kill(level, self.now_ns))
 
     def _send(self, intent: Intent) -> None:
         self._on_send(intent, self.machine.book.mark(intent.instrument, Decimal(0)))

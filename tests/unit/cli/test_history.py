@@ -10,7 +10,7 @@ from config.loader import load
 from processes.cli.__main__ import EXIT_FAILED, EXIT_USAGE
 from processes.cli.downloads import parse_time
 from processes.cli.listings import refresh_before_start
-from processes.reference import tick_sizes
+from processes.reference import listings_by_symbol
 from schemas.errors import OperatorError
 from schemas.settings import GmoSettings, KrakenSettings, VenueSettings
 from tests.rest_servers import FakeBitfinex, FakeGmo, FakeKraken, make_candles, make_trades, status
@@ -224,7 +224,7 @@ def test_a_start_has_ticks_at_hand_and_no_venue_can_stop_it(dcctl, venues, capsy
     settings = msgspec.structs.replace(load("demo"), venues=feeds)
     data = dcctl.folder / "data"
     refresh_before_start(settings, data)
-    assert tick_sizes(data, "kraken")
+    assert listings_by_symbol(data, "kraken")
     assert len(venues["kraken"].seen) == 1
     assert not venues["gmo"].seen
     refresh_before_start(settings, data)
@@ -233,4 +233,4 @@ def test_a_start_has_ticks_at_hand_and_no_venue_can_stop_it(dcctl, venues, capsy
     venues["kraken"].faults.append(status(502))
     refresh_before_start(settings, data)
     assert "kraken does not list its instruments" in capsys.readouterr().err
-    assert tick_sizes(data, "kraken") == {}
+    assert listings_by_symbol(data, "kraken") == {}

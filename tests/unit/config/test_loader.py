@@ -32,7 +32,11 @@ def test_later_layers_win(tmp_path):
         ({"DC__htp__port": "1"}, ["htp", "Did you mean http", "storage"]),
         (
             {"DC__strategy__name": "magic"},
-            ["strategy.name", "'magic'", "Allowed: moving_average_cross, tcn"],
+            [
+                "strategy.name",
+                "'magic'",
+                "Allowed: moving_average_cross, tcn, always_flat, volatility_trend",
+            ],
         ),
         ({"DC__strategy__horizon_s": ".inf"}, ["strategy.horizon_s", "inf", "finite"]),
         ({"DC__strategy__min_expected_value_bps": ".nan"}, ["min_expected_value_bps", "finite"]),

@@ -1,11 +1,13 @@
 """Both database bodies for one suite: a room to open again and again, and to look into."""
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from processes.execution.assets import Assets
 from processes.execution.ledger import FILE, ROOM, Ledger, open_ledger
 from schemas.settings import LedgerSettings
 from tests.servers import PostgresServer
@@ -28,10 +30,15 @@ class Body:
         """The SQLite file."""
         return self.folder / FILE
 
-    def open(self, session: int = 7, timeout_s: float = 2.0) -> Ledger:
+    def open(
+        self,
+        session: int = 7,
+        timeout_s: float = 2.0,
+        assets: Mapping[int, Assets] | None = None,
+    ) -> Ledger:
         """A life of the ledger."""
         settings = LedgerSettings(url=self.url, timeout_s=timeout_s)
-        return open_ledger(settings, self.folder, session)
+        return open_ledger(settings, self.folder, session, assets)
 
     def ask(self, query: str, room: str = ROOM) -> list[tuple]:
         """A query beside the writer."""

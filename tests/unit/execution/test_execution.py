@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from processes import runtime
-from processes.execution.machine import Send
+from processes.execution.effects import Send
 from processes.execution.main import Execution
 from processes.execution.orders import Order
 from processes.runtime import Context
@@ -210,10 +210,10 @@ def test_what_a_crash_left_is_asked_for_and_never_sent_again(lives):
     life = lives().begin(reconciled=False)
     life.tell(AccountConnected("paper", T0))
     assert life.broker.asked == ["start", ("reconcile", [number])]
-    assert life.machine.unreconciled() == ["paper"]
+    assert life.machine.accounts.waited_for() == ["paper"]
     assert life.states() == {number: "unknown"}
     life.tell(OrderAccepted(number, "v", T0), fill(number, 1, "3"), Reconciled("paper", T0))
-    assert life.machine.unreconciled() == []
+    assert life.machine.accounts.waited_for() == []
     assert life.states() == {number: "filled"}
     assert life.machine.book.position(0).quantity == 3
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from processes import runtime
+from processes.execution.effects import Decision, Seen
 from processes.execution.journal import InputJournal
-from processes.execution.machine import Decision, Seen
 from processes.execution.policy import Wish
 from processes.runtime import Context
 from schemas import decisions, predictions
@@ -110,7 +110,7 @@ def check(made: np.ndarray, slots: np.ndarray, first: int) -> None:
             "limit_price": float(decision.price), "spread_bps": source["spread_bps"],
             "volatility_bps": source["volatility_bps"], "realized_pnl": seen.realized,
             "unrealized_pnl": seen.unrealized,
-            "age_ms": (T0 + index - int(source["cut_ns"])) / 1e6,
+            "age_ms": (T0 + index - int(source["cut_ns"])) / 1e6, "horizon_s": wish.horizon_s,
         }  # fmt: skip
         assert set(wanted) == set(NUMBERS)
         numbers = dict(zip(NUMBERS, slot["numbers"].tolist(), strict=False))

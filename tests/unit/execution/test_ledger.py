@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from processes.execution import ledger as ledger_module
+from processes.execution.assets import Assets
 from processes.execution.ledger import (
     Ledger,
     LedgerError,
@@ -163,6 +164,26 @@ def test_profit_is_exact_by_day_and_comes_back(body):
     second.close()
     book.turn_day(T0 + 2 * day)
     assert book.realized_today == 0
+
+
+def test_costs_and_fees_come_back_to_the_last_digit(body):
+    """A third of a position, a fee of what was bought, and one that has no price here."""
+    assets = {0: Assets(frozenset({"BTC"}), frozenset({"USD"}))}
+    first, book = body.open(assets=assets), Book(assets)
+    steps = [("buy", "3", "0.01", "BTC"), ("sell", "1", "0.02", "USD"), ("sell", "1", "7", "BNB")]
+    for number, (side, quantity, fee, asset) in enumerate(steps, 1):
+        first.record_intent(intent(number, side, quantity))
+        told = OrderFilled(f"{number:032x}", f"f{number}", "100.03", quantity, fee, asset, T0)
+        first.record_event(told, OrderState.FILLED)
+        book.fill(0, side, told)
+    first.close()
+    second = body.open(assets=assets)
+    restored = second.restore(0)[1]
+    second.close()
+    assert restored.positions == book.positions
+    assert restored.realized_today == book.realized_today
+    assert restored.position(0).quantity == Decimal("0.99")
+    assert restored.position(0).other_fees == {"BNB": 7}
 
 
 def test_two_writers_at_once_are_refused_by_name(ledger, body):

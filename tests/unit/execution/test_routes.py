@@ -1,5 +1,7 @@
 """Which account an instrument's orders go to."""
 
+from decimal import Decimal
+
 import pytest
 
 from config.loader import load
@@ -32,7 +34,9 @@ def routes(**named) -> dict[int, Route]:
 
 def test_paper_takes_all_when_nothing_is_said():
     found = routes_of(load("demo", environment={}), INSTRUMENTS)
-    assert found == dict.fromkeys(range(5), Route("paper", may_short=True))
+    assert found == dict.fromkeys(
+        range(5), Route("paper", may_short=True, taker=Decimal("0.00005"))
+    )
 
 
 def test_the_more_exact_name_goes_before():
@@ -47,8 +51,11 @@ def test_the_more_exact_name_goes_before():
 
 
 def test_only_leverage_can_be_sold_short_at_gmo():
-    found = routes(gmo={"broker": "gmo", **KEYS})
-    assert found == {2: Route("gmo", may_short=True), 3: Route("gmo", may_short=False)}
+    found = routes(gmo={"broker": "gmo", **KEYS, "taker_bps": 5})
+    assert found == {
+        2: Route("gmo", may_short=True, taker=Decimal("0.0005")),
+        3: Route("gmo", may_short=False, taker=Decimal("0.0005")),
+    }
 
 
 def test_two_accounts_for_one_instrument_are_refused():

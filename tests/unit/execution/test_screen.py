@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from processes import runtime
+from processes.execution.effects import Send
 from processes.execution.journal import InputJournal
-from processes.execution.machine import Machine, Send
+from processes.execution.machine import Machine
 from processes.execution.screen import Screen
 from processes.runtime import Context
 from schemas import predictions

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from processes.reference import save_reference
 from processes.supervisor.tables import Allotment, tables_path
 from schemas.errors import OperatorError
+from schemas.instruments import Instrument
 from schemas.reference import Listing, ReferenceData
 from tests.instances import bare_instance
 
@@ -114,3 +115,24 @@ def test_the_file_is_json_for_people(tmp_path):
     text = tables_path(tmp_path).read_bytes()
     assert msgspec.json.decode(text)["instruments"][0]["symbol"] == "tBTCUSD"
     assert len(text.splitlines()) > 3
+
+
+def test_instruments_get_the_rules_that_their_venue_lists(tmp_path):
+    listing = Listing(
+        venue="bitfinex", symbol="tBTCUSD", pair="BTC/USD", base="BTC", quote="USD", kind="spot",
+        rest_symbol="tBTCUSD", price_rule="significant_digits", price_digits=5,
+        size_step="0.00000001", min_size="0.00004", min_cost="1.5",
+    )  # fmt: skip
+    save_reference(tmp_path, ReferenceData(venue="bitfinex", fetched_ns=1, instruments=[listing]))
+    with bare_instance() as instance:
+        allotment = Allotment()
+        allotment.place_all(instance.settings, tmp_path)
+    (item,) = [one for one in allotment.tables.instruments if one.symbol == "tBTCUSD"]
+    assert (item.quantity_step, item.min_quantity) == ("0.00000001", "0.00004")
+    assert (item.min_notional, item.tick_size) == ("1.5", 0.0)
+
+
+def test_a_table_of_before_there_were_sizes_is_read():
+    old = b'{"index":0,"venue":"kraken","symbol":"BTC/USD","pair":"BTC/USD","tick_size":0.1}'
+    item = msgspec.json.decode(old, type=Instrument)
+    assert (item.quantity_step, item.min_quantity, item.min_notional) == ("", "", "")
