@@ -21,7 +21,8 @@ from tests.recorded import SESSION, Recorder, record
 @pytest.fixture(scope="module")
 def session(tmp_path_factory) -> Recorder:
     return record(
-        tmp_path_factory.mktemp("why"), 20261122, seconds=30.0, risk__allow_short="true",
+        tmp_path_factory.mktemp("why"), 20261121, seconds=60.0, features__trigger="true",
+        risk__allow_short="true",
         strategy__enter_threshold=0.05, strategy__min_expected_value_bps=-1000,
         strategy__cooldown_s=0, risk__max_spread_bps=1000,
     )  # fmt: skip
