@@ -14,6 +14,7 @@ import msgspec
 
 from processes.files import sync_folder, write_whole
 from schemas.brokers import Account, FreqtradeAccount, PaperAccount
+from schemas.control import Mode
 from schemas.settings import Settings
 
 PHRASE: Final = "trade with real money"
@@ -69,6 +70,16 @@ def may_trade(data: Path, settings: Settings, name: str) -> bool:
     if not settings.execution.live:
         return False
     return _read(data).accounts.get(name) == fingerprint(account)
+
+
+def mode_of(data: Path, settings: Settings) -> Mode:
+    """What orders are: with money, at venues of this machine or bots that may be dry, on paper."""
+    accounts = settings.execution.accounts
+    if any(is_real(accounts[name]) and may_trade(data, settings, name) for name in accounts):
+        return Mode.LIVE
+    at_venues = [account for account in accounts.values() if not isinstance(account, PaperAccount)]
+    dry = any(isinstance(one, FreqtradeAccount) or not is_real(one) for one in at_venues)
+    return Mode.DRY_RUN if dry else Mode.PAPER
 
 
 def _read(data: Path) -> Armed:

@@ -29,6 +29,10 @@ NEXT_STEPS = """
   ./scripts/dcctl stop                end it"""
 
 
+MODES = {"paper": "on paper", "dry_run": "without money", "live": "with money"}
+"""What orders are, in words."""
+
+
 def start_foreground(profile: str, file: Path | None) -> None:
     """Be the supervisor, until a signal."""
     from processes.logs import TO_STDOUT
@@ -71,7 +75,7 @@ def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
     say(process_table(status))
     say()
     if status.state == "running":
-        say(f"{colour('running', 'green')}: profile {status.profile}, {status.mode} orders, "
+        say(f"{colour('running', 'green')}: profile {status.profile}, orders {MODES[status.mode]}, "
             f"health and metrics at {status.endpoints['http']}")  # fmt: skip
         if status.kill_switch.level != "none":
             say(f"the kill switch is on ({status.kill_switch.level}): dcctl arm")

@@ -118,6 +118,9 @@ def _position_lines() -> list[str]:
         positions = LedgerView(settings.ledger, paths.data).positions()
     except (LedgerError, ConfigError) as error:
         return [colour(str(error), "red")]  # what runs is worth seeing all the more
-    rows = [[held.symbol, held.quantity, f"{Decimal(held.realized):.4f}"] for held in positions]
+    rows = [
+        [one.symbol, f"{Decimal(one.quantity).normalize():f}", f"{Decimal(one.realized):.4f}"]
+        for one in positions
+    ]
     head = ["position", "quantity", "realized"]
     return [*([table(head, rows, right=(1, 2))] if rows else []), where]

@@ -23,6 +23,7 @@ from processes.execution.screen import Screen
 from processes.execution.signals import SignalDesk
 from processes.execution.telling import Teller
 from processes.latch import Latch, write_latch
+from processes.live import mode_of
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
 from processes.sessions import SessionFolder
@@ -150,6 +151,9 @@ class Execution:
                 "realized_today": str(book.realized_today),
                 "state": folder.keep_state(kept),
             },
+        )
+        self._context.control.set(
+            Word.MODE, mode_of(self._context.paths.data, self._context.settings)
         )
         self._look_at_switch()
         # What an earlier life acknowledged is not this one's answer.

@@ -3,7 +3,8 @@
 import pytest
 
 from config.loader import load
-from processes.live import arm_live, disarm_live, is_real, may_trade, real_accounts
+from processes.live import arm_live, disarm_live, is_real, may_trade, mode_of, real_accounts
+from schemas.control import Mode
 
 REAL = '{real: {broker: kraken, key: "${K}", secret: "${S}"}, paper: {broker: paper}}'
 LOCAL = (
@@ -49,6 +50,16 @@ def test_another_account_than_the_one_that_was_armed_is_not(tmp_path, accounts):
     arm_live(tmp_path, settings(), 5)
     assert is_real(settings(accounts).execution.accounts["real"])
     assert not may_trade(tmp_path, settings(accounts), "real")
+
+
+def test_the_mode_says_where_orders_go(tmp_path):
+    (tmp_path / "state").mkdir()
+    paper = settings("{paper: {broker: paper}}")
+    assert mode_of(tmp_path, paper) == Mode.PAPER
+    assert mode_of(tmp_path, settings()) == Mode.PAPER, "not armed"
+    assert mode_of(tmp_path, settings(LOCAL)) == Mode.DRY_RUN
+    arm_live(tmp_path, settings(), 5)
+    assert mode_of(tmp_path, settings()) == Mode.LIVE
 
 
 def test_a_damaged_word_arms_nothing(tmp_path):
