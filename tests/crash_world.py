@@ -13,7 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -25,9 +25,14 @@ from msgspec import Struct
 
 from processes.clock import Clock
 from processes.execution.orders import Order
+from processes.killswitch import pull
+from processes.latch import Pulled
+from processes.places import Paths, Resolved
 from processes.rings import ring_layout
 from processes.runtime import SignallingWriter
+from processes.sessions import SessionFolder
 from processes.standing import read_standing
+from processes.supervisor.tables import Allotment
 from schemas import predictions
 from schemas.control import ProcessState, Word
 from schemas.settings import SimulatorAccount
@@ -53,6 +58,7 @@ from tests.helpers import ROOT, wait_until
 from tests.instances import Bare, bare_instance
 
 ACCOUNT: Final = "one"
+LOOP_TURNS: Final = 20
 LATER_S: Final = 90.0
 LIFE_S: Final = 20.0
 LATEST_S: Final = 30.0
@@ -240,7 +246,51 @@ class CrashWorld:
         if self._conduct.releases:
             self._fault("release_fills")
 
+    def predict_for(self, done: Callable[[], object], deadline_s: float = LATEST_S) -> None:
+        """Bring predictions as fast as they are taken, until something holds."""
+
+        def over() -> bool:
+            self._predict(up=not self.true_position())
+            return bool(done())
+
+        wait_until(over, deadline_s)
+
+    def hold_back(self) -> None:
+        """From now on the venue fills no more than a part of each order."""
+        self._fault("hold_fills", share="0.4")
+
+    def let_go(self) -> None:
+        """The end of it."""
+        self._fault("release_fills")
+
+    def turn_venue(self) -> None:
+        """Have the venue take what had reached its machine before this."""
+        if self._exchange is not None:
+            for _ in range(LOOP_TURNS):
+                self._exchange.call(lambda: None)
+
     # ---- lives
+
+    def keep_session(self) -> None:
+        """Keep the settings in force where the killer finds them, as the supervisor does."""
+        instance = self._instance
+        assert instance.memory is not None
+        folders = {name: str(path) for name, path in msgspec.structs.asdict(instance.paths).items()}
+        resolved = Resolved(generation=1, folders=folders, settings=instance.settings)
+        tables = Allotment.load(instance.paths.data).tables
+        SessionFolder(instance.paths.data, instance.memory.registry.session).keep(resolved, tables)
+
+    def pull(self, level: KillLevel) -> Pulled:
+        """Pull the switch as dcctl does without a supervisor."""
+        self._flattened |= level >= KillLevel.FLATTEN
+        assert self._instance.memory is not None
+        registry = self._instance.memory.registry
+        return pull(registry, self._instance.paths, level, "a test", self._clock.now_ns())
+
+    @property
+    def paths(self) -> Paths:
+        """The instance's folders."""
+        return self._instance.paths
 
     def begin(self, at: int = 0, *, from_birth: bool = False, ahead_s: float = 0.0) -> Life:
         """A life that dies at step `at`; 0 = at none."""
@@ -503,6 +553,7 @@ def crash_world(subject: BrokerSubject, mortals: Mortals, **settings: Any) -> It
                 strategy__cooldown_s=0.0,
                 strategy__min_expected_value_bps=-1000.0,
                 risk__max_orders_per_minute=10_000,
+                risk__max_daily_loss="1000000000",
                 rest__bitfinex__rates__private=6000.0,
                 rest__kraken__rates__private=6000.0,
                 rest__kraken__rates__public=6000.0,
