@@ -151,7 +151,8 @@ def story(subject, mortals: Mortals, level: KillLevel, state: str, draw: random.
         return (
             f"{subject.label or subject.name} {level.name.lower()} {state}"
             f"{' resting' if resting else ''}: sends after 0; "
-            f"answer or death {told.milliseconds:.1f} ms, done {max(flat_ms, said_ms):.0f} ms, {line}"
+            f"answer or death {told.milliseconds:.1f} ms, "
+            f"done {max(flat_ms, said_ms):.0f} ms, {line}"
         )
 
 
