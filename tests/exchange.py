@@ -23,7 +23,9 @@ class StandingExchange:
     """The simulator and its thread."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
-        self.exchange = Exchange(settings, time.time_ns)
+        self.ahead_ns = 0
+        """So much later than the machine's its clock is."""
+        self.exchange = Exchange(settings, lambda: time.time_ns() + self.ahead_ns)
         self.exchange.frozen = True
         self.port = 0
         self._loop = asyncio.new_event_loop()

@@ -139,6 +139,8 @@ class Execution:
         folder = SessionFolder(self._context.paths.data, self._context.session)
         # What the machine takes up is what was kept, so that a replay takes up the same.
         self._machine.take_up(Beginning.decode(kept))
+        # A crash between the ledger's row and this file has left an older one.
+        self._keep_standing()
         self._reader.seek(max(self._reader.position, self._last_prediction()))
         self._desk.restore()
         open_ids = [order.intent.command_id for order in self._machine.open_orders()]

@@ -54,6 +54,7 @@ from schemas.trading import (
     OrderState,
     Reconciled,
 )
+from tests.conformance.agreement import disagreement
 from tests.conformance.clock import Clock
 from tests.conformance.watched import Watched
 from venues.access import TRADINGS, make_client
@@ -471,54 +472,10 @@ class BrokerWorld:
 
     def disagreement(self) -> str:
         """What the ledger has otherwise than the venue; nothing if they agree."""
-        truth = self.true_orders()
-        fills = self.truth()["fills"]
-        known = {order.venue_order_id: order for order in self.orders.values()}
-        for name, row in truth.items():
-            order = known.get(name)
-            if order is None and self._left_no_trace(row):
-                continue
-            if order is None:
-                return f"the venue has {name}, and the ledger does not"
-            own = self.fills[order.intent.command_id].values()
-            told = sorted(
-                (Decimal(f.price), Decimal(f.quantity), *_fee(f.fee, f.fee_currency)) for f in own
-            )
-            true = sorted(
-                (Decimal(f["price"]), Decimal(f["quantity"]), *_fee(f["fee"], f["fee_asset"]))
-                for f in fills
-                if f["order_id"] == row["id"]
-            )
-            if told != true:
-                return f"{name} has fills {true}, and {told} were told"
-            wanted = {
-                "open": OrderState.PARTIALLY_FILLED if true else OrderState.ACKED,
-                "filled": OrderState.FILLED,
-                "canceled": OrderState.EXPIRED
-                if row["cause"] in self.subject.expires
-                else OrderState.CANCELED,
-            }[row["status"]]
-            if order.state is not wanted or order.filled != Decimal(row["filled"]):
-                return f"{name} is {row['status']}, and {order.state.name} was told"
-        for order in self.orders.values():
-            if order.venue_order_id in truth:
-                continue
-            if order.state not in {OrderState.REJECTED, OrderState.EXPIRED} or order.filled:
-                return f"the venue has no {order.intent.command_id}, told as {order.state.name}"
-        return ""
-
-    def _left_no_trace(self, row: dict[str, Any]) -> bool:
-        """Whether nobody can know an order of the venue's: it is over, unfilled, without a name.
-
-        Then it is one that was told as never there, which comes to the same.
-        """
-        looks = [
-            (order.intent.side, order.quantity, order.intent.limit_price)
-            for order in self.orders.values()
-            if order.state is OrderState.EXPIRED and not order.venue_order_id
-        ]
-        over = row["status"] == "canceled" and not Decimal(row["filled"]) and not self.subject.named
-        return over and (row["side"], Decimal(row["quantity"]), row["price"]) in looks
+        told = {number: fills.values() for number, fills in self.fills.items()}
+        return disagreement(
+            self.subject, self.true_orders(), self.truth()["fills"], self.orders.values(), told
+        )
 
     async def agree(self) -> None:
         """Ledger and venue come to agree, stay so, and what is held is what the venue has."""
@@ -537,8 +494,3 @@ class BrokerWorld:
                 continue
             assert Decimal(held.total) == Decimal(row["total"]), asset
             assert Decimal(held.available) == Decimal(row["available"]), asset
-
-
-def _fee(amount: str, asset: str) -> tuple[Decimal, str]:
-    """No fee is of no asset."""
-    return Decimal(amount), asset if Decimal(amount) else ""

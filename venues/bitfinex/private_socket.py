@@ -249,11 +249,12 @@ class PrivateSocket:
         while True:
             await asyncio.sleep(PING_S)
             number += 1
-            self._pongs[number] = asyncio.Event()
+            # Held here too: a pong may come, and be taken out, before the send has ended.
+            pong = self._pongs[number] = asyncio.Event()
             try:
                 async with asyncio.timeout(PONG_S):
                     await self.send(msgspec.json.encode({"event": "ping", "cid": number}))
-                    await self._pongs[number].wait()
+                    await pong.wait()
             except TimeoutError:
                 raise TimeoutError(f"no pong from Bitfinex within {PONG_S:.0f} s") from None
 

@@ -171,9 +171,13 @@ class PaperBroker:
 
     def start(self) -> None:
         """Take up the orders of an earlier life, then live."""
-        for resting in self._memory.open_orders():
-            self._orders[resting.intent.command_id] = resting
         self._events.put(AccountConnected(self._account, self._now_ns(), is_paper=True))
+        for resting in self._memory.open_orders():
+            number = resting.intent.command_id
+            self._orders[number] = resting
+            # What died untold comes before what is new: nothing follows an order's last fill.
+            for event in self._memory.events(number) or []:
+                self._events.put(event)
         self._thread.start()
 
     def submit(self, intent: Intent) -> bool:

@@ -20,7 +20,9 @@ from schemas.trading import KillLevel
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
 NEED_NO_INSTANCE = {"config", "doctor", "ingest", "kill", "arm", "start", "bench", "version"}
 NOTHING_TO_STOP = {"stop"}
-READ_FILES = {"logs", "replay", "backtest"}
+READ_FILES = {
+    "logs", "replay", "backtest", "why", "positions", "orders", "fills", "pnl",
+}  # fmt: skip
 
 
 def test_the_exit_codes_are_fixed():
@@ -88,6 +90,12 @@ def test_without_an_instance_it_is_three(dcctl, arguments):
 def test_every_command_is_tried_without_an_instance():
     tried = {"status", "top", "stop", "restart", "reload", "tap"}
     assert set(COMMANDS) == tried | NEED_NO_INSTANCE | READ_FILES
+
+
+@pytest.mark.parametrize("command", ["why", "positions", "orders", "fills", "pnl"])
+def test_where_nothing_has_run_there_is_nothing_to_show(dcctl, command):
+    assert dcctl(command) == EXIT_FAILED
+    assert "nothing has run" in dcctl.err
 
 
 def test_a_supervisor_that_is_just_starting(dcctl):

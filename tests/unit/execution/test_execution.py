@@ -375,6 +375,21 @@ def test_orders_and_positions_stand_on_disk_before_the_broker_has_the_order(live
     assert read_standing(life.context.paths.data).orders == []
 
 
+def test_a_new_life_sets_right_what_a_crash_left_standing(lives, monkeypatch):
+    """The ledger has a fill, and the process died before the killer's file had it."""
+    life = lives().begin()
+    number = life.send()
+    life.tell(OrderAccepted(number, "V1", T0))
+    monkeypatch.setattr(life.execution, "_keep_standing", lambda: None)
+    life.tell(fill(number, 1, "3"))
+    data = life.context.paths.data
+    assert len(read_standing(data).orders) == 1
+    lives().begin(reconciled=False)
+    standing = read_standing(data)
+    assert standing.orders == []
+    assert [held.quantity for held in standing.positions] == ["3"]
+
+
 def test_a_killers_orders_become_the_ledgers_and_are_asked_for(lives):
     life = lives().begin()
     data = life.context.paths.data

@@ -340,6 +340,23 @@ def test_a_later_life_knows_what_it_told(market):
     assert kinds(other) == [OrderAccepted, OrderFilled]
 
 
+def test_what_died_untold_is_told_before_anything_new(market):
+    """Or the fills of a new life close an order whose acceptance nobody has heard of."""
+    first = market.broker()
+    resting = intent(1, quantity="3")
+    first.submit(resting)
+    first._take(first._commands.get_nowait())
+    accepted = OrderAccepted(resting.command_id, "V", T0)
+    first._memory.add_event(accepted)  # and dies before it is told
+    market.show(asks=[(101, 5)])
+    market.pass_ms(1000)
+    second = market.broker()
+    second.start()
+    wait_until(lambda: second._orders == {}, 20, "it is filled")
+    kinds = [type(event) for event in told(second)]
+    assert kinds == [AccountConnected, OrderAccepted, OrderFilled]
+
+
 def test_orders_of_an_earlier_life_that_are_over_stay_over(market):
     first = market.broker()
     market.show(asks=[(101, 1)])

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from venues.bitfinex.private_socket import _reset
+from venues.bitfinex import private_socket
+from venues.bitfinex.private_socket import PrivateSocket, _reset
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -44,3 +45,28 @@ def test_what_was_not_sent_never_arrives(run):
         await server.wait_closed()
 
     run(story())
+
+
+class Hasty(PrivateSocket):
+    """A venue whose pong is read while the ping's send still waits for the wire."""
+
+    pings = 0
+
+    async def send(self, frame: bytes, written: Callable[[], None] = lambda: None) -> None:
+        self.pings += 1
+        self._read_event(frame.decode().replace("ping", "pong"))
+
+
+def test_a_pong_that_overtakes_the_end_of_its_ping_is_heard(monkeypatch):
+    monkeypatch.setattr(private_socket, "PING_S", 0.0)
+
+    async def scenario() -> None:
+        socket = Hasty("", lambda _: None)
+        pinging = asyncio.create_task(socket._ping())
+        while socket.pings < 3 and not pinging.done():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert not pinging.done()
+        pinging.cancel()
+        await asyncio.gather(pinging, return_exceptions=True)
+
+    asyncio.run(scenario())
