@@ -554,6 +554,10 @@ def crash_world(subject: BrokerSubject, mortals: Mortals, **settings: Any) -> It
                 strategy__min_expected_value_bps=-1000.0,
                 risk__max_orders_per_minute=10_000,
                 risk__max_daily_loss="1000000000",
+                risk__max_drawdown="0",
+                risk__triggers={
+                    name: {"at": "0", "again_below": "0"} for name in ("daily_loss", "drawdown")
+                },
                 rest__bitfinex__rates__private=6000.0,
                 rest__kraken__rates__private=6000.0,
                 rest__kraken__rates__public=6000.0,

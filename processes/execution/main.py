@@ -238,7 +238,7 @@ class Execution:
         # Who finds the switch off in the next life must know that it was on in this one.
         self._ledger.record_losses(self._machine.book.losses, now_ns)
         name = KillLevel(level).name.lower()
-        self._context.log.warning("kill switch", level=name)
+        self._context.log.warning("kill switch", switch=name)
         self._context.bus.publish(KillChanged(level=level, by="", time_ns=now_ns))
 
     def _acknowledge(self) -> None:

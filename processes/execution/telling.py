@@ -95,7 +95,7 @@ class Teller:
     def trigger(self, pull: Pull, now_ns: int) -> None:
         """A trigger has fired."""
         level = pull.level.name.lower()
-        self._context.log.error("trigger", code=pull.code, level=level, text=pull.text)
+        self._context.log.error("trigger", code=pull.code, switch=level, text=pull.text)
         self._context.metrics.add(place("triggers_fired"))
         self._context.bus.publish(
             TriggerFired(code=pull.code, level=int(pull.level), text=pull.text, time_ns=now_ns)

@@ -140,7 +140,7 @@ class Supervisor:
         control.set(Word.KILL_ACKNOWLEDGED, KillLevel.NONE)
         if latch.level:
             level = KillLevel(latch.level).name.lower()
-            self._log.warning("the kill switch is on", level=level, by=latch.by)
+            self._log.warning("the kill switch is on", switch=level, by=latch.by)
 
     # ---- the loop
 
