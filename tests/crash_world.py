@@ -388,14 +388,13 @@ class CrashWorld:
         return {self.subject.order_id(row["id"]): row for row in self.truth()["orders"]}
 
     def true_position(self) -> Decimal:
-        """What the venue's fills come to."""
-        return sum(
-            (
-                Decimal(fill["quantity"]) * (1 if fill["side"] == "buy" else -1)
-                for fill in self.truth()["fills"]
-            ),
-            Decimal(0),
-        )
+        """What the venue's fills come to, less the fees that were taken of it."""
+        total = Decimal(0)
+        for fill in self.truth()["fills"]:
+            total += Decimal(fill["quantity"]) * (1 if fill["side"] == "buy" else -1)
+            if fill["fee_asset"] == self.subject.base:
+                total -= Decimal(fill["fee"])
+        return total
 
     def ledger(self) -> tuple[dict[str, Order], dict[str, list[OrderFilled]], Decimal]:
         """Orders and fills by command id, and the position, as they are on disk."""
@@ -437,8 +436,8 @@ class CrashWorld:
         # However many lives: what was decided was sent once at the most.
         sent = truth["commands"].get("order", 0)
         assert sent <= len(orders), f"{sent} orders were sent, and {len(orders)} decided"
-        if position not in self._may_be_held():
-            return f"the ledger holds {position}, the venue {self._may_be_held()}"
+        if position != self.true_position():
+            return f"the ledger holds {position}, the venue {self.true_position()}"
         if self._flattened and self.true_position():
             return f"the switch is at flatten, and {self.true_position()} are held"
         standing = read_standing(self._instance.paths.data)
@@ -446,19 +445,6 @@ class CrashWorld:
         if standing.orders or sum(stands, Decimal(0)) != position:
             return f"{standing} stands, and {position} is held"
         return ""
-
-    def _may_be_held(self) -> set[Decimal]:
-        """What was traded; less by the fees that were taken of it, where a book nets them."""
-        traded = self.true_position()
-        fees = sum(
-            (
-                Decimal(fill["fee"])
-                for fill in self.truth()["fills"]
-                if fill["fee_asset"] == self.subject.base
-            ),
-            Decimal(0),
-        )
-        return {traded, traded - fees}
 
 
 def paper_truth(path: Path) -> dict[str, Any]:
