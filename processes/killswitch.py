@@ -103,7 +103,10 @@ def is_at_a_venue(data: Path) -> bool:
 
 def start_killer(paths: Paths, level: KillLevel, *, drill: bool = False) -> subprocess.Popen[str]:
     """Start the killer, in a session of its own: it outlives who started it."""
-    _killers[:] = [killer for killer in _killers if killer.poll() is None]
+    for killer in [one for one in _killers if one.poll() is not None]:
+        _killers.remove(killer)
+        if killer.stdout is not None:
+            killer.stdout.close()
     command = [
         sys.executable, "-m", "processes.killer.main", "--data", str(paths.data),
         "--logs", str(paths.logs), "--level", level.name.lower(),

@@ -21,11 +21,14 @@ KILLER_FOLDER = "killer"
 
 
 class StandingOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that may be open at its venue."""
+    """An order that may be open at its venue, or was lately."""
 
     intent: Intent
     venue_order_id: str = ""
     fill_ids: list[str] = []
+    open: bool = True
+    """False: over, as far as execution knew. Where orders have no names of ours, those that are
+    known by the venue's id are what an unknown one is told apart from."""
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):

@@ -442,7 +442,7 @@ class CrashWorld:
             return f"the switch is at flatten, and {self.true_position()} are held"
         standing = read_standing(self._instance.paths.data)
         stands = [Decimal(held.quantity) for held in standing.positions]
-        if standing.orders or sum(stands, Decimal(0)) != position:
+        if any(one.open for one in standing.orders) or sum(stands, Decimal(0)) != position:
             return f"{standing} stands, and {position} is held"
         return ""
 

