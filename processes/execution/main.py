@@ -22,6 +22,7 @@ from processes.execution.machine import Machine
 from processes.execution.screen import Screen
 from processes.execution.signals import SignalDesk
 from processes.execution.telling import Teller
+from processes.killswitch import is_at_a_venue, start_killer
 from processes.latch import Latch, write_latch
 from processes.live import mode_of
 from processes.rings import enabled_venues
@@ -211,6 +212,17 @@ class Execution:
         for broker in self._brokers.values():
             broker.close()
         self.close()
+        self._leave_to_the_killer()
+
+    def _leave_to_the_killer(self) -> None:
+        """A life that ends before the switch's level is reached leaves the rest to the killer."""
+        level = self._machine.kill_level
+        standing = self._machine.standing()
+        stands = standing.positions or any(one.open for one in standing.orders)
+        paths = self._context.paths
+        if level >= KillLevel.CANCEL and stands and is_at_a_venue(paths.data):
+            self._context.log.warning("left to the killer", switch=KillLevel(level).name.lower())
+            start_killer(paths, KillLevel(level))
 
     def close(self) -> None:
         """Let go of the ledger, and of the right to send orders."""

@@ -129,7 +129,8 @@ def story(subject, mortals: Mortals, level: KillLevel, state: str, draw: random.
             if told.acknowledged:
                 brought = iter(range(AFTERWARDS))
                 world.predict_for(lambda: next(brought, None) is None)
-            if subject is not PAPER or told.acknowledged:
+            # On paper there is no killer: what a life left undone is done by the next.
+            if subject is not PAPER or (told.acknowledged and state != "orphaned"):
                 wait_until(lambda: is_done(world, level), ENOUGH_S, f"{told}")
             flat_ms = 1e3 * (time.monotonic() - began_s)
             line = end_killer() if told.killer else "execution itself"
