@@ -71,7 +71,8 @@ def test_decisions_become_the_bots_trades_through_a_crash_and_the_switch_makes_i
         project.dcctl("kill", "--level", "flatten", "--yes")
         wait_until(lambda: bot.status() == [], 60, "the bot to be flat")
         wait_until(lambda: held(project) == {}, 60, "the ledger to be flat")
-        assert bot.state() == "paused"
+        # A running bot is paused by the comparison that follows the switch.
+        wait_until(lambda: bot.state() == "paused", 30, "the bot to be paused")
         for symbol in SYMBOLS:
             assert bot_position(bot, symbol) == 0
         closed = bot.ask("trades?limit=500")[1]["trades"]
