@@ -24,7 +24,9 @@ class Degradation:
     def __init__(self) -> None:
         self.step = Step.FULL
         self._usable_ns = 0
-        """When predictions could be used last; 0 before the first turn."""
+        """When predictions could be used last, or this life began; 0 before the first turn."""
+        self._has_seen = False
+        """A prediction of this life could be used."""
 
     def obey(self, positions_only_s: float, *, needs_network: bool) -> None:
         """Take settings; 0 s = never flat."""
@@ -35,6 +37,7 @@ class Degradation:
         """Predictions have come, on this rung at best."""
         if rung < Rung.POSITIONS_ONLY or not self._needs_network:
             self._usable_ns = now_ns
+            self._has_seen = True
 
     def turn(self, now_ns: int) -> str:
         """Time has passed: why the step is another one now, or nothing."""
@@ -50,4 +53,6 @@ class Degradation:
         self.step = step
         if step is Step.FULL:
             return "predictions can be used again"
+        if not self._has_seen:
+            return f"waiting for a first prediction, since {lasted_ns / 1e9:.0f} s"
         return f"no prediction could be used for {lasted_ns / 1e9:.0f} s"

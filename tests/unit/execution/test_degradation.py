@@ -69,6 +69,15 @@ def test_predictions_that_do_not_come_are_the_same_fall():
     assert [type(one) for one in turn(made, LONG)] == [Stepped, Send]
 
 
+def test_what_is_said_tells_a_start_from_a_fall():
+    made = fallen()
+    (said,) = turn(made, 0) or turn(made, 10)
+    assert said.text == "waiting for a first prediction, since 10 s"
+    turn(made, 11, Rung.MLX)
+    (said,) = turn(made, 21)
+    assert said.text == "no prediction could be used for 10 s"
+
+
 def test_a_rule_can_use_predictions_of_every_rung():
     made = machine(risk__positions_only_s=LONG)
     for second in range(0, 200, 5):
@@ -129,8 +138,8 @@ def test_each_step_is_visible(monkeypatch):
                 row = life.context.control.row(life.context.row)
                 seen.append((row.text, life.context.metrics.get(place("trading_step"))))
             assert seen[0] == ("", 0)
-            assert seen[1] == ("positions only: no prediction could be used for 20 s", 1)
-            assert seen[2] == ("flat and stopped: no prediction could be used for 100 s", 2)
+            assert seen[1] == ("positions only: waiting for a first prediction, since 20 s", 1)
+            assert seen[2] == ("flat and stopped: waiting for a first prediction, since 100 s", 2)
             steps = [fact.step for fact in told if isinstance(fact, StepChanged)]
             assert steps == ["positions_only", "flat"]
         finally:
