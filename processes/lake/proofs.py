@@ -1,12 +1,15 @@
 """What is proved to be in a lake's store: `<lake>/store.jsonl`.
 
     {"store":"s3://bucket/folder","lake":"5f0c..."}
+    {"begun":"bitfinex/.../trades-....arrow"}
     {"name":"bitfinex/.../trades-....arrow","bytes":812,"mtime_ns":...,"put_ns":...,"digest":"..."}
 
 The first line says where a lake is kept, to whoever reads it (`processes/lake_places.py`). Every
-other is a file of which the store's content was read back and was the same. A proof holds for the
-file here and the file there as they were then; one that has changed is proved anew. Who loses this
-file loses no more than the time of reading everything back.
+other is a file that was begun to be put there, or one of which the store's content was read back
+and was the same. A proof holds for the file here and the file there as they were then; one that has
+changed is proved anew. What was begun and is not proved may be there torn, if the store's server
+died over it, and may be written over then. Who loses this file loses the time of reading everything
+back, and has to remove by hand what is torn there.
 
 Its lock is that of pushing: one at a time.
 """
@@ -43,6 +46,12 @@ class Proof(Struct, frozen=True, kw_only=True):
     put_ns: int
     """When the store got its file, by its own clock."""
     digest: str
+
+
+class Begun(Struct, frozen=True, kw_only=True):
+    """A name that nobody else's file had when ours was sent there."""
+
+    begun: str
 
 
 def digest_of_buffer(content: pa.Buffer) -> str:
@@ -110,16 +119,17 @@ class Proofs:
             raise OperatorError(f"{lake} is being pushed already: dcctl status") from None
         self._lines = 0
         self._proofs: dict[str, Proof] = {}
+        self._begun: set[str] = set()
         try:
             self._load()
             if not self._proofs and not mark_of(store):
-                self._begin(store)
+                self._mark(store)
             check_mark(store, kept)
         except StoreError:
             self._file.close()
             raise
 
-    def _begin(self, store: Store) -> None:
+    def _mark(self, store: Store) -> None:
         """Mark a store that keeps nothing yet as this lake's."""
         try:
             _put_mark(store, self._kept.lake)
@@ -132,11 +142,15 @@ class Proofs:
         lines = content.split(b"\n")
         for line in lines[1:]:
             try:
-                proof = msgspec.json.decode(line, type=Proof)
+                told = _told(line)
             except msgspec.DecodeError:
                 continue  # a crash cut it off
             self._lines += 1
-            self._proofs[proof.name] = proof
+            if isinstance(told, Begun):
+                self._begun.add(told.begun)
+            else:
+                self._proofs[told.name] = told
+                self._begun.discard(told.name)
         if not content.endswith(b"\n"):
             self._file.write(b"\n")
 
@@ -147,10 +161,23 @@ class Proofs:
             return None
         return proof
 
+    def begin(self, name: str) -> None:
+        """Note, before it is sent, what will be ours under a name that is free there."""
+        self._begun.add(name)
+        self._write(Begun(begun=name))
+
+    def is_begun(self, name: str) -> bool:
+        """Whether it was sent there, and not proved to have come."""
+        return name in self._begun
+
     def add(self, proof: Proof) -> None:
         """Note a proof."""
         self._proofs[proof.name] = proof
-        self._file.write(_line(proof))
+        self._begun.discard(proof.name)
+        self._write(proof)
+
+    def _write(self, what: Proof | Begun) -> None:
+        self._file.write(_line(what))
         self._file.flush()
         self._lines += 1
 
@@ -164,14 +191,21 @@ class Proofs:
 
     def close(self) -> None:
         """Give the lock up; leave no more lines than are of use."""
-        if self._lines - len(self._proofs) > STALE_LINES:
+        kept = [*self._proofs.values(), *[Begun(begun=name) for name in sorted(self._begun)]]
+        if self._lines - len(kept) > STALE_LINES:
             # Rewritten in its place: the lock is this file's.
             self._file.seek(0)
             self._file.write(_line(self._kept))
-            for proof in self._proofs.values():
-                self._file.write(_line(proof))
+            for one in kept:
+                self._file.write(_line(one))
             self._file.truncate()
         self._file.close()
+
+
+def _told(line: bytes) -> Proof | Begun:
+    if line.startswith(b'{"begun":'):
+        return msgspec.json.decode(line, type=Begun)
+    return msgspec.json.decode(line, type=Proof)
 
 
 def _check_is_free(store: Store) -> None:

@@ -1,6 +1,7 @@
 """Pushing: sealed and daily files, and the holes, into the store that a lake is kept in.
 
-    1. put the file there under its own name; a store has it whole or not at all
+    1. put the file there under its own name; a store has it whole or not at all, or torn, when its
+       server died over it: that it was begun is noted before
     2. read it back, and compare size and BLAKE2b with the file here; only then it is proved
     3. when that is a daily file: remove from the store the Arrow files that it was made of
     4. `keep_local_days` later, if the store still has the file that was proved: remove it here
@@ -195,6 +196,8 @@ class Push:
     def _put(self, one: Pending, content: pa.Buffer, digest: str) -> bool:
         """Put it there and read it back; False if it is not what was put."""
         there = StorePath(self._store, one.name)
+        if one.name not in self._listing:
+            self._proofs.begin(one.name)
         self._store.put(one.name, content)
         if digest_of_store(there) != digest:
             there.unlink()
@@ -206,10 +209,12 @@ class Push:
         return True
 
     def _may_replace(self, one: Pending, there: StorePath) -> bool:
-        """A daily file may take the place of one whose rows it has; nothing else of anything."""
+        """A daily file may replace one whose rows it has, and any file its own torn one."""
         try:
             theirs, mine = describe(there), describe(one.path)
         except LakeError:
+            if self._proofs.is_begun(one.name):
+                return True
             self._refuse(one, "is there already, cannot be read and was not put there by us")
             return False
         held = {piece.identity for piece in mine.pieces}

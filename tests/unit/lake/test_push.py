@@ -278,6 +278,31 @@ def test_a_file_of_others_under_our_name_is_left_and_ours_stays_here(ring, place
     assert report.rows == 600
 
 
+def test_what_a_dying_server_has_torn_is_put_there_again(ring, place, monkeypatch):
+    uri, of = place
+    (path, *_) = recorded(ring)
+    name = path.relative_to(ring.folder / "lake").as_posix()
+    put = Store.put
+
+    def torn(store, key, content):
+        if key != name:
+            put(store, key, content)
+            return
+        put(store, key, content.slice(0, content.size // 2))
+        raise StoreError("the server is gone", refused=False)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put", torn)
+        with pytest.raises(StoreError, match="gone"):
+            push(ring.folder, uri)
+    pushed = push(ring.folder, uri)
+    assert (pushed.refused, pushed.pending_files) == ([], 0)
+    assert of(name).read_bytes() == path.read_bytes()
+    # What is torn there later was not torn by us.
+    of(name).write_bytes(path.read_bytes()[:100])
+    assert push(ring.folder, uri).refused
+
+
 def test_a_file_that_the_store_has_lost_or_changed_is_not_removed_here(ring, place):
     uri, find_object = place
     files = recorded(ring)
