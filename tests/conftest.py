@@ -25,6 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # The longest first: two processes that share the tests then end together.
+    items.sort(key=lambda item: "live" not in item.keywords)
     if config.getoption("--long"):
         return
     skip = pytest.mark.skip(reason="long test: ./scripts/test --long")

@@ -108,7 +108,7 @@ def _latency_table(status: Status) -> str:
 
 
 def _position_lines() -> list[str]:
-    """What is held, from the ledger, and where that is."""
+    """What is held now, from the ledger, and where that is."""
     settings, paths, _ = read_settings(running_paths().run)
     url, path = settings.ledger.url, paths.data / FILE
     where = f"ledger: {described(url, path)}"
@@ -121,6 +121,7 @@ def _position_lines() -> list[str]:
     rows = [
         [one.symbol, f"{Decimal(one.quantity).normalize():f}", f"{Decimal(one.realized):.4f}"]
         for one in positions
+        if Decimal(one.quantity)
     ]
     head = ["position", "quantity", "realized"]
     return [*([table(head, rows, right=(1, 2))] if rows else []), where]

@@ -16,7 +16,7 @@ from shm.ring import COMMITTED
 from tests.helpers import make_ring, python, wait_until
 
 CHILD = "tests.faults.torture_child"
-SAMPLE, WHOLE = 6_000_000, 600_000_000
+SAMPLE, WHOLE = 3_000_000, 600_000_000
 STARTED = []
 
 

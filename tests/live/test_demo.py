@@ -210,6 +210,7 @@ def test_the_switch_at_shutdown_closes_everything_and_ends_the_instance(project)
     )
     project.dcctl("start")
     wait_until(lambda: held(project), 60, "a position")
+    assert "realized" in project.dcctl("status")
     assert project.json("kill", "--level", "shutdown", "--yes")["acknowledged"]
     wait_until(lambda: not is_locked(project.run), 60, "the instance has ended")
     project.assert_clean()
@@ -219,7 +220,9 @@ def test_the_switch_at_shutdown_closes_everything_and_ends_the_instance(project)
     assert "dcctl arm" in text
     project.assert_clean()
     assert project.json("arm", "--yes")["level_before"] == "shutdown"
+    project.set(execution__enabled=False)
     project.dcctl("start")
+    assert "realized" not in project.dcctl("status"), "what is closed is not held"
 
 
 def held(project: Project) -> bool:

@@ -47,6 +47,7 @@ def test_decisions_become_the_bots_trades_through_a_crash_and_the_switch_makes_i
         strategy__enter_threshold=0.05,
         strategy__min_expected_value_bps=-1000.0,
         strategy__cooldown_s=0.0,
+        strategy__horizon_s=3.0,
     )
     bot_port = free_port()
     account = {

@@ -1,7 +1,8 @@
 """Kill -9 under load, each process and then the supervisor: nothing is lost that is not marked,
 nothing is doubled, no decision has two orders, and nothing is left behind.
 
-Alone and whole: ./scripts/test --long tests/live/test_kills.py
+The suite kills execution and two others; all of them, and a hundred times at random:
+./scripts/test --long tests/live/test_kills.py
 """
 
 import collections
@@ -22,7 +23,7 @@ from tests.live.evidence import Lake, SimulatorLog, check_nothing_unaccounted
 pytestmark = [pytest.mark.live, pytest.mark.timeout(3000)]
 
 CHILDREN = ("collector.bitfinex", "features", "inference", "execution", "storage", "simulator")
-FIRST = ("execution", "inference")
+SAMPLED = 2
 
 
 def busy(project) -> None:
@@ -41,14 +42,14 @@ def busy(project) -> None:
     )
 
 
-def test_each_process_killed_in_turn_and_then_the_supervisor(project, seed):
+def test_each_process_killed_in_turn_and_then_the_supervisor(project, seed, long_run):
     busy(project)
     project.dcctl("start")
     draw = random.Random(seed)
     wait_until(lambda: orders(project) >= 4, 60, "orders flow")
-    # Execution first, while orders are in the air; the market's connection after that.
-    others = [name for name in CHILDREN if name not in FIRST]
-    for name in (*FIRST, *draw.sample(others, len(others))):
+    # Execution first, while orders are in the air.
+    others = [name for name in CHILDREN if name != "execution"]
+    for name in ("execution", *draw.sample(others, len(others) if long_run else SAMPLED)):
         project.wait_slots("tape.bitfinex", draw.randint(200, 1500))
         pid = project.kill(name)
         project.wait_back(name, pid)

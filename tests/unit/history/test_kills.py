@@ -116,8 +116,8 @@ def test_ctrl_c_says_how_to_go_on(folder, monkeypatch):
         child = download()
         wait_until(lambda: len(server.seen) >= 2)
         child.send_signal(signal.SIGINT)
-        code, _, err = finish(child)
-        assert code == 130
+        code, out, err = finish(child)
+        assert code == 130, (out, err)
         assert f"dcctl history resume {only_job(folder)}" in err
         jobs = json.loads(finish(dcctl("jobs", "--json"))[1])
         assert jobs[0]["state"] == "interrupted"
