@@ -148,14 +148,18 @@ class FiveAccounts:
         self.tokens: dict[str, str] = {}
         """Of private sockets, as far as they were seen, and whose they are."""
         self._draw = random.Random(seed)
+        self._decks: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         self._next_s = 0.0
 
-    def settings(self) -> dict[str, Any]:
-        """Of the profile: every market, every account, entries and exits as fast as may be."""
+    def settings(self, horizon_s: float) -> dict[str, Any]:
+        """Of the profile: every market, every account, entries as soon as may be.
+
+        Args:
+            horizon_s: how long a position is held, about.
+        """
         port, found = self.exchange.port, {}
         for venue, symbols in SERVED.items():
-            ways = SUBJECTS[venue].ways
-            assert isinstance(ways, brokers.BrokerSubject)
+            ways = self._ways(venue)
             found[f"venues__{venue}"] = {
                 "enabled": True,
                 "url": f"ws://127.0.0.1:{port}{PUBLIC[venue]}",
@@ -173,7 +177,7 @@ class FiveAccounts:
             "strategy__enter_threshold": 0.05,
             "strategy__min_expected_value_bps": -1000.0,
             "strategy__cooldown_s": 0.0,
-            "strategy__horizon_s": 1.0,
+            "strategy__horizon_s": horizon_s,
             "features__cut_interval_s": 0.5,
             "risk__allow_short": True,
             "risk__rates": {"JPY": "0.0066"},
@@ -190,6 +194,12 @@ class FiveAccounts:
             },
         }  # fmt: skip
 
+    @staticmethod
+    def _ways(venue: str) -> brokers.BrokerSubject:
+        ways = SUBJECTS[venue].ways
+        assert isinstance(ways, brokers.BrokerSubject)
+        return ways
+
     def _account(self, one: Subject) -> dict[str, Any]:
         venue = "kraken" if one.name == "bot" else "bitfinex" if one.name == "paper" else one.name
         told: dict[str, Any] = {
@@ -204,8 +214,7 @@ class FiveAccounts:
                 "password": named["bot word"], "ws_token": named["bot token"],
             }  # fmt: skip
         elif one.name in VENUES:
-            ways = one.ways
-            assert isinstance(ways, brokers.BrokerSubject)
+            ways = self._ways(one.name)
             told |= {
                 "key": named[f"{one.name} key"], "secret": named[f"{one.name} secret"],
                 "socket_url": f"ws://127.0.0.1:{self.exchange.port}{ways.socket}",
@@ -223,9 +232,14 @@ class FiveAccounts:
         self._next_s = time.monotonic() + PACE_S
         self._swing()
         venue = self._draw.choice(VENUES)
-        ways = SUBJECTS[venue].ways
-        rare = ways.named and self._draw.random() < RARELY
-        kind, told = self._draw.choice(NAMED_FAULTS if rare else FAULTS)
+        if self._ways(venue).named and self._draw.random() < RARELY:
+            kind, told = self._draw.choice(NAMED_FAULTS)
+        else:
+            # Every kind once before any comes again.
+            deck = self._decks.setdefault(venue, [])
+            if not deck:
+                deck += self._draw.sample(FAULTS, len(FAULTS))
+            kind, told = deck.pop()
         self.faults[kind] = self.faults.get(kind, 0) + 1
         self._fault(kind, venue, **told)
         self._note_tokens()
