@@ -171,8 +171,7 @@ def ask_everything(project) -> dict[str, Any]:
         "pnl": project.json("pnl"),
     }
     for command in (
-        ("status",), ("status", "--json"), ("config",), ("config", "--json"), ("why", "last"),
-        ("why", "last", "--json"), ("orders", "--limit", "1000"), ("orders", "--json"),
+        ("status",), ("config", "--json"), ("why", "last"), ("orders", "--limit", "1000"),
         ("logs", "-n", "100000"), ("freqtrade", "status"), ("kill", "--drill", "--yes"),
     ):  # fmt: skip
         project.dcctl(*command)

@@ -1,5 +1,5 @@
-"""Wrong keys, wrong words, servers that refuse or are away, a crash, the killer: whatever is said of
-them, and wherever, no key, word, token or password is in it."""
+"""Wrong keys, wrong words, servers that refuse or are away, a crash, the killer: whatever is said
+of them, and wherever, no key, word, token or password is in it."""
 
 import signal
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.influx_shim import influx_shim
 from tests.planted import Search, listening, plant, plant_base64
 from tests.servers import free_port, postgres_server, redis_server
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 NAMES = (
     "KRAKEN_KEY", "KRAKEN_SECRET", "BITFINEX_KEY", "BITFINEX_SECRET", "GMO_KEY", "GMO_SECRET",
     "BOT_WORD", "BOT_TOKEN", "PG_WORD", "REDIS_WORD", "INFLUX_TOKEN", "AWS_ACCESS_KEY_ID",

@@ -28,7 +28,7 @@ def row(side: str, price: str, quantity: str, fee: str = "0", asset: str = "USD"
         ([row("buy", "100", "2", "1"), row("sell", "110", "1", "1")], 1, 8, 100),
         ([row("sell", "100", "2"), row("buy", "90", "2")], 0, 20, 0),
         ([row("buy", "100", "1"), row("sell", "110", "3")], -2, 10, -220),
-        ([row("buy", "100", "1", "0.01", "BTC"), row("sell", "110", "0.99")], 0, Fraction("8.9"), 0),
+        ([row("buy", "100", "10", "1", "BTC"), row("sell", "110", "8")], 1, -20, 100),
     ],
 )  # fmt: skip
 def test_by_hand(rows, held, realized, cost):
