@@ -56,12 +56,36 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
+        raise ConfigError(f"{path} is not YAML: {_fault(error)}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold keys and values, not a {type(content).__name__}")
     return content
+
+
+_NAMES_SECRET = re.compile(r"(?i)key|secret|pass|token|word|://")
+_SECRET_KEY = re.compile(r"(?i)(^|_)(key|secret|pass|password|passphrase|token|word)$")
+_LOGIN = re.compile(r"(?<=//)[^/\s]*@")
+_QUOTED = re.compile(r"'(?!<)[^']{3,}'|\"[^\"]{3,}\"")
+
+
+def _fault(error: Exception) -> str:
+    """What is wrong with a YAML text, and where, without a word of it: it may hold a secret."""
+    text = _QUOTED.sub("'...'", str(getattr(error, "problem", None) or error))
+    mark = getattr(error, "problem_mark", None)
+    return f"{text}, line {mark.line + 1}, column {mark.column + 1}" if mark else text
+
+
+def _shown(key: str, value: Any) -> Any:
+    """A value as an error may show it: what somebody wrote where a secret is only named, is not."""
+    if isinstance(value, dict):
+        return {name: _shown(str(name), one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_shown(key, one) for one in value]
+    if value is not None and _SECRET_KEY.search(key):
+        return "(not shown)"
+    return _LOGIN.sub("...@", value) if isinstance(value, str) else value
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +110,8 @@ def _value(name: str, text: str) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{name}={text[:80]} is not YAML: {error}") from None
+        told = name if _NAMES_SECRET.search(f"{name} {text}") else f"{name}={text[:80]}"
+        raise ConfigError(f"{told} is not YAML: {_fault(error)}") from None
 
 
 def _at(keys: list[str], value: Any) -> dict[str, Any]:
@@ -121,7 +146,8 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any]) -> str:
     hint = f". Allowed: {', '.join(map(str, choices))}" if choices else ""
     if found and found[2]:
         return f"{name or 'the settings'}: a key is wrong: {text[:1].lower()}{text[1:]}{hint}"
-    return f"{name} = {value!r}: {text[:1].lower()}{text[1:]}{hint}"
+    told = _shown(keys[-1] if keys else "", value)
+    return f"{name} = {told!r}: {text[:1].lower()}{text[1:]}{hint}"
 
 
 def _bare(kind: Any) -> Any:

@@ -32,6 +32,9 @@ class AccountSettings(
     """Whose orders go here; an instrument of no account is not traded."""
     taker_bps: BasisPoints | None = None
     """Fee that expected value is weighed with; none = `execution.paper.fee_bps`."""
+    order_notional: Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")] | None = None
+    """Size of an entry, in quote currency; none = `execution.order_notional`. Accounts in dollars
+    and in yen need one each."""
 
 
 class PaperAccount(AccountSettings, frozen=True, kw_only=True, tag="paper"):

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import settings
 
 from config.kernel_cache import use_kernel_cache
+from tests.leaks import (
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 
+__all__ = ["pytest_runtest_logreport", "pytest_sessionfinish", "pytest_terminal_summary"]
 use_kernel_cache()
 # The first call of a kernel compiles it: no example may be judged by its time.
 settings.register_profile("project", deadline=None, print_blob=True)

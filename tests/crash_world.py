@@ -37,7 +37,7 @@ from schemas import predictions
 from schemas.control import ProcessState, Word
 from schemas.settings import SimulatorAccount
 from schemas.tape import LEVELS, Flag, Kind
-from schemas.trading import Intent, KillLevel, OrderEvent, OrderFilled
+from schemas.trading import KillLevel, OrderFilled
 from shm.doorbell import DatagramRinger
 from shm.identity import pid_of
 from shm.readers import ReadersPage
@@ -56,6 +56,7 @@ from tests.conformance.brokers import (
 from tests.exchange import StandingExchange, standing_exchange
 from tests.helpers import ROOT, wait_until
 from tests.instances import Bare, bare_instance
+from tests.ledgers import kept_ledger
 
 ACCOUNT: Final = "one"
 LOOP_TURNS: Final = 20
@@ -398,29 +399,8 @@ class CrashWorld:
 
     def ledger(self) -> tuple[dict[str, Order], dict[str, list[OrderFilled]], Decimal]:
         """Orders and fills by command id, and the position, as they are on disk."""
-        path = self._instance.paths.data / "ledger.sqlite"
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
-            database.execute("BEGIN")
-            intents = [
-                msgspec.json.decode(body, type=Intent)
-                for (body,) in database.execute("SELECT body FROM intents")
-            ]
-            events = database.execute("SELECT body FROM order_events ORDER BY number").fetchall()
-            held = database.execute("SELECT quantity FROM positions").fetchall()
-            booked = {row[0] for row in database.execute("SELECT fill_id FROM fills")}
-        database.close()
-        orders = {intent.command_id: Order.of(intent) for intent in intents}
-        fills: dict[str, dict[str, OrderFilled]] = {number: {} for number in orders}
-        for order in orders.values():
-            order.sent = True
-        for (body,) in events:
-            event = msgspec.json.decode(body, type=OrderEvent)
-            orders[event.command_id].add(event)
-            if isinstance(event, OrderFilled):
-                fills[event.command_id].setdefault(event.fill_id, event)
-        assert {name for own in fills.values() for name in own} == booked
-        told = {number: list(own.values()) for number, own in fills.items()}
-        return orders, told, sum((Decimal(text) for (text,) in held), Decimal(0))
+        kept = kept_ledger(self._instance.paths.data / "ledger.sqlite")
+        return kept.orders, kept.fills, sum(kept.held.values(), Decimal(0))
 
     def difference(self) -> str:
         """What the ledger has otherwise than the venue; nothing if all is known and the same."""

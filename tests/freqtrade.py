@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.planted import plant, plant_base64
 from tests.servers import Server, free_port, server_folder
 
 START_S = 90.0
@@ -124,10 +125,7 @@ def config_of(
 
 def invented_keys() -> dict[str, str]:
     """A venue's key and secret that open nothing: the secret only has to be base64."""
-    return {
-        "key": secrets.token_hex(16),
-        "secret": base64.b64encode(secrets.token_bytes(32)).decode(),
-    }
+    return {"key": plant("bot-key"), "secret": plant_base64("bot-secret")}
 
 
 class FreqtradeBot(Server):
@@ -149,7 +147,7 @@ class FreqtradeBot(Server):
     ) -> None:
         port = port or free_port()
         self.user = USER
-        self.password, self.ws_token = words or (secrets.token_urlsafe(24) for _ in range(2))
+        self.password, self.ws_token = words or (plant("bot-word"), plant("bot-token"))
         self.config = folder / "config.json"
         self.write_config(config_of(venue_url, port, **changes))
         self.strategies = folder / "user" / "strategies"

@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.planted import plant
 from tests.servers import InfluxServer, influx_server
 
-TOKEN = "not-a-secret"
+TOKEN = plant("influx-token")
 ORG = "dc"
 ORG_ID = "00000000000000aa"
 PRECISIONS = {"ns": "n", "us": "u", "ms": "ms", "s": "s"}

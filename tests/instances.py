@@ -17,6 +17,7 @@ from processes.supervisor.memory import Memory, open_memory
 from processes.supervisor.tables import Allotment
 from schemas.settings import Settings
 from tests.helpers import QuietLog
+from tests.leaks import assert_no_secret
 
 SMALL = {"tape": 1024, "features": 256, "predictions": 256, "decisions": 256}
 
@@ -27,6 +28,7 @@ def short_folder() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="dcu-"))
     try:
         yield folder
+        assert_no_secret(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

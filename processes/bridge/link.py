@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
@@ -35,7 +36,8 @@ def address(url: str, environment: Mapping[str, str]) -> str:
             raise ConfigError(
                 f"bridge.url names ${{{found[1]}}}, which is not set: export {found[1]}"
             )
-        return environment[found[1]]
+        # Left as it is, a slash or an @ in a password would make a part of it the host.
+        return quote(environment[found[1]], safe="")
 
     return re.sub(r"\$\{(\w+)\}", value, url)
 

@@ -105,7 +105,6 @@ class Machine:
 
     def on_config(self, settings: Settings) -> None:
         """New settings are in force."""
-        self._notional = Decimal(settings.execution.order_notional)
         self._enabled = settings.execution.enabled
         self._cooldown_ns = int(settings.strategy.cooldown_s * 1e9)
         self._routes = routes_of(settings, self._instruments)
@@ -316,7 +315,8 @@ class Machine:
         if wish.action == Action.EXIT:
             signed = -size.floored(position.quantity)
         else:
-            wanted = size.floored(EXACT.divide(self._notional, reference))
+            notional = self._routes.get(prediction.instrument, NOWHERE).notional
+            wanted = size.floored(EXACT.divide(notional, reference))
             signed = wanted if wish.action == Action.ENTER_LONG else -wanted
         proposal = Proposal(
             prediction.instrument,

@@ -20,9 +20,11 @@ class Route(NamedTuple):
     """The account can sell what it does not hold."""
     taker: Decimal
     """What its venue takes of an order, as a share."""
+    notional: Decimal
+    """Size of an entry, in quote currency."""
 
 
-NOWHERE: Final = Route("", may_short=False, taker=Decimal(0))
+NOWHERE: Final = Route("", may_short=False, taker=Decimal(0), notional=Decimal(0))
 
 
 def venue_of(account: Account) -> str:
@@ -61,7 +63,8 @@ def routes_of(settings: Settings, instruments: Iterable[Instrument]) -> dict[int
         if taker_bps is None:
             taker_bps = settings.execution.paper.fee_bps
         taker = Decimal(str(taker_bps)) / 10_000
-        routes[item.index] = Route(best[0], _may_short(account, item), taker)
+        notional = Decimal(account.order_notional or settings.execution.order_notional)
+        routes[item.index] = Route(best[0], _may_short(account, item), taker, notional)
     return routes
 
 

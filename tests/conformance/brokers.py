@@ -57,12 +57,13 @@ from schemas.trading import (
 from tests.conformance.agreement import disagreement
 from tests.conformance.clock import Clock
 from tests.conformance.watched import Watched
+from tests.planted import plant, plant_base64
 from venues.access import TRADINGS, make_client
 from venues.rest import Tools
 from venues.trading import Access, Trading
 
 ACCOUNT = "one"
-KEY, SECRET = "conformance-key", "Y29uZm9ybWFuY2Ugc2VjcmV0LCBtYWRlIHVw"
+KEY, SECRET = plant("conformance-key"), plant_base64("conformance-secret")
 PAST_S = 5.0
 SEND_WITHIN_S = 2.0
 

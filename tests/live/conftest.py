@@ -21,6 +21,8 @@ from schemas.errors import OperatorError
 from schemas.messages import Status
 from shm.segment import instance_id
 from tests.helpers import ROOT, wait_until
+from tests.leaks import assert_no_secret
+from tests.planted import Search
 
 
 class Project:
@@ -29,6 +31,10 @@ class Project:
     def __init__(self, folder: Path, **settings: object) -> None:
         self.folder = folder
         self.run, self.data, self.logs = folder / "run", folder / "data", folder / "logs"
+        self.said: list[str] = []
+        """All that commands have printed."""
+        self.secret_files: list[Path] = []
+        """Of the test's own, that secrets are read from."""
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
@@ -47,6 +53,16 @@ class Project:
 
     def dcctl(self, *arguments: str, code: int = 0, deadline_s: float = 320) -> str:
         """Run a command to its end; its standard output."""
+        done = self.try_dcctl(*arguments, deadline_s=deadline_s)
+        if done.returncode != code:
+            print(done.stdout, done.stderr, self.troubles(), sep="\n")
+        assert done.returncode == code, (arguments, done.returncode)
+        return done.stdout if code == 0 else done.stderr
+
+    def try_dcctl(
+        self, *arguments: str, deadline_s: float = 320
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command to its end, whatever comes of it."""
         done = subprocess.run(
             [sys.executable, "-m", "processes.cli", *arguments],
             env=self.environment,
@@ -56,10 +72,8 @@ class Project:
             timeout=deadline_s,
             check=False,
         )
-        if done.returncode != code:
-            print(done.stdout, done.stderr, self.troubles(), sep="\n")
-        assert done.returncode == code, (arguments, done.returncode)
-        return done.stdout if code == 0 else done.stderr
+        self.said += [done.stdout, done.stderr]
+        return done
 
     def troubles(self) -> str:
         """What the logs and the processes' standard errors say of faults."""
@@ -155,4 +169,8 @@ def project() -> Iterator[Project]:
     yield made
     made.end()
     made.assert_clean()
+    for path in made.secret_files:
+        path.unlink()
+    assert_no_secret(folder)
+    assert Search().in_text("what commands said", "\n".join(made.said)) == []
     shutil.rmtree(folder, ignore_errors=True)

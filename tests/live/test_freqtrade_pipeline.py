@@ -10,6 +10,7 @@ import pytest
 from tests.freqtrade import freqtrade_bot
 from tests.freqtrade_desk import bot_position
 from tests.helpers import wait_until
+from tests.planted import plant
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(500)]
@@ -55,7 +56,7 @@ def test_decisions_become_the_bots_trades_through_a_crash_and_the_switch_makes_i
         "password": "${BOT_WORD}", "ws_token": "${BOT_TOKEN}", "ask_every_s": 1,
     }  # fmt: skip
     project.set(execution__accounts={"bot": account})
-    words = {"BOT_WORD": "a-word-for-the-tests", "BOT_TOKEN": "a-token-for-the-tests"}
+    words = {"BOT_WORD": plant("bot-word"), "BOT_TOKEN": plant("bot-token")}
     project.environment.update(words)
     # The account is away until its bot is there, which needs its venue first.
     project.dcctl("start", "--timeout", "5", code=1)

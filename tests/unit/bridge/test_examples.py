@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from config.loader import load
-from processes.bridge.link import address
+from processes.bridge.link import Link, address
 from processes.bridge.signals import signal_of
 from schemas.errors import ConfigError
 from schemas.settings import BridgeSettings
@@ -164,3 +164,13 @@ def test_a_wrong_setting_is_named(key, value, said):
         load("demo", environment={f"DC__bridge__{key}": value})
     assert f"bridge.{key}" in str(caught.value)
     assert said in str(caught.value)
+
+
+def test_a_password_is_one_whatever_is_in_it():
+    word = "a/b@c:d%e"
+    link = Link(
+        BridgeSettings(url="redis://:${WORD}@127.0.0.1:1/0"), {"WORD": word}, random.Random(1)
+    )
+    told = link.client.connection_pool.connection_kwargs
+    link.close()
+    assert (told["host"], told["port"], told["password"]) == ("127.0.0.1", 1, word)

@@ -5,6 +5,7 @@ import pytest
 from config.loader import differences, effect_of, flatten, load, profiles
 from schemas.errors import ConfigError
 from schemas.settings import REFUSED, RESTARTS
+from tests.planted import plant
 
 
 def test_every_profile_loads():
@@ -78,6 +79,50 @@ def test_what_is_wrong_is_named(environment, words):
     for word in words:
         assert word in str(caught.value), str(caught.value)
     assert len(str(caught.value)) < 400, "a sentence, not the whole configuration"
+
+
+BOT = 'broker: freqtrade, url: "http://127.0.0.1:1", username: dc, ws_token: "${T}"'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'execution: {accounts: {a: {broker: kraken, key: "${K}", secret: WORD}}}',
+        'execution: {accounts: {a: {broker: kraken, key: WORD, secret: "${S}"}}}',
+        "execution: {accounts: {a: {broker: kraken, key: WORD}}}",
+        "execution: {accounts: {a: {broker: krakn, key: WORD, secret: WORD}}}",
+        'execution: {accounts: {A!: {broker: kraken, key: "${K}", secret: WORD}}}',
+        "execution: {accounts: [{broker: kraken, key: WORD, secret: WORD}]}",
+        f"execution: {{accounts: {{a: {{{BOT}, password: WORD}}}}}}",
+        f"execution: {{accounts: {{a: {{{BOT}, password: WORD, wrong: 1}}}}}}",
+        "execution: {accounts: {a: {broker: kraken, key: WORD: WORD, secret: x}}}",
+        'execution: {accounts: {a: {broker: kraken, key: "WORD, secret: x}}}',
+        "execution: {accounts: {a: {broker: kraken, key: *WORD}}}",
+        "execution: {accounts: {a: {broker: kraken, key: !WORD x}}}",
+        "execution: {accounts: {a: {broker: kraken, key: %WORD}}}",
+        "influx: {enabled: true, token: WORD}",
+        "influx: {url: 'http://dc:WORD@127.0.0.1:8086/ '}",
+        "bridge: {url: 'redis://:WORD@127.0.0.1'}",
+        "ledger: {url: 'postgresql://dc:WORD@127.0.0.1/dc'}",
+        "ledger: {url: 'postgresql://dc:WORD@127.0.0.1:port/dc'}",
+        "ledger: {url: ['postgresql://dc:WORD@127.0.0.1/dc']}",
+        "history: {url: 'postgresql://127.0.0.1/dc?password=WORD'}",
+        "lake: {store: 's3://KEY:WORD@bucket/folder'}",
+        "simulator: {accounts: [{venue: kraken, key: 'ab', secret: WORD}]}",
+    ],
+)
+@pytest.mark.parametrize("word", [plant("settings"), "8" * 20], ids=["text", "digits"])
+def test_a_secret_that_somebody_wrote_into_settings_is_in_no_error(tmp_path, text, word):
+    path = tmp_path / "own.yml"
+    path.write_text(text.replace("WORD", word))
+    with pytest.raises(ConfigError) as caught:
+        load("demo", file=path, environment={})
+    assert word not in str(caught.value)
+    path.unlink()
+    section, _, rest = text.replace("WORD", word).partition(": ")
+    with pytest.raises(ConfigError) as caught:
+        load("demo", environment={f"DC__{section}": rest})
+    assert word not in str(caught.value)
 
 
 def test_an_unknown_profile_lists_those_there_are():

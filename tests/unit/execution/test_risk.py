@@ -234,6 +234,24 @@ def test_what_the_venue_would_not_take_is_not_sent(notional, price, code):
     assert reason(made, COIN, reference_price=price) == code
 
 
+def test_each_account_has_its_own_size_of_an_entry():
+    accounts = {
+        "paper": {"broker": "paper"},
+        "yen": {
+            "broker": "gmo",
+            "key": "${K}",
+            "secret": "${S}",
+            "instruments": ["gmo:*"],
+            "order_notional": "15000",
+        },
+    }
+    told = msgspec.json.encode(accounts).decode()
+    made = machine(execution__accounts=told, risk__rates='{JPY: "0.0066"}')
+    made.on_event(AssetHeld("yen", T0, "JPY", "100000", "100000"), T0)
+    sizes = [decide(made, instrument)[1][0].intent.quantity for instrument in (BTC, YEN)]
+    assert [Decimal(size) * 100 for size in sizes] == [100, 15000]
+
+
 def at_kraken() -> Machine:
     accounts = msgspec.json.encode({"mine": {**KRAKEN, "taker_bps": 100}}).decode()
     return machine(execution__accounts=accounts)

@@ -35,7 +35,8 @@ def routes(**named) -> dict[int, Route]:
 def test_paper_takes_all_when_nothing_is_said():
     found = routes_of(load("demo", environment={}), INSTRUMENTS)
     assert found == dict.fromkeys(
-        range(5), Route("paper", may_short=True, taker=Decimal("0.00005"))
+        range(5),
+        Route("paper", may_short=True, taker=Decimal("0.00005"), notional=Decimal(100)),
     )
 
 
@@ -51,10 +52,11 @@ def test_the_more_exact_name_goes_before():
 
 
 def test_only_leverage_can_be_sold_short_at_gmo():
-    found = routes(gmo={"broker": "gmo", **KEYS, "taker_bps": 5})
+    found = routes(gmo={"broker": "gmo", **KEYS, "taker_bps": 5, "order_notional": "15000"})
+    told = {"taker": Decimal("0.0005"), "notional": Decimal(15000)}
     assert found == {
-        2: Route("gmo", may_short=True, taker=Decimal("0.0005")),
-        3: Route("gmo", may_short=False, taker=Decimal("0.0005")),
+        2: Route("gmo", may_short=True, **told),
+        3: Route("gmo", may_short=False, **told),
     }
 
 
