@@ -115,6 +115,16 @@ def noted_intents(data: Path) -> list[Intent]:
     return found
 
 
+def orders_of_all(data: Path, standing: Standing) -> list[StandingOrder]:
+    """Execution's orders and those of killers before, each once.
+
+    A killer that knew nothing of the one before it would close again what that one has closed.
+    """
+    known = {one.intent.command_id for one in standing.orders}
+    noted = [one for one in noted_intents(data) if one.command_id not in known]
+    return [*standing.orders, *(StandingOrder(intent=one) for one in noted)]
+
+
 def forget_intents(data: Path) -> None:
     """The ledger has them."""
     for path in (data / "state" / KILLER_FOLDER).glob("*.jsonl"):

@@ -142,6 +142,8 @@ class Execution:
         self._machine.take_up(Beginning.decode(kept))
         # A crash between the ledger's row and this file has left an older one.
         self._keep_standing()
+        # Only now: a killer that comes after a crash in between must know of them.
+        forget_intents(self._context.paths.data)
         self._reader.seek(max(self._reader.position, self._last_prediction()))
         self._desk.restore()
         open_ids = [order.intent.command_id for order in self._machine.open_orders()]
@@ -182,11 +184,9 @@ class Execution:
 
     def _adopt(self) -> None:
         """Orders that a killer has sent become the ledger's: open ones, to be asked for."""
-        data = self._context.paths.data
-        for intent in noted_intents(data):
+        for intent in noted_intents(self._context.paths.data):
             self._ledger.record_intent(intent)
             self._context.log.warning("the killer's order", command_id=intent.command_id)
-        forget_intents(data)
 
     def _last_prediction(self) -> int:
         """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""

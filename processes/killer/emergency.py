@@ -58,6 +58,7 @@ class Emergency:
     """One account.
 
     Args:
+        orders: of execution, and of killers before this one.
         note: puts an intent down, synced, before it is sent.
     """
 
@@ -71,13 +72,20 @@ class Emergency:
         now_ns: Callable[[], int],
     ) -> None:
         self._trading = trading
-        self._orders = orders
+        # What is over and has no name may look like the one that is under way: it is left.
+        self._orders = [
+            one
+            for one in orders
+            if one.open or one.venue_order_id or trading.client_id(NewOrder.of(one.intent))
+        ]
         self._held = {held.symbol: Decimal(held.quantity) for held in positions}
         self._instruments = {held.symbol: held.instrument for held in positions}
         self._instruments |= {one.intent.symbol: one.intent.instrument for one in orders}
         self._note = note
         self._now_ns = now_ns
         self._began_s = monotonic_s()
+        self._unsure: set[str] = set()
+        """Symbols that an order of which nobody can say what became may have closed."""
         self._watching: asyncio.Task[None] | None = None
         """Serves the connection; done when that is lost."""
         self.ended = Ended(account=account)
@@ -178,9 +186,12 @@ class Emergency:
 
     def _doubt(self, sight: Sight) -> None:
         """What fits several orders is not guessed: a person must look."""
+        intents = {one.intent.command_id: one.intent for one in self._orders}
         for number, which in sorted(sight.ambiguous.items()):
             self.ended.doubts.append(number)
             self._say(f"{number}: {which}: look at the venue")
+            if intents[number].reduce_only:
+                self._unsure.add(intents[number].symbol)
 
     def _book(self, intent: Intent, quantity: str) -> None:
         signed = Decimal(quantity) if intent.side == "buy" else -Decimal(quantity)
@@ -209,7 +220,7 @@ class Emergency:
     # ---- closing
 
     async def _flatten(self) -> None:
-        for symbol in sorted(self._held):
+        for symbol in sorted(set(self._held) - self._unsure):
             attempt = 0
             while self._held[symbol]:
                 attempt += 1

@@ -21,7 +21,7 @@ from processes.killer.emergency import Emergency, Ended
 from processes.live import may_trade
 from processes.logs import open_log
 from processes.sessions import latest_settings
-from processes.standing import hold_orders, note_intent, read_standing
+from processes.standing import hold_orders, note_intent, orders_of_all, read_standing
 from schemas.brokers import FreqtradeAccount, VenueAccount
 from schemas.errors import DataControllerError, OperatorError
 from schemas.instruments import Tables
@@ -39,6 +39,7 @@ async def end_all(
 ) -> list[Ended]:
     """Every account at a venue at once; one that cannot be begun with holds up no other."""
     standing = read_standing(data)
+    orders = orders_of_all(data, standing)
     runs, ended = [], []
     for name, account in settings.execution.accounts.items():
         if isinstance(account, FreqtradeAccount):
@@ -59,7 +60,7 @@ async def end_all(
         emergency = Emergency(
             name,
             trading,
-            [one for one in standing.orders if one.intent.account == name],
+            [one for one in orders if one.intent.account == name],
             [held for held in standing.positions if held.account == name],
             lambda intent: note_intent(data, intent),
             clock.now_ns,

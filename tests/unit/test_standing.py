@@ -10,6 +10,7 @@ from processes.standing import (
     hold_orders,
     note_intent,
     noted_intents,
+    orders_of_all,
     read_standing,
     standing_path,
     write_standing,
@@ -55,6 +56,13 @@ def test_a_killers_orders_are_found_and_a_torn_line_is_none(data):
     assert noted_intents(data) == [intent(1), intent(3), intent(2, "two")]
     forget_intents(data)
     assert noted_intents(data) == []
+
+
+def test_orders_of_execution_and_of_killers_stand_once_each(data):
+    told = Standing(orders=[StandingOrder(intent=intent(1), venue_order_id="V")])
+    for one in (intent(1), intent(2, "two")):
+        note_intent(data, one)
+    assert orders_of_all(data, told) == [*told.orders, StandingOrder(intent=intent(2, "two"))]
 
 
 def test_only_one_may_send(data):

@@ -215,3 +215,52 @@ class StrictTrading:
     async def holdings(self) -> list[BalanceChange]:
         self._check()
         return [BalanceChange(venue="strict", asset="USD", balance="10", available="9")]
+
+
+class NamelessTrading(StrictTrading):
+    """A client of it where no order carries an id of ours: a lost one is found by its looks.
+
+    Which one it is, is told as GMO Coin's calls do: exactly one that fits, and fits no other lost
+    one; several are ambiguous.
+    """
+
+    parallel = 1
+
+    def client_id(self, order: NewOrder) -> str:
+        return ""
+
+    async def look(self, refs: Sequence[OrderRef], since_ns: int) -> Sight:
+        sight = await super().look(refs, since_ns)
+        numbers = {one.venue_order_id: number for number, one in self.at.orders.items()}
+        known = {ref.venue_order_id for ref in refs if ref.venue_order_id}
+        named = [ref for ref in refs if ref.venue_order_id]
+        found = {ref.order.command_id: numbers[ref.venue_order_id] for ref in named}
+        lost = [ref.order for ref in refs if not ref.venue_order_id]
+        strangers = [one for one in self.at.orders.values() if one.venue_order_id not in known]
+        fits = {
+            order.command_id: [one for one in strangers if _looks(one.order) == _looks(order)]
+            for order in lost
+        }
+        claims = [one.venue_order_id for names in fits.values() for one in names]
+        sight.missing, sight.ambiguous = set(), {}
+        for number, names in fits.items():
+            if len(names) == 1 and claims.count(names[0].venue_order_id) == 1:
+                found[number] = names[0].order.command_id
+            elif names:
+                sight.ambiguous[number] = f"{names[0].venue_order_id} may be it"
+            else:
+                sight.missing.add(number)
+        asked = {number: self.at.orders[true] for number, true in found.items()}
+        sight.orders = {number: self.at.update(one) for number, one in asked.items()}
+        sight.fills = [(number, fill) for number, one in asked.items() for fill in one.fills]
+        taken = {one.venue_order_id for one in asked.values()} | set(claims)
+        sight.foreign = [
+            self.at.update(self.at.orders[number])
+            for number in self.at.open_ids()
+            if self.at.orders[number].venue_order_id not in taken
+        ]
+        return sight
+
+
+def _looks(order: NewOrder) -> tuple[str, ...]:
+    return order.symbol, order.side, order.quantity, order.kind, order.limit_price

@@ -9,7 +9,7 @@ from processes.killer import emergency as module
 from processes.killer.emergency import Emergency
 from processes.standing import Held, StandingOrder
 from schemas.trading import Intent, KillLevel
-from tests.unit.execution.strict_venue import StrictTrading, StrictVenue
+from tests.unit.execution.strict_venue import NamelessTrading, StrictTrading, StrictVenue
 from venues.trading import NewOrder
 
 T0 = 1_760_000_000_000_000_000
@@ -45,6 +45,12 @@ class World:
         if known:
             self.venue.take(NewOrder.of(intent))
         self.orders.append(StandingOrder(intent=intent))
+        return intent
+
+    def closed(self, number: int, **more) -> Intent:
+        """An order that execution knew to be over, and that never was at the venue."""
+        intent = self.order(number, known=False, **more)
+        self.orders[-1] = StandingOrder(intent=intent, open=False)
         return intent
 
     def note(self, intent: Intent) -> None:
@@ -128,6 +134,55 @@ def test_a_lost_answer_does_not_close_it_twice(fault):
         assert ended.is_done, ended
         assert world.position() == 0
         assert len(world.venue.sent) == (2 if fault == "lose_request" else 1)
+
+    run(scenario)
+
+
+def test_what_is_over_and_has_no_name_is_not_taken_for_what_is_under_way():
+    """A refused order looks like the one that left when execution died."""
+
+    async def scenario(world: World) -> None:
+        world.trading = NamelessTrading(world.venue)
+        world.closed(1)
+        under_way = world.order(2)
+        world.venue.trade(under_way.command_id, "3")
+        ended = await world.end()
+        assert ended.doubts == []
+        assert ended.closed == {"BTC/USD": "8"}
+        assert ended.is_done
+        assert world.position() == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("client", [StrictTrading, NamelessTrading])
+def test_what_a_killer_before_has_closed_is_not_closed_again(client):
+    async def scenario(world: World) -> None:
+        world.trading = client(world.venue)
+        assert (await world.end()).is_done
+        world.orders += [StandingOrder(intent=intent) for intent in world.noted]
+        ended = await world.end()
+        assert ended.is_done
+        assert ended.sent == 0
+        assert world.position() == 0
+
+    run(scenario)
+
+
+def test_what_an_order_in_doubt_may_have_closed_is_left_to_a_person():
+    async def scenario(world: World) -> None:
+        world.trading = NamelessTrading(world.venue)
+        exits = [
+            world.order(n, side="sell", quantity="5", kind="market", limit_price="",
+                        reduce_only=True, known=n == 1)
+            for n in (1, 2)
+        ]  # fmt: skip
+        world.venue.trade(exits[0].command_id, "5")
+        ended = await world.end()
+        assert not ended.is_done
+        assert ended.doubts == [one.command_id for one in exits]
+        assert ended.left == {"BTC/USD": "5"}
+        assert world.venue.sent == []
 
     run(scenario)
 
