@@ -34,6 +34,7 @@ from processes.standing import (
     noted_intents,
     write_standing,
 )
+from schemas.brokers import FreqtradeAccount
 from schemas.control import Word
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
@@ -90,6 +91,7 @@ class Execution:
         self._desk.enabled = context.settings.bridge.signals.enabled
         context.bus.on_command("signals", self._on_signals)
         context.bus.on_command("drill", self._on_drill)
+        context.bus.on_command("settle", self._on_settle)
         self._kill_word = context.control.word_address(Word.KILL_LEVEL)
         self._obeyed: KillLevel | None = None
         """A level of the switch that is obeyed and not acknowledged yet."""
@@ -293,6 +295,22 @@ class Execution:
             "orders": [one.intent.command_id for one in standing.orders if one.open],
             "positions": {held.symbol: held.quantity for held in standing.positions},
         }
+
+    def _on_settle(self, arguments: dict[str, Any]) -> dict[str, str]:
+        """A person's word on an order in doubt; what comes of it is told as the broker's event."""
+        number, venue_order_id = str(arguments["order"]), str(arguments["venue_order"])
+        order = self._machine.orders.get(number)
+        if order is None or not order.open:
+            raise OperatorError(f"{number} is no open order; dcctl orders --open shows them")
+        account = order.intent.account
+        if isinstance(self._context.settings.execution.accounts[account], FreqtradeAccount):
+            raise OperatorError(f"{account} has a bot: dcctl freqtrade absent {number}")
+        if not self._brokers[account].settle(number, venue_order_id):
+            raise OperatorError(f"{account} takes no word on {number} now")
+        self._context.log.warning(
+            "settled by a person", command_id=number, venue_order_id=venue_order_id
+        )
+        return {"account": account}
 
     def _take_events(self) -> None:
         while not self._events.empty():
