@@ -92,27 +92,29 @@ def hold_orders(data: Path) -> IO[str]:
 # ---- what a killer has sent
 
 
-def note_intent(data: Path, intent: Intent) -> None:
-    """Put down an order of the killer's before it is sent, synced."""
+def note_order(data: Path, intent: Intent, venue_order_id: str = "") -> None:
+    """Put down an order of the killer's, synced: before it is sent, and again with its id."""
     folder = data / "state" / KILLER_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    line = msgspec.json.encode(StandingOrder(intent=intent, venue_order_id=venue_order_id))
     with (folder / f"{intent.account}.jsonl").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(msgspec.json.encode(intent) + b"\n")
+        file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def noted_intents(data: Path) -> list[Intent]:
+def noted_orders(data: Path) -> list[StandingOrder]:
     """The orders of killers that the ledger has not taken yet, oldest first in each account."""
-    found = []
+    found: dict[str, StandingOrder] = {}
     for path in sorted((data / "state" / KILLER_FOLDER).glob("*.jsonl")):
         for line in path.read_bytes().split(b"\n"):
             try:
-                found.append(msgspec.json.decode(line, type=Intent))
+                one = msgspec.json.decode(line, type=StandingOrder)
             except msgspec.DecodeError:
                 continue  # the end of a line that was never whole: its order was never sent
-    return found
+            found[one.intent.command_id] = one
+    return list(found.values())
 
 
 def orders_of_all(data: Path, standing: Standing) -> list[StandingOrder]:
@@ -121,11 +123,11 @@ def orders_of_all(data: Path, standing: Standing) -> list[StandingOrder]:
     A killer that knew nothing of the one before it would close again what that one has closed.
     """
     known = {one.intent.command_id for one in standing.orders}
-    noted = [one for one in noted_intents(data) if one.command_id not in known]
-    return [*standing.orders, *(StandingOrder(intent=one) for one in noted)]
+    noted = [one for one in noted_orders(data) if one.intent.command_id not in known]
+    return [*standing.orders, *noted]
 
 
-def forget_intents(data: Path) -> None:
+def forget_noted(data: Path) -> None:
     """The ledger has them."""
     for path in (data / "state" / KILLER_FOLDER).glob("*.jsonl"):
         path.unlink()

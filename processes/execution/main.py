@@ -29,9 +29,9 @@ from processes.rings import enabled_venues
 from processes.runtime import Context, run
 from processes.sessions import SessionFolder
 from processes.standing import (
-    forget_intents,
+    forget_noted,
     hold_orders,
-    noted_intents,
+    noted_orders,
     write_standing,
 )
 from schemas.brokers import FreqtradeAccount
@@ -48,8 +48,10 @@ from schemas.trading import (
     CancelNotSent,
     KillLevel,
     NotSent,
+    OrderAccepted,
     OrderExpired,
     OrderNew,
+    OrderState,
     OrderUnknown,
     clipped,
 )
@@ -145,7 +147,7 @@ class Execution:
         # A crash between the ledger's row and this file has left an older one.
         self._keep_standing()
         # Only now: a killer that comes after a crash in between must know of them.
-        forget_intents(self._context.paths.data)
+        forget_noted(self._context.paths.data)
         self._reader.seek(max(self._reader.position, self._last_prediction()))
         self._desk.restore()
         open_ids = [order.intent.command_id for order in self._machine.open_orders()]
@@ -186,9 +188,13 @@ class Execution:
 
     def _adopt(self) -> None:
         """Orders that a killer has sent become the ledger's: open ones, to be asked for."""
-        for intent in noted_intents(self._context.paths.data):
-            self._ledger.record_intent(intent)
-            self._context.log.warning("the killer's order", command_id=intent.command_id)
+        for noted in noted_orders(self._context.paths.data):
+            number = noted.intent.command_id
+            self._ledger.record_intent(noted.intent)
+            if noted.venue_order_id:
+                taken = OrderAccepted(number, noted.venue_order_id, self._context.clock.now_ns())
+                self._ledger.record_event(taken, OrderState.ACKED)
+            self._context.log.warning("the killer's order", command_id=number)
 
     def _last_prediction(self) -> int:
         """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""

@@ -59,7 +59,7 @@ class Emergency:
 
     Args:
         orders: of execution, and of killers before this one.
-        note: puts an intent down, synced, before it is sent.
+        note: puts an intent down, synced, before it is sent; then with the venue's id of it.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Emergency:
         trading: Trading,
         orders: list[StandingOrder],
         positions: list[Held],
-        note: Callable[[Intent], None],
+        note: Callable[[Intent, str], None],
         now_ns: Callable[[], int],
     ) -> None:
         self._trading = trading
@@ -236,12 +236,14 @@ class Emergency:
         held = self._held[symbol]
         await self._retried("connect", self._stay_connected)
         intent = self._intent(symbol, held, attempt)
-        self._note(intent)
+        self._note(intent, "")
         order = NewOrder.of(intent)
         venue_order_id = ""
         try:
             self.ended.sent += 1
             venue_order_id = await self._trading.place(order, lambda: None)
+            # Where orders have no names of ours, who comes next tells it apart by this alone.
+            self._note(intent, venue_order_id)
         except NotSentError:
             self.ended.sent -= 1
             return True

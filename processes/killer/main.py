@@ -21,7 +21,7 @@ from processes.killer.emergency import Emergency, Ended
 from processes.live import may_trade
 from processes.logs import open_log
 from processes.sessions import latest_settings
-from processes.standing import hold_orders, note_intent, orders_of_all, read_standing
+from processes.standing import hold_orders, note_order, orders_of_all, read_standing
 from schemas.brokers import FreqtradeAccount, VenueAccount
 from schemas.errors import DataControllerError, OperatorError
 from schemas.instruments import Tables
@@ -62,7 +62,7 @@ async def end_all(
             trading,
             [one for one in orders if one.intent.account == name],
             [held for held in standing.positions if held.account == name],
-            lambda intent: note_intent(data, intent),
+            lambda intent, venue_order_id: note_order(data, intent, venue_order_id),
             clock.now_ns,
         )
         runs.append(emergency.run(level, DRILL_S if drill else DEADLINE_S, drill=drill))
@@ -84,7 +84,7 @@ def _bot(
         name,
         FreqtradeClient(Access(account.url, account.username, password, "")),
         {item.pair: item for item in tables.instruments if item.venue == account.venue},
-        lambda intent: note_intent(data, intent),
+        lambda intent: note_order(data, intent),
         clock.now_ns,
         may_be_live=may_trade(data, settings, name),
     )

@@ -17,7 +17,7 @@ from decimal import Decimal
 import pytest
 
 from processes import killswitch
-from processes.standing import noted_intents
+from processes.standing import noted_orders
 from schemas.trading import KillLevel
 from tests.conformance.brokers import KEY, SECRET
 from tests.crash_world import PAPER, SUBJECTS, CrashWorld, Mortals, crash_world
@@ -80,7 +80,7 @@ def strategies_orders(world: CrashWorld) -> tuple[int, int]:
     """Orders at the venue, and how many the ledger and the killer have of the switch's own."""
     orders, _, _ = world.ledger()
     own = {number for number, one in orders.items() if one.intent.strategy == "kill_switch"}
-    own |= {intent.command_id for intent in noted_intents(world.paths.data)}
+    own |= {one.intent.command_id for one in noted_orders(world.paths.data)}
     return len(world.truth()["orders"]), len(own)
 
 

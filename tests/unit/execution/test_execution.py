@@ -4,6 +4,7 @@ import queue
 import sqlite3
 import threading
 
+import msgspec
 import psycopg
 import pytest
 
@@ -13,7 +14,7 @@ from processes.execution.effects import Send
 from processes.execution.main import Execution
 from processes.execution.orders import Order
 from processes.runtime import Context
-from processes.standing import hold_orders, note_intent, noted_intents, read_standing
+from processes.standing import hold_orders, note_order, noted_orders, read_standing
 from schemas.control import Word
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
@@ -404,12 +405,16 @@ def test_a_killers_orders_become_the_ledgers_and_are_asked_for(lives):
         kind="market", reduce_only=True, strategy="kill_switch", decided_ns=T0,
     )  # fmt: skip
     life.end()
-    note_intent(data, sent)
+    note_order(data, sent)
+    known = msgspec.structs.replace(sent, command_id="d" * 32)
+    note_order(data, known)
+    note_order(data, known, "V7")
     life = lives(ended=True).begin(reconciled=False)
     life.tell(AccountConnected("paper", T0))
-    assert life.broker.asked[-1] == ("reconcile", [sent.command_id])
-    assert life.states()[sent.command_id] == "unknown"
-    assert noted_intents(data) == []
+    assert life.broker.asked[-1] == ("reconcile", [sent.command_id, known.command_id])
+    assert life.states() == {sent.command_id: "unknown", known.command_id: "acked"}
+    assert life.machine.orders[known.command_id].venue_order_id == "V7"
+    assert noted_orders(data) == []
 
 
 def test_a_killers_orders_are_noted_until_they_stand_with_execution(lives, monkeypatch):
@@ -418,7 +423,7 @@ def test_a_killers_orders_are_noted_until_they_stand_with_execution(lives, monke
         command_id="c" * 32, instrument=0, symbol="tBTCUSD", side="sell", quantity="2",
         kind="market", reduce_only=True, strategy="kill_switch", decided_ns=T0,
     )  # fmt: skip
-    note_intent(life.context.paths.data, sent)
+    note_order(life.context.paths.data, sent)
 
     def die(*_) -> None:
         raise SystemExit(1)
@@ -426,7 +431,7 @@ def test_a_killers_orders_are_noted_until_they_stand_with_execution(lives, monke
     monkeypatch.setattr(module, "write_standing", die)
     with pytest.raises(SystemExit):
         life.begin()
-    assert noted_intents(life.context.paths.data) == [sent]
+    assert [one.intent for one in noted_orders(life.context.paths.data)] == [sent]
 
 
 def test_while_a_killer_may_send_execution_waits(lives):

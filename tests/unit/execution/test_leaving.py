@@ -10,7 +10,7 @@ from processes import killswitch, runtime
 from processes.execution.main import Execution
 from processes.execution.orders import Order
 from processes.runtime import Context
-from processes.standing import hold_orders, noted_intents
+from processes.standing import hold_orders, noted_orders
 from schemas.control import Word
 from schemas.trading import Intent, KillLevel, OrderFilled
 from tests.conformance.brokers import BITFINEX, KEY, SECRET
@@ -73,7 +73,8 @@ def test_the_killer_flattens_what_an_orphan_leaves(world):
     }
     (order,) = world.truth()["orders"]
     assert (order["side"], Decimal(order["filled"])) == ("sell", Decimal("0.25"))
-    assert [one.quantity for one in noted_intents(world.paths.data)] == ["0.25"]
+    (noted,) = noted_orders(world.paths.data)
+    assert noted.intent.quantity == "0.25"
 
 
 @pytest.mark.parametrize(

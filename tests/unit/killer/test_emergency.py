@@ -29,6 +29,7 @@ class World:
         self.venue = StrictVenue(self.now_ns)
         self.trading = StrictTrading(self.venue)
         self.noted: list[Intent] = []
+        self.told_ids: list[str] = []
         self.orders: list[StandingOrder] = []
         self.held = [Held(account="one", instrument=3, symbol="BTC/USD", quantity=held)]
 
@@ -53,7 +54,10 @@ class World:
         self.orders[-1] = StandingOrder(intent=intent, open=False)
         return intent
 
-    def note(self, intent: Intent) -> None:
+    def note(self, intent: Intent, venue_order_id: str) -> None:
+        if venue_order_id:
+            self.told_ids.append(venue_order_id)
+            return
         assert intent.command_id not in self.venue.sent, "put down before it is sent"
         self.noted.append(intent)
 
@@ -93,6 +97,7 @@ def test_everything_is_cancelled_and_closed(held):
         assert world.venue.orders[stray.command_id].status == "canceled"
         assert world.position() == 0
         assert ended.sent == 1
+        assert world.told_ids == [world.venue.orders[world.noted[0].command_id].venue_order_id]
         assert ended.flat_ms is not None
 
     run(scenario, held=held)
