@@ -41,12 +41,25 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     """Signed decimal text; negative = short."""
 
 
+class Traded(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be known of an instrument to close a position in it."""
+
+    symbol: str
+    bases: list[str] = []
+    """Names of what is bought: a fee that is taken of it makes what is held smaller."""
+    step: str = "0.00000001"
+    smallest: str = "0"
+    """Less than this the venue does not take back."""
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
     session: int = 0
     orders: list[StandingOrder] = []
     positions: list[Held] = []
+    traded: list[Traded] = []
+    """Of all orders and positions here."""
 
 
 def standing_path(data: Path) -> Path:

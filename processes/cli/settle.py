@@ -3,7 +3,7 @@
 import typer
 
 from processes.bus import request
-from processes.cli.instance import find_paths
+from processes.cli.instance import running_paths
 from processes.cli.screen import say, say_json
 from processes.cli.trading import the_order
 from processes.clock import monotonic_s, nap
@@ -27,7 +27,7 @@ def settle(order: str, venue_order: str, *, absent: bool, yes: bool, as_json: bo
     """
     if bool(venue_order) == absent:
         raise UsageError("either --venue-order ID or --absent: what have you found?")
-    paths = find_paths()
+    paths = running_paths()
     view = LedgerView(latest_settings(paths.data).ledger, paths.data)
     number = the_order(view, order).intent.command_id
     if not yes:

@@ -33,7 +33,7 @@ from processes.execution.scopes import ONE, rates_of, scoped
 from processes.execution.sizes import size_of, sizes_of
 from processes.execution.strategies.registry import REGISTRY
 from processes.execution.triggers import Triggers
-from processes.standing import Held, Standing, StandingOrder
+from processes.standing import Held, Standing, StandingOrder, Traded
 from schemas.instruments import Instrument
 from schemas.settings import Settings
 from schemas.trading import (
@@ -457,8 +457,10 @@ class Machine:
     def standing(self) -> Standing:
         """Positions and orders, as the killer needs them."""
         over = lately_over(list(self.orders.values()), CLOSED_STANDING)
+        named = {order.intent.instrument for order in [*over, *self.open_orders()]}
         return Standing(
             session=self._session,
+            traded=[self._traded(one) for one in sorted(named | set(self.book.held()))],
             orders=[
                 StandingOrder(
                     intent=order.intent,
@@ -473,10 +475,19 @@ class Machine:
                     account=self._routes.get(instrument, NOWHERE).account,
                     instrument=instrument,
                     symbol=self._symbols.get(instrument, ""),
-                    quantity=f"{self._closable(instrument):f}",
+                    quantity=f"{self.book.position(instrument).quantity:f}",
                 )
                 for instrument in self.book.held()
             ],
+        )
+
+    def _traded(self, instrument: int) -> Traded:
+        size = size_of(self._sizes, instrument)
+        return Traded(
+            symbol=self._symbols.get(instrument, ""),
+            bases=sorted(self._assets.get(instrument, UNKNOWN).bases),
+            step=f"{size.step:f}",
+            smallest=f"{size.smallest:f}",
         )
 
     def remembered(self, account: str, closed: int) -> list[Order]:

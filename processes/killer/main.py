@@ -64,6 +64,7 @@ async def end_all(
             [held for held in standing.positions if held.account == name],
             lambda intent, venue_order_id: note_order(data, intent, venue_order_id),
             clock.now_ns,
+            standing.traded,
         )
         runs.append(emergency.run(level, DRILL_S if drill else DEADLINE_S, drill=drill))
     return ended + list(await asyncio.gather(*runs))

@@ -40,6 +40,8 @@ class StrictVenue:
         """Command ids that left the client, in order."""
         self.listeners: list[StrictTrading] = []
         self.fills_market = True
+        self.fee = Fee(asset="USD", amount="0.1")
+        """Of each fill."""
 
     def tell(self, event) -> None:
         for listener in list(self.listeners):
@@ -69,7 +71,7 @@ class StrictVenue:
             venue="strict", fill_id=f"{standing.venue_order_id}-{len(standing.fills)}",
             order_id=standing.venue_order_id, symbol=standing.order.symbol,
             side=standing.order.side, price=PRICE, quantity=f"{amount:f}",
-            client_order_id=standing.order.command_id, fees=(Fee(asset="USD", amount="0.1"),),
+            client_order_id=standing.order.command_id, fees=(self.fee,),
             time_ns=self.now_ns(),
         )  # fmt: skip
         standing.fills.append(fill)
@@ -152,9 +154,9 @@ class StrictTrading:
         self._check()
         self.at.sent.append(order.command_id)
         assert self.at.sent.count(order.command_id) == 1, "sent twice"
+        holding = set(self.at.holding)
         await asyncio.sleep(0)
         written()
-        holding = self.at.holding
         if "lose_request" in holding:
             raise TimeoutError("no answer")
         if "reject" in holding:

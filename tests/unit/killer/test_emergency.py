@@ -7,7 +7,8 @@ import pytest
 
 from processes.killer import emergency as module
 from processes.killer.emergency import Emergency
-from processes.standing import Held, StandingOrder
+from processes.standing import Held, StandingOrder, Traded
+from schemas.account import Fee
 from schemas.trading import Intent, KillLevel
 from tests.unit.execution.strict_venue import NamelessTrading, StrictTrading, StrictVenue
 from venues.trading import NewOrder
@@ -32,6 +33,7 @@ class World:
         self.told_ids: list[str] = []
         self.orders: list[StandingOrder] = []
         self.held = [Held(account="one", instrument=3, symbol="BTC/USD", quantity=held)]
+        self.traded = [Traded(symbol="BTC/USD", bases=["BTC", "XBT"], step="0.01", smallest="0.1")]
 
     def now_ns(self) -> int:
         return T0 + int((asyncio.get_running_loop().time() - self.begun_s) * 1e9)
@@ -62,7 +64,9 @@ class World:
         self.noted.append(intent)
 
     async def end(self, level=KillLevel.FLATTEN, seconds=5.0, *, drill=False):
-        emergency = Emergency("one", self.trading, self.orders, self.held, self.note, self.now_ns)
+        emergency = Emergency(
+            "one", self.trading, self.orders, self.held, self.note, self.now_ns, self.traded
+        )
         ended = await emergency.run(level, seconds, drill=drill)
         assert not self.trading.connected
         return ended
@@ -84,7 +88,7 @@ def run(scenario, **more):
     asyncio.run(whole())
 
 
-@pytest.mark.parametrize("held", ["5", "-5", "0.00000001"])
+@pytest.mark.parametrize("held", ["5", "-5", "0.1"])
 def test_everything_is_cancelled_and_closed(held):
     async def scenario(world: World) -> None:
         world.order(1)
@@ -112,6 +116,31 @@ def test_what_was_filled_unseen_is_closed_too():
         assert world.position() == 0
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("fee", "closed", "left"),
+    [
+        (Fee(asset="XBT", amount="0.004"), "2.99", "0.006"),
+        (Fee(asset="BTC", amount="2.95"), None, "0.05"),
+        (Fee(asset="USD", amount="0.3"), "3", "0"),
+    ],
+)
+def test_a_fee_in_the_base_asset_was_never_held_and_dust_is_left(fee, closed, left):
+    """Who sells it all the same sells what is not ours, or is refused and stays as it is."""
+
+    async def scenario(world: World) -> None:
+        world.venue.fee = fee
+        intent = world.order(1)
+        world.venue.trade(intent.command_id, "3")
+        world.venue.fee = Fee(asset="USD", amount="0.1")
+        ended = await world.end()
+        assert ended.is_done, ended
+        assert ended.closed == ({"BTC/USD": closed} if closed else {})
+        taken = Decimal(fee.amount) if fee.asset != "USD" else Decimal(0)
+        assert world.position() - taken == Decimal(left)
+
+    run(scenario, held="0")
 
 
 def test_fills_that_execution_had_are_not_counted_twice():
