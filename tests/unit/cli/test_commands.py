@@ -65,7 +65,8 @@ def test_nothing_at_all_shows_the_help(dcctl):
     [
         ["nonsense"], ["status", "--nonsense"], ["status", "extra"], ["logs", "-n", "many"],
         ["logs", "-n", "0"], ["tap"], ["tap", "features", "-n", "-1"], ["ingest"],
-        ["ingest", "x.jsonl"], ["settle", "abc"], ["settle", "abc", "--absent", "--venue-order", "1"],
+        ["ingest", "x.jsonl"], ["settle", "abc"],
+        ["settle", "abc", "--absent", "--venue-order", "1"],
         ["start", "--timeout", "soon"], ["--nonsense"],
     ],
 )  # fmt: skip
