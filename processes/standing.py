@@ -41,12 +41,25 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     """Signed decimal text; negative = short."""
 
 
+class Traded(msgspec.Struct, frozen=True, kw_only=True):
+    """What must be known of an instrument to close a position in it."""
+
+    symbol: str
+    bases: list[str] = []
+    """Names of what is bought: a fee that is taken of it makes what is held smaller."""
+    step: str = "0.00000001"
+    smallest: str = "0"
+    """Less than this the venue does not take back."""
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
     session: int = 0
     orders: list[StandingOrder] = []
     positions: list[Held] = []
+    traded: list[Traded] = []
+    """Of all orders and positions here."""
 
 
 def standing_path(data: Path) -> Path:
@@ -92,30 +105,42 @@ def hold_orders(data: Path) -> IO[str]:
 # ---- what a killer has sent
 
 
-def note_intent(data: Path, intent: Intent) -> None:
-    """Put down an order of the killer's before it is sent, synced."""
+def note_order(data: Path, intent: Intent, venue_order_id: str = "") -> None:
+    """Put down an order of the killer's, synced: before it is sent, and again with its id."""
     folder = data / "state" / KILLER_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    line = msgspec.json.encode(StandingOrder(intent=intent, venue_order_id=venue_order_id))
     with (folder / f"{intent.account}.jsonl").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(msgspec.json.encode(intent) + b"\n")
+        file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
 
-def noted_intents(data: Path) -> list[Intent]:
+def noted_orders(data: Path) -> list[StandingOrder]:
     """The orders of killers that the ledger has not taken yet, oldest first in each account."""
-    found = []
+    found: dict[str, StandingOrder] = {}
     for path in sorted((data / "state" / KILLER_FOLDER).glob("*.jsonl")):
         for line in path.read_bytes().split(b"\n"):
             try:
-                found.append(msgspec.json.decode(line, type=Intent))
+                one = msgspec.json.decode(line, type=StandingOrder)
             except msgspec.DecodeError:
                 continue  # the end of a line that was never whole: its order was never sent
-    return found
+            found[one.intent.command_id] = one
+    return list(found.values())
 
 
-def forget_intents(data: Path) -> None:
+def orders_of_all(data: Path, standing: Standing) -> list[StandingOrder]:
+    """Execution's orders and those of killers before, each once.
+
+    A killer that knew nothing of the one before it would close again what that one has closed.
+    """
+    known = {one.intent.command_id for one in standing.orders}
+    noted = [one for one in noted_orders(data) if one.intent.command_id not in known]
+    return [*standing.orders, *noted]
+
+
+def forget_noted(data: Path) -> None:
     """The ledger has them."""
     for path in (data / "state" / KILLER_FOLDER).glob("*.jsonl"):
         path.unlink()

@@ -180,6 +180,22 @@ def orders(
 
 
 @app.command()
+def settle(
+    order: Annotated[str, typer.Argument(help="The first letters of its id, as the alarm says.")],
+    venue_order: Annotated[
+        str, typer.Option("--venue-order", help="It is this order of the venue, by its id there.")
+    ] = "",
+    absent: Annotated[bool, typer.Option("--absent", help="The venue has no such order.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Say what you have found at the venue of an order that several there may be."""
+    from processes.cli.settle import settle as settle_one
+
+    settle_one(order, venue_order, absent=absent, yes=yes, as_json=json)
+
+
+@app.command()
 def fills(
     order: Annotated[str, typer.Option(help="Of one order: the first letters of its id.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="So many, newest first.")] = 50,

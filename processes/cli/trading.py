@@ -11,7 +11,7 @@ import numpy as np
 from processes.cli.instance import find_paths
 from processes.cli.screen import say, say_json, table
 from processes.clock import utc_text
-from processes.execution.reading import LedgerView, PositionRow, total
+from processes.execution.reading import Entry, LedgerView, PositionRow, total
 from processes.lake_places import open_lake
 from processes.places import Paths, is_locked, read_registry
 from processes.replay.rows import last_sequence, rows_between
@@ -143,16 +143,25 @@ def orders(*, open_only: bool, limit: int, as_json: bool) -> None:
     say(table(head, rows, right=(5,)))
 
 
+def the_order(view: LedgerView, beginning: str) -> Entry:
+    """The one order whose id begins so.
+
+    Raises:
+        OperatorError: there is none, or more than one.
+    """
+    entries = view.order(beginning)
+    if len(entries) != 1:
+        how = "no order begins" if not entries else "more than one order begins"
+        raise OperatorError(f"{how} with {beginning}; dcctl orders shows them")
+    return entries[0]
+
+
 def fills(*, order: str, limit: int, as_json: bool) -> None:
     """The newest fills, or those of one order."""
     view = _view(find_paths())
     number = ""
     if order:
-        entries = view.order(order)
-        if len(entries) != 1:
-            how = "no order begins" if not entries else "more than one order begins"
-            raise OperatorError(f"{how} with {order}; dcctl orders shows them")
-        number = entries[0].intent.command_id
+        number = the_order(view, order).intent.command_id
     found = view.fills(limit=limit, command_id=number)
     if as_json:
         say_json([msgspec.to_builtins(one) for one in found])

@@ -33,7 +33,7 @@ from processes.execution.scopes import ONE, rates_of, scoped
 from processes.execution.sizes import size_of, sizes_of
 from processes.execution.strategies.registry import REGISTRY
 from processes.execution.triggers import Triggers
-from processes.standing import Held, Standing, StandingOrder
+from processes.standing import Held, Standing, StandingOrder, Traded
 from schemas.instruments import Instrument
 from schemas.settings import Settings
 from schemas.trading import (
@@ -55,7 +55,10 @@ from schemas.trading import (
 
 CLOSED_KEPT: Final = 500
 CLOSED_STANDING: Final = 50
-"""So many closed orders stand beside the open ones."""
+"""So many closed orders stand beside the open ones, and all of the last LIKENESS_NS."""
+LIKENESS_NS: Final = 30_000_000_000
+"""At a venue whose orders have no names of ours, one that is under way is told apart by its time,
+give or take the clocks: what was sent so shortly before it must be known."""
 SIGNALS_KEPT: Final = 10_000
 """Ids of outside signals that are remembered; one can come again only while it is young."""
 
@@ -453,10 +456,11 @@ class Machine:
 
     def standing(self) -> Standing:
         """Positions and orders, as the killer needs them."""
-        orders = list(self.orders.values())
-        over = [order for order in orders if not order.open][-CLOSED_STANDING:]
+        over = lately_over(list(self.orders.values()), CLOSED_STANDING)
+        named = {order.intent.instrument for order in [*over, *self.open_orders()]}
         return Standing(
             session=self._session,
+            traded=[self._traded(one) for one in sorted(named | set(self.book.held()))],
             orders=[
                 StandingOrder(
                     intent=order.intent,
@@ -471,17 +475,25 @@ class Machine:
                     account=self._routes.get(instrument, NOWHERE).account,
                     instrument=instrument,
                     symbol=self._symbols.get(instrument, ""),
-                    quantity=f"{self._closable(instrument):f}",
+                    quantity=f"{self.book.position(instrument).quantity:f}",
                 )
                 for instrument in self.book.held()
             ],
         )
 
+    def _traded(self, instrument: int) -> Traded:
+        size = size_of(self._sizes, instrument)
+        return Traded(
+            symbol=self._symbols.get(instrument, ""),
+            bases=sorted(self._assets.get(instrument, UNKNOWN).bases),
+            step=f"{size.step:f}",
+            smallest=f"{size.smallest:f}",
+        )
+
     def remembered(self, account: str, closed: int) -> list[Order]:
-        """An account's open orders, and so many of those that were closed last."""
+        """An account's open orders, and at least so many of those that were closed last."""
         own = [order for order in self.orders.values() if order.intent.account == account]
-        over = [order for order in own if not order.open]
-        return over[-closed:] + [order for order in own if order.open]
+        return lately_over(own, closed) + [order for order in own if order.open]
 
     def _forget_closed(self) -> None:
         """Closed orders are kept for a while, since late events may come; not for ever."""
@@ -518,3 +530,17 @@ class Machine:
         )
         number = command_id(self._session, now_ns, instrument, strategy, leg)
         return self._intent(number, proposal, strategy, reason, now_ns, 0)
+
+
+def lately_over(orders: Sequence[Order], least: int) -> list[Order]:
+    """Closed orders that may still matter, oldest first.
+
+    Of those that their venue had, all of the last LIKENESS_NS and at least so many; and so many
+    that never came there, which must not crowd the others out.
+    """
+    newest_ns = max((order.intent.decided_ns for order in orders), default=0)
+    over = [order for order in orders if not order.open]
+    there = [order for order in over if order.venue_order_id]
+    late = sum(order.intent.decided_ns > newest_ns - LIKENESS_NS for order in there)
+    never = [order for order in over if not order.venue_order_id]
+    return never[-least:] + there[-min(max(least, late), CLOSED_KEPT) :]

@@ -29,11 +29,12 @@ from processes.rings import enabled_venues
 from processes.runtime import Context, run
 from processes.sessions import SessionFolder
 from processes.standing import (
-    forget_intents,
+    forget_noted,
     hold_orders,
-    noted_intents,
+    noted_orders,
     write_standing,
 )
+from schemas.brokers import FreqtradeAccount
 from schemas.control import Word
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
@@ -47,8 +48,10 @@ from schemas.trading import (
     CancelNotSent,
     KillLevel,
     NotSent,
+    OrderAccepted,
     OrderExpired,
     OrderNew,
+    OrderState,
     OrderUnknown,
     clipped,
 )
@@ -90,6 +93,7 @@ class Execution:
         self._desk.enabled = context.settings.bridge.signals.enabled
         context.bus.on_command("signals", self._on_signals)
         context.bus.on_command("drill", self._on_drill)
+        context.bus.on_command("settle", self._on_settle)
         self._kill_word = context.control.word_address(Word.KILL_LEVEL)
         self._obeyed: KillLevel | None = None
         """A level of the switch that is obeyed and not acknowledged yet."""
@@ -142,6 +146,8 @@ class Execution:
         self._machine.take_up(Beginning.decode(kept))
         # A crash between the ledger's row and this file has left an older one.
         self._keep_standing()
+        # Only now: a killer that comes after a crash in between must know of them.
+        forget_noted(self._context.paths.data)
         self._reader.seek(max(self._reader.position, self._last_prediction()))
         self._desk.restore()
         open_ids = [order.intent.command_id for order in self._machine.open_orders()]
@@ -182,11 +188,13 @@ class Execution:
 
     def _adopt(self) -> None:
         """Orders that a killer has sent become the ledger's: open ones, to be asked for."""
-        data = self._context.paths.data
-        for intent in noted_intents(data):
-            self._ledger.record_intent(intent)
-            self._context.log.warning("the killer's order", command_id=intent.command_id)
-        forget_intents(data)
+        for noted in noted_orders(self._context.paths.data):
+            number = noted.intent.command_id
+            self._ledger.record_intent(noted.intent)
+            if noted.venue_order_id:
+                taken = OrderAccepted(number, noted.venue_order_id, self._context.clock.now_ns())
+                self._ledger.record_event(taken, OrderState.ACKED)
+            self._context.log.warning("the killer's order", command_id=number)
 
     def _last_prediction(self) -> int:
         """Sequence of the last prediction that an earlier life took in; 0 if none is remembered."""
@@ -293,6 +301,22 @@ class Execution:
             "orders": [one.intent.command_id for one in standing.orders if one.open],
             "positions": {held.symbol: held.quantity for held in standing.positions},
         }
+
+    def _on_settle(self, arguments: dict[str, Any]) -> dict[str, str]:
+        """A person's word on an order in doubt; what comes of it is told as the broker's event."""
+        number, venue_order_id = str(arguments["order"]), str(arguments["venue_order"])
+        order = self._machine.orders.get(number)
+        if order is None or not order.open:
+            raise OperatorError(f"{number} is no open order; dcctl orders --open shows them")
+        account = order.intent.account
+        if isinstance(self._context.settings.execution.accounts[account], FreqtradeAccount):
+            raise OperatorError(f"{account} has a bot: dcctl freqtrade absent {number}")
+        if not self._brokers[account].settle(number, venue_order_id):
+            raise OperatorError(f"{account} takes no word on {number} now")
+        self._context.log.warning(
+            "settled by a person", command_id=number, venue_order_id=venue_order_id
+        )
+        return {"account": account}
 
     def _take_events(self) -> None:
         while not self._events.empty():

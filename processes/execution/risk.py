@@ -81,6 +81,15 @@ def killed(_: Proposal, situation: Situation) -> bool:
     return situation.kill_level >= KillLevel.PAUSE
 
 
+def taken_over(_: Proposal, situation: Situation) -> bool:
+    """The kill switch is beyond pause, where exits are its own affair.
+
+    The gate lets none of a strategy pass then: each prediction would make an order that is
+    written, synced and refused.
+    """
+    return situation.kill_level >= KillLevel.CANCEL
+
+
 def degraded(_: Proposal, situation: Situation) -> bool:
     """Trading has fallen to its last step."""
     return situation.step is Step.FLAT
@@ -219,6 +228,7 @@ ENTRY_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.BALANCE, balance),
 )
 EXIT_CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
+    (Reason.KILLED, taken_over),
     (Reason.NO_ACCOUNT, no_account),
     (Reason.NOT_RECONCILED, not_reconciled),
     (Reason.LEDGER_AWAY, ledger_away),

@@ -8,14 +8,15 @@ its deadline and says what is left; never raises for what a venue does.
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
-from decimal import Decimal
+from collections.abc import Awaitable, Callable, Sequence
+from decimal import ROUND_DOWN, Decimal
 from typing import Final, TypeVar
 
 from msgspec import Struct
 
 from processes.clock import monotonic_s
-from processes.standing import Held, StandingOrder
+from processes.standing import Held, StandingOrder, Traded
+from schemas.account import Fill
 from schemas.errors import RefusedError, VenueError
 from schemas.trading import Intent, KillLevel, OrderSide, Reason
 from venues.trading import NewOrder, NotSentError, OrderRef, Sight, Trading
@@ -58,7 +59,8 @@ class Emergency:
     """One account.
 
     Args:
-        note: puts an intent down, synced, before it is sent.
+        orders: of execution, and of killers before this one.
+        note: puts an intent down, synced, before it is sent; then with the venue's id of it.
     """
 
     def __init__(
@@ -67,17 +69,26 @@ class Emergency:
         trading: Trading,
         orders: list[StandingOrder],
         positions: list[Held],
-        note: Callable[[Intent], None],
+        note: Callable[[Intent, str], None],
         now_ns: Callable[[], int],
+        traded: Sequence[Traded] = (),
     ) -> None:
         self._trading = trading
-        self._orders = orders
+        self._traded = {one.symbol: one for one in traded}
+        # What is over and has no name may look like the one that is under way: it is left.
+        self._orders = [
+            one
+            for one in orders
+            if one.open or one.venue_order_id or trading.client_id(NewOrder.of(one.intent))
+        ]
         self._held = {held.symbol: Decimal(held.quantity) for held in positions}
         self._instruments = {held.symbol: held.instrument for held in positions}
         self._instruments |= {one.intent.symbol: one.intent.instrument for one in orders}
         self._note = note
         self._now_ns = now_ns
         self._began_s = monotonic_s()
+        self._unsure: set[str] = set()
+        """Symbols that an order of which nobody can say what became may have closed."""
         self._watching: asyncio.Task[None] | None = None
         """Serves the connection; done when that is lost."""
         self.ended = Ended(account=account)
@@ -102,7 +113,8 @@ class Emergency:
                 await asyncio.gather(self._watching, return_exceptions=True)
             await self._trading.close()
         if level >= KillLevel.FLATTEN:
-            self.ended.left = {name: f"{held:f}" for name, held in self._held.items() if held}
+            left = {symbol: self._closable(symbol) for symbol in self._held}
+            self.ended.left = {symbol: f"{held:f}" for symbol, held in left.items() if held}
         return self.ended
 
     def _ms(self) -> float:
@@ -155,7 +167,7 @@ class Emergency:
         intents = {one.intent.command_id: one.intent for one in self._orders}
         for number, fill in sight.fills:
             if fill.fill_id not in known[number]:
-                self._book(intents[number], fill.quantity)
+                self._book(intents[number], fill)
                 known[number].add(fill.fill_id)
         self._orders = [
             StandingOrder(
@@ -178,13 +190,26 @@ class Emergency:
 
     def _doubt(self, sight: Sight) -> None:
         """What fits several orders is not guessed: a person must look."""
+        intents = {one.intent.command_id: one.intent for one in self._orders}
         for number, which in sorted(sight.ambiguous.items()):
             self.ended.doubts.append(number)
             self._say(f"{number}: {which}: look at the venue")
+            if intents[number].reduce_only:
+                self._unsure.add(intents[number].symbol)
 
-    def _book(self, intent: Intent, quantity: str) -> None:
-        signed = Decimal(quantity) if intent.side == "buy" else -Decimal(quantity)
+    def _book(self, intent: Intent, fill: Fill) -> None:
+        """A fill, less the fees that were taken of what was bought."""
+        signed = Decimal(fill.quantity) if intent.side == "buy" else -Decimal(fill.quantity)
+        bases = self._traded.get(intent.symbol, Traded(symbol="")).bases
+        signed -= sum((Decimal(fee.amount) for fee in fill.fees if fee.asset in bases), Decimal(0))
         self._held[intent.symbol] = self._held.get(intent.symbol, Decimal(0)) + signed
+
+    def _closable(self, symbol: str) -> Decimal:
+        """What is held in whole steps; nothing if the venue takes no so small quantity."""
+        traded = self._traded.get(symbol, Traded(symbol=symbol))
+        step = Decimal(traded.step)
+        whole = (self._held[symbol] / step).to_integral_value(ROUND_DOWN) * step
+        return Decimal(0) if abs(whole) < Decimal(traded.smallest) else whole
 
     # ---- cancelling
 
@@ -209,28 +234,30 @@ class Emergency:
     # ---- closing
 
     async def _flatten(self) -> None:
-        for symbol in sorted(self._held):
+        for symbol in sorted(set(self._held) - self._unsure):
             attempt = 0
-            while self._held[symbol]:
+            while self._closable(symbol):
                 attempt += 1
                 if not await self._close_one(symbol, attempt):
                     break
-                if self._held[symbol]:
+                if self._closable(symbol):
                     await asyncio.sleep(min(PAUSE_S * 2**attempt, PAUSE_MAX_S))
-        if not any(self._held.values()):
+        if not any(map(self._closable, self._held)):
             self.ended.flat_ms = self._ms()
 
     async def _close_one(self, symbol: str, attempt: int) -> bool:
         """One order for all that is held of a symbol; False if the venue will not have it."""
-        held = self._held[symbol]
+        held = self._closable(symbol)
         await self._retried("connect", self._stay_connected)
         intent = self._intent(symbol, held, attempt)
-        self._note(intent)
+        self._note(intent, "")
         order = NewOrder.of(intent)
         venue_order_id = ""
         try:
             self.ended.sent += 1
             venue_order_id = await self._trading.place(order, lambda: None)
+            # Where orders have no names of ours, who comes next tells it apart by this alone.
+            self._note(intent, venue_order_id)
         except NotSentError:
             self.ended.sent -= 1
             return True
@@ -239,15 +266,17 @@ class Emergency:
             return False
         except FAULTS as error:
             self._say(f"{symbol}: {str(error) or type(error).__name__}: asked for")
-        filled = await self._outcome(OrderRef(order=order, venue_order_id=venue_order_id))
-        self._book(intent, f"{filled:f}")
-        if filled:
+        fills = await self._outcome(OrderRef(order=order, venue_order_id=venue_order_id))
+        for fill in fills:
+            self._book(intent, fill)
+        if fills:
+            filled = sum(Decimal(fill.quantity) for fill in fills)
             before = Decimal(self.ended.closed.get(symbol, "0"))
             self.ended.closed[symbol] = f"{before + filled:f}"
         return True
 
-    async def _outcome(self, ref: OrderRef) -> Decimal:
-        """What an order came to; waits until nothing can happen to it any more."""
+    async def _outcome(self, ref: OrderRef) -> list[Fill]:
+        """The fills that an order came to; waits until nothing can happen to it any more."""
         number = ref.order.command_id
         pause_s = PAUSE_S / 4
         while True:
@@ -263,10 +292,10 @@ class Emergency:
             if update is not None and update.is_final:
                 told = Decimal(update.filled_quantity or "0")
                 if filled >= told:
-                    return filled
+                    return own
             waited_s = (self._now_ns() - ref.order.decided_ns) / 1e9
             if number in sight.missing and waited_s > self._trading.settle_s:
-                return Decimal(0)
+                return []
             if number in sight.ambiguous:
                 self._say(f"{ref.order.symbol}: {sight.ambiguous[number]}: look at the venue")
             await asyncio.sleep(pause_s)

@@ -21,7 +21,7 @@ from processes.killer.emergency import Emergency, Ended
 from processes.live import may_trade
 from processes.logs import open_log
 from processes.sessions import latest_settings
-from processes.standing import hold_orders, note_intent, read_standing
+from processes.standing import hold_orders, note_order, orders_of_all, read_standing
 from schemas.brokers import FreqtradeAccount, VenueAccount
 from schemas.errors import DataControllerError, OperatorError
 from schemas.instruments import Tables
@@ -39,6 +39,7 @@ async def end_all(
 ) -> list[Ended]:
     """Every account at a venue at once; one that cannot be begun with holds up no other."""
     standing = read_standing(data)
+    orders = orders_of_all(data, standing)
     runs, ended = [], []
     for name, account in settings.execution.accounts.items():
         if isinstance(account, FreqtradeAccount):
@@ -59,10 +60,11 @@ async def end_all(
         emergency = Emergency(
             name,
             trading,
-            [one for one in standing.orders if one.intent.account == name],
+            [one for one in orders if one.intent.account == name],
             [held for held in standing.positions if held.account == name],
-            lambda intent: note_intent(data, intent),
+            lambda intent, venue_order_id: note_order(data, intent, venue_order_id),
             clock.now_ns,
+            standing.traded,
         )
         runs.append(emergency.run(level, DRILL_S if drill else DEADLINE_S, drill=drill))
     return ended + list(await asyncio.gather(*runs))
@@ -83,7 +85,7 @@ def _bot(
         name,
         FreqtradeClient(Access(account.url, account.username, password, "")),
         {item.pair: item for item in tables.instruments if item.venue == account.venue},
-        lambda intent: note_intent(data, intent),
+        lambda intent: note_order(data, intent),
         clock.now_ns,
         may_be_live=may_trade(data, settings, name),
     )

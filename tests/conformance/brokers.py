@@ -50,6 +50,7 @@ from schemas.trading import (
     AssetHeld,
     BrokerEvent,
     Intent,
+    OrderAccepted,
     OrderFilled,
     OrderState,
     Reconciled,
@@ -334,8 +335,12 @@ class BrokerWorld:
         self.orders[intent.command_id].sent = True
         self.fills[intent.command_id] = {}
 
-    def note(self, intent: Intent) -> None:
-        """The killer puts an order down in the ledger, before it sends it."""
+    def note(self, intent: Intent, venue_order_id: str) -> None:
+        """The killer puts an order down in the ledger, before it sends it, and when it is taken."""
+        if venue_order_id:
+            taken = OrderAccepted(intent.command_id, venue_order_id, self.clock.now_ns())
+            self.orders[intent.command_id].add(taken)
+            return
         self._put_down(intent)
         self.killed.append(intent.command_id)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from processes.execution.brokers.network import Reconcile
+from processes.execution.brokers.network import Reconcile, Settle
 from processes.execution.gate import KILL_SWITCH
 from processes.simulator import gmo_private_desk
 from processes.simulator.market import BookSide
@@ -84,6 +84,33 @@ def test_two_orders_that_may_be_it_pause_and_neither_is_taken(play):
         way_out = world.submit("sell", strategy=KILL_SWITCH)
         await world.reached(way_out, S.FILLED)
         assert world.state(number) is S.UNKNOWN
+
+    play(story, agrees=False)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_persons_word_settles_an_order_in_doubt(play, is_there):
+    async def story(world):
+        world.fault("lose_answer", count=1, command="order")
+        price = world.price("buy", 50)
+        number = world.submit(limit_price=price)
+        await world.until(lambda: world.truth()["orders"])
+        place_alike(world, ticks_of(world, price))
+        await world.until(lambda: world.alarms("ambiguous"))
+        true, alike = (row["id"] for row in world.truth()["orders"])
+        await world.restart()
+        await world.passed(30.0)
+        assert not world.is_ready, "nothing is sent while nobody can say"
+        for count, wrong in enumerate(("1", world.place_foreign()), start=1):
+            world.give(Settle(number, wrong))
+            await world.until(lambda count=count: len(world.alarms("settle")) == count)
+            assert world.state(number) is S.UNKNOWN
+        world.give(Settle(number, true if is_there else ""))
+        await world.reached(number, S.ACKED if is_there else S.EXPIRED)
+        await world.until(lambda: world.is_ready)
+        world.give(Settle(number, alike))
+        await world.until(lambda: "not in doubt" in world.alarms("settle")[-1].text)
+        assert not is_there or world.orders[number].venue_order_id == true
 
     play(story, agrees=False)
 

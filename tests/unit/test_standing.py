@@ -6,10 +6,11 @@ from processes.standing import (
     Held,
     Standing,
     StandingOrder,
-    forget_intents,
+    forget_noted,
     hold_orders,
-    note_intent,
-    noted_intents,
+    note_order,
+    noted_orders,
+    orders_of_all,
     read_standing,
     standing_path,
     write_standing,
@@ -47,14 +48,26 @@ def test_it_is_kept_whole(data):
 
 
 def test_a_killers_orders_are_found_and_a_torn_line_is_none(data):
-    assert noted_intents(data) == []
+    assert noted_orders(data) == []
     for one in (intent(1), intent(2, "two"), intent(3)):
-        note_intent(data, one)
+        note_order(data, one)
+    note_order(data, intent(1), "V1")
     with (data / "state" / "killer" / "one.jsonl").open("ab") as file:
         file.write(b'{"command_id": "4')
-    assert noted_intents(data) == [intent(1), intent(3), intent(2, "two")]
-    forget_intents(data)
-    assert noted_intents(data) == []
+    assert noted_orders(data) == [
+        StandingOrder(intent=intent(1), venue_order_id="V1"),
+        StandingOrder(intent=intent(3)),
+        StandingOrder(intent=intent(2, "two")),
+    ]
+    forget_noted(data)
+    assert noted_orders(data) == []
+
+
+def test_orders_of_execution_and_of_killers_stand_once_each(data):
+    told = Standing(orders=[StandingOrder(intent=intent(1), venue_order_id="V")])
+    for one in (intent(1), intent(2, "two")):
+        note_order(data, one)
+    assert orders_of_all(data, told) == [*told.orders, StandingOrder(intent=intent(2, "two"))]
 
 
 def test_only_one_may_send(data):

@@ -62,5 +62,11 @@ class Broker(Protocol):
         An order that the venue provably never had is `OrderExpired`. False if it was not asked.
         """
 
+    def settle(self, command_id: str, venue_order_id: str) -> bool:
+        """Take a person's word on an order in doubt: its id at the venue; empty: it is not there.
+
+        False if it was not taken: nothing is ever in doubt here, or the queue is full.
+        """
+
     def close(self) -> None:
         """End the thread."""

@@ -44,7 +44,15 @@ class Reconcile(Struct, frozen=True):
     outstanding: tuple[Outstanding, ...]
 
 
-Command = Submit | Cancel | CancelAll | Reconcile
+class Settle(Struct, frozen=True):
+    """A person has looked at the venue for an order that several there may be."""
+
+    command_id: str
+    venue_order_id: str
+    """Which of them it is; empty: none."""
+
+
+Command = Submit | Cancel | CancelAll | Reconcile | Settle
 
 
 class Commands:
@@ -217,6 +225,10 @@ class NetworkBroker:
     def reconcile(self, outstanding: Sequence[Outstanding]) -> bool:
         """Ask about orders."""
         return self._put(Reconcile(tuple(outstanding)))
+
+    def settle(self, command_id: str, venue_order_id: str) -> bool:
+        """Hand on a person's word."""
+        return self._put(Settle(command_id, venue_order_id))
 
     def close(self) -> None:
         """End the thread, with all its accounts."""

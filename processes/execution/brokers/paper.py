@@ -203,6 +203,10 @@ class PaperBroker:
             return False
         return True
 
+    def settle(self, command_id: str, venue_order_id: str) -> bool:  # noqa: ARG002
+        """Nothing: on paper no order is ever in doubt."""
+        return False
+
     def close(self) -> None:
         """End the thread."""
         self._stopping.set()

@@ -16,6 +16,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from processes.backoff import Backoff, ConnectLimit
 from processes.clock import monotonic_s
@@ -26,6 +27,7 @@ from processes.execution.brokers.network import (
     Commands,
     Emit,
     Reconcile,
+    Settle,
     Submit,
 )
 from processes.execution.gate import SendGate
@@ -233,6 +235,8 @@ class VenueSession:
                 return self._cancel_all()
             case Reconcile():
                 return self._reconcile(command)
+            case Settle(number, venue_order_id):
+                return self._settle(number, venue_order_id)
 
     async def _place(self, intent: Intent) -> None:
         async with self._slots:
@@ -375,8 +379,11 @@ class VenueSession:
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
         for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
             tracked.is_asked = tracked.must_end and not tracked.is_final
-            if name in sight.ambiguous:
-                tracked.is_asked = tracked.is_ambiguous = True
+            tracked.is_ambiguous = name in sight.ambiguous and not (
+                tracked.accepted or tracked.is_final
+            )
+            if tracked.is_ambiguous:
+                tracked.is_asked = True
                 self._alarm("ambiguous", f"{name}: {sight.ambiguous[name]}", pause=True)
             elif name in sight.missing and (was_under_way or tracked.accepted != was_accepted):
                 tracked.is_asked = not tracked.is_final  # it may have come after the question
@@ -402,6 +409,45 @@ class VenueSession:
             self._wonder(name, "not at the venue yet")
         else:
             self._tell(name, self._expired(name, "never reached the venue"), final=True)
+
+    # ---- a person's word
+
+    async def _settle(self, number: str, venue_order_id: str) -> None:
+        """Take it for an order in doubt, and for no other; an id must be of an order like ours."""
+        tracked = self._orders.get(number)
+        if tracked is None or tracked.is_final or not tracked.is_ambiguous:
+            self._alarm("settle", f"{number}: it is not in doubt")
+            return
+        if not venue_order_id:
+            tracked.is_ambiguous = tracked.is_asked = False
+            self._tell(number, self._expired(number, "a person says: it is not there"), final=True)
+            return
+        why = "it is another order of ours"
+        if venue_order_id not in self._by_venue:
+            why = await self._misfit(tracked.ref.order, venue_order_id)
+        if why:
+            self._alarm("settle", f"{number}: not {venue_order_id}: {why}")
+            return
+        tracked.is_ambiguous = False
+        self._accepted(number, venue_order_id)  # and what became of it is asked for by its id
+
+    async def _misfit(self, order: NewOrder, venue_order_id: str) -> str:
+        """Why an order of the venue's cannot be ours; empty if it can."""
+        # Under another name, so that no wrong id is remembered as this order's.
+        probe = replace(order, command_id=f"{int(order.command_id, 16) ^ 1:032x}")
+        ref = OrderRef(order=probe, venue_order_id=venue_order_id)
+        try:
+            sight = await self._trading.look([ref], order.decided_ns - LOOK_BACK_NS)
+        except _FAULTS as error:
+            return f"the venue was not asked: {str(error) or type(error).__name__}"
+        found = sight.orders.get(probe.command_id)
+        if found is None:
+            return "the venue has no such order"
+        exact = (Decimal(found.quantity or 0), Decimal(found.limit_price or 0))
+        wanted = (Decimal(order.quantity), Decimal(order.limit_price or 0))
+        if (found.symbol, found.side, *exact) == (order.symbol, order.side, *wanted):
+            return ""
+        return f"that is {found.side} {found.quantity} {found.symbol} {found.limit_price}".strip()
 
     async def _tell_holdings(self) -> None:
         for held in await self._trading.holdings():

@@ -65,7 +65,9 @@ def test_nothing_at_all_shows_the_help(dcctl):
     [
         ["nonsense"], ["status", "--nonsense"], ["status", "extra"], ["logs", "-n", "many"],
         ["logs", "-n", "0"], ["tap"], ["tap", "features", "-n", "-1"], ["ingest"],
-        ["ingest", "x.jsonl"], ["start", "--timeout", "soon"], ["--nonsense"],
+        ["ingest", "x.jsonl"], ["settle", "abc"],
+        ["settle", "abc", "--absent", "--venue-order", "1"],
+        ["start", "--timeout", "soon"], ["--nonsense"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_two(dcctl, arguments):
@@ -78,7 +80,7 @@ def test_wrong_usage_is_two(dcctl, arguments):
     "arguments",
     [
         ["status"], ["status", "--json"], ["top"], ["stop"], ["restart"], ["restart", "features"],
-        ["reload"], ["tap", "features"], ["tap", "bus"],
+        ["reload"], ["tap", "features"], ["tap", "bus"], ["settle", "abc", "--absent"],
     ],
 )  # fmt: skip
 def test_without_an_instance_it_is_three(dcctl, arguments):
@@ -88,7 +90,7 @@ def test_without_an_instance_it_is_three(dcctl, arguments):
 
 
 def test_every_command_is_tried_without_an_instance():
-    tried = {"status", "top", "stop", "restart", "reload", "tap"}
+    tried = {"status", "top", "stop", "restart", "reload", "tap", "settle"}
     assert set(COMMANDS) == tried | NEED_NO_INSTANCE | READ_FILES
 
 

@@ -40,6 +40,8 @@ class StrictVenue:
         """Command ids that left the client, in order."""
         self.listeners: list[StrictTrading] = []
         self.fills_market = True
+        self.fee = Fee(asset="USD", amount="0.1")
+        """Of each fill."""
 
     def tell(self, event) -> None:
         for listener in list(self.listeners):
@@ -69,7 +71,7 @@ class StrictVenue:
             venue="strict", fill_id=f"{standing.venue_order_id}-{len(standing.fills)}",
             order_id=standing.venue_order_id, symbol=standing.order.symbol,
             side=standing.order.side, price=PRICE, quantity=f"{amount:f}",
-            client_order_id=standing.order.command_id, fees=(Fee(asset="USD", amount="0.1"),),
+            client_order_id=standing.order.command_id, fees=(self.fee,),
             time_ns=self.now_ns(),
         )  # fmt: skip
         standing.fills.append(fill)
@@ -152,9 +154,9 @@ class StrictTrading:
         self._check()
         self.at.sent.append(order.command_id)
         assert self.at.sent.count(order.command_id) == 1, "sent twice"
+        holding = set(self.at.holding)
         await asyncio.sleep(0)
         written()
-        holding = self.at.holding
         if "lose_request" in holding:
             raise TimeoutError("no answer")
         if "reject" in holding:
@@ -215,3 +217,52 @@ class StrictTrading:
     async def holdings(self) -> list[BalanceChange]:
         self._check()
         return [BalanceChange(venue="strict", asset="USD", balance="10", available="9")]
+
+
+class NamelessTrading(StrictTrading):
+    """A client of it where no order carries an id of ours: a lost one is found by its looks.
+
+    Which one it is, is told as GMO Coin's calls do: exactly one that fits, and fits no other lost
+    one; several are ambiguous.
+    """
+
+    parallel = 1
+
+    def client_id(self, order: NewOrder) -> str:
+        return ""
+
+    async def look(self, refs: Sequence[OrderRef], since_ns: int) -> Sight:
+        sight = await super().look(refs, since_ns)
+        numbers = {one.venue_order_id: number for number, one in self.at.orders.items()}
+        known = {ref.venue_order_id for ref in refs if ref.venue_order_id}
+        named = [ref for ref in refs if ref.venue_order_id]
+        found = {ref.order.command_id: numbers[ref.venue_order_id] for ref in named}
+        lost = [ref.order for ref in refs if not ref.venue_order_id]
+        strangers = [one for one in self.at.orders.values() if one.venue_order_id not in known]
+        fits = {
+            order.command_id: [one for one in strangers if _looks(one.order) == _looks(order)]
+            for order in lost
+        }
+        claims = [one.venue_order_id for names in fits.values() for one in names]
+        sight.missing, sight.ambiguous = set(), {}
+        for number, names in fits.items():
+            if len(names) == 1 and claims.count(names[0].venue_order_id) == 1:
+                found[number] = names[0].order.command_id
+            elif names:
+                sight.ambiguous[number] = f"{names[0].venue_order_id} may be it"
+            else:
+                sight.missing.add(number)
+        asked = {number: self.at.orders[true] for number, true in found.items()}
+        sight.orders = {number: self.at.update(one) for number, one in asked.items()}
+        sight.fills = [(number, fill) for number, one in asked.items() for fill in one.fills]
+        taken = {one.venue_order_id for one in asked.values()} | set(claims)
+        sight.foreign = [
+            self.at.update(self.at.orders[number])
+            for number in self.at.open_ids()
+            if self.at.orders[number].venue_order_id not in taken
+        ]
+        return sight
+
+
+def _looks(order: NewOrder) -> tuple[str, ...]:
+    return order.symbol, order.side, order.quantity, order.kind, order.limit_price

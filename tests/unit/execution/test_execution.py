@@ -4,17 +4,20 @@ import queue
 import sqlite3
 import threading
 
+import msgspec
 import psycopg
 import pytest
 
 from processes import runtime
+from processes.execution import main as module
 from processes.execution.effects import Send
 from processes.execution.main import Execution
 from processes.execution.orders import Order
 from processes.runtime import Context
-from processes.standing import hold_orders, note_intent, noted_intents, read_standing
+from processes.standing import hold_orders, note_order, noted_orders, read_standing
 from schemas.control import Word
 from schemas.decisions import SlotKind
+from schemas.errors import OperatorError
 from schemas.trading import (
     AccountConnected,
     Intent,
@@ -60,6 +63,10 @@ class Broker:
     def reconcile(self, outstanding) -> bool:
         self.asked.append(("reconcile", [order.intent.command_id for order in outstanding]))
         return True
+
+    def settle(self, command_id: str, venue_order_id: str) -> bool:
+        self.asked.append(("settle", command_id, venue_order_id))
+        return self.takes
 
     def close(self) -> None:
         self.asked.append("close")
@@ -398,12 +405,33 @@ def test_a_killers_orders_become_the_ledgers_and_are_asked_for(lives):
         kind="market", reduce_only=True, strategy="kill_switch", decided_ns=T0,
     )  # fmt: skip
     life.end()
-    note_intent(data, sent)
+    note_order(data, sent)
+    known = msgspec.structs.replace(sent, command_id="d" * 32)
+    note_order(data, known)
+    note_order(data, known, "V7")
     life = lives(ended=True).begin(reconciled=False)
     life.tell(AccountConnected("paper", T0))
-    assert life.broker.asked[-1] == ("reconcile", [sent.command_id])
-    assert life.states()[sent.command_id] == "unknown"
-    assert noted_intents(data) == []
+    assert life.broker.asked[-1] == ("reconcile", [sent.command_id, known.command_id])
+    assert life.states() == {sent.command_id: "unknown", known.command_id: "acked"}
+    assert life.machine.orders[known.command_id].venue_order_id == "V7"
+    assert noted_orders(data) == []
+
+
+def test_a_killers_orders_are_noted_until_they_stand_with_execution(lives, monkeypatch):
+    life = lives()
+    sent = Intent(
+        command_id="c" * 32, instrument=0, symbol="tBTCUSD", side="sell", quantity="2",
+        kind="market", reduce_only=True, strategy="kill_switch", decided_ns=T0,
+    )  # fmt: skip
+    note_order(life.context.paths.data, sent)
+
+    def die(*_) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(module, "write_standing", die)
+    with pytest.raises(SystemExit):
+        life.begin()
+    assert [one.intent for one in noted_orders(life.context.paths.data)] == [sent]
 
 
 def test_while_a_killer_may_send_execution_waits(lives):
@@ -426,3 +454,17 @@ def test_a_drill_asks_and_changes_nothing(lives):
     told = life.execution._on_drill({})
     assert told == {"idle": True, "orders": [number], "positions": {}}
     assert life.broker.asked[-1] == ("submit", number)
+
+
+def test_a_persons_word_goes_to_the_broker_of_an_open_order(lives):
+    life = lives().begin()
+    number = life.send(account="paper")
+    word = {"order": number, "venue_order": "8003"}
+    assert life.execution._on_settle(word) == {"account": "paper"}
+    assert life.broker.asked[-1] == ("settle", number, "8003")
+    life.broker.takes = False
+    with pytest.raises(OperatorError, match="paper takes no word"):
+        life.execution._on_settle(word)
+    life.tell(OrderCanceled(number, T0))
+    with pytest.raises(OperatorError, match="no open order"):
+        life.execution._on_settle(word)

@@ -10,6 +10,7 @@ from config.loader import load
 from processes.execution.beginning import Beginning
 from processes.execution.effects import Cancel, CancelAll, Send, command_id
 from processes.execution.machine import Machine
+from processes.execution.orders import Order
 from processes.execution.policy import Prediction
 from processes.execution.positions import Book, Position
 from schemas.features import Invalid
@@ -18,10 +19,12 @@ from schemas.predictions import MODELS, Rung
 from schemas.trading import (
     REASON_TEXT,
     Action,
+    Intent,
     KillLevel,
     NotSent,
     OrderAccepted,
     OrderCanceled,
+    OrderExpired,
     OrderFilled,
     Reason,
     Reconciled,
@@ -351,3 +354,57 @@ def test_orders_under_way_count_towards_the_total():
     made.on_event(OrderCanceled(intent.command_id, T0), T0)
     decision, effects = made.on_prediction(prediction(3, instrument=1), T0, 3)
     assert decision.reason == Reason.SIGNAL
+
+
+@pytest.mark.parametrize(
+    ("level", "exits"),
+    [(KillLevel.PAUSE, 1), (KillLevel.CANCEL, 0), (KillLevel.FLATTEN, 0), (KillLevel.SHUTDOWN, 0)],
+)
+def test_beyond_pause_no_strategy_makes_an_exit_that_the_gate_would_refuse(level, exits):
+    """Each prediction made one, written, synced and let expire: hundreds in a second."""
+    made = machine()
+    _, intent = enter(made)
+    made.on_event(fill(intent), T0)
+    made.on_kill(level, T0)
+    down = {"up": 0.0, "down": 0.9, "move": -50.0}
+    for order in [one for one in made.open_orders() if one.intent.strategy == "kill_switch"]:
+        made.on_event(OrderCanceled(order.intent.command_id, T0, ""), T0)
+    decision, effects = made.on_prediction(prediction(2, **down), T0, 2)
+    assert len(effects) == exits
+    assert decision.reason is (Reason.EXIT_SIGNAL if exits else Reason.KILLED)
+
+
+def closed(made: Machine, number: int, now_ns: int, *, there: bool) -> Order:
+    """An order that is over, and was at its venue or never came there."""
+    intent = Intent(
+        command_id=f"{number:032x}", instrument=0, symbol="tBTCUSD", account="paper", side="sell",
+        quantity="1", kind="market", decided_ns=now_ns,
+    )  # fmt: skip
+    order = made.orders[intent.command_id] = Order.of(intent)
+    if there:
+        order.add(OrderAccepted(intent.command_id, f"V{number}", now_ns))
+    order.add(OrderExpired(intent.command_id, now_ns, ""))
+    return order
+
+
+def test_orders_that_never_came_to_their_venue_do_not_crowd_out_those_that_did():
+    """Without their ids one that is under way is not told apart from them, where none has a name
+    of ours."""
+    made = machine()
+    there = [closed(made, number, T0, there=True) for number in range(8)]
+    for number in range(100, 300):
+        closed(made, number, T0 + number * SECOND, there=False)
+    standing = {one.intent.command_id for one in made.standing().orders}
+    remembered = {one.intent.command_id for one in made.remembered("paper", 50)}
+    wanted = {order.intent.command_id for order in there}
+    assert wanted <= standing
+    assert wanted <= remembered
+    assert len(standing) == len(remembered) == 8 + 50
+
+
+def test_however_many_were_sent_lately_all_of_them_are_known():
+    made = machine()
+    orders = [closed(made, n, T0 + n * SECOND // 10, there=True) for n in range(1000)]
+    late = {order.intent.command_id for order in orders[-300:]}
+    assert {one.intent.command_id for one in made.standing().orders} == late
+    assert {one.intent.command_id for one in made.remembered("paper", 50)} == late
