@@ -15,9 +15,6 @@ from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any, Final
 
-from msgspec import Struct
-from msgspec.structs import replace
-
 from processes.backoff import Backoff, ConnectLimit
 from processes.clock import monotonic_s
 from processes.execution.brokers.network import (
@@ -30,9 +27,10 @@ from processes.execution.brokers.network import (
     Settle,
     Submit,
 )
+from processes.execution.brokers.tracked import FAULTS, Tracked, refusal
 from processes.execution.gate import SendGate
 from schemas.account import AccountEvent, BalanceChange, Fill, OrderUpdate
-from schemas.errors import RefusedError, VenueError
+from schemas.errors import RefusedError
 from schemas.trading import (
     AccountAlarm,
     AccountAway,
@@ -64,30 +62,6 @@ LOOK_BACK_NS: Final = 60_000_000_000
 EARLY_MAX: Final = 1000
 """Events of orders that are not known yet; their venue's answer may come after them."""
 TRACKED_MAX: Final = 5000
-_FAULTS = (VenueError, OSError, TimeoutError)
-
-
-class Tracked(Struct):
-    """An order that was sent, or may have been."""
-
-    ref: OrderRef
-    fill_ids: set[str]
-    sent_ns: int
-    """When it left at the latest: in an earlier life, the gate's bound after its decision."""
-    filled: Decimal = Decimal(0)
-    is_final: bool = False
-    accepted: bool = False
-    is_under_way: bool = False
-    """It is being sent, or its answer is waited for."""
-    is_asked: bool = False
-    """Unknown, or not all of it is here: the venue is to be asked."""
-    must_end: bool = False
-    """A market order, or one whose cancel was sent: it is asked for until it is over, since the
-    event that says so may be lost."""
-    is_unknown: bool = False
-    """`OrderUnknown` was told of it."""
-    is_ambiguous: bool = False
-    """The venue has several that it may be; only a person can settle it."""
 
 
 class VenueSession:
@@ -162,7 +136,7 @@ class VenueSession:
                 self._backoff.succeeded()
                 self._emit(AccountConnected(self._account, self._now_ns()))
                 await self._attend()
-            except _FAULTS as error:
+            except FAULTS as error:
                 if isinstance(error, RefusedError) and not self._is_connected:
                     wait_s = REFUSED_KEY_S
                 self._leave(str(error) or type(error).__name__)
@@ -268,7 +242,7 @@ class VenueSession:
                 self._tell(number, OrderRejected(number, self._now_ns(), str(error)), final=True)
             except NotSentError as error:
                 self._tell(number, self._expired(number, str(error)), final=True)
-            except _FAULTS as error:
+            except FAULTS as error:
                 self._wonder(number, str(error) or type(error).__name__)
             finally:
                 written()
@@ -291,7 +265,7 @@ class VenueSession:
             return
         try:
             await self._trading.cancel([tracked.ref])
-        except _FAULTS:
+        except FAULTS:
             self._emit(CancelNotSent(number, self._now_ns()))
             return
         tracked.must_end = tracked.is_asked = True
@@ -304,7 +278,7 @@ class VenueSession:
                 if self._is_connected:
                     await self._trading.cancel_all()
                     return
-            except _FAULTS as error:
+            except FAULTS as error:
                 self._alarm("cancel_all", str(error) or type(error).__name__)
             await asyncio.sleep(backoff.next_s())
 
@@ -330,7 +304,7 @@ class VenueSession:
             try:
                 sight = await self._look(names)
                 await self._tell_holdings()
-            except _FAULTS:
+            except FAULTS:
                 sight = None
             if sight is not None:
                 for order in sight.foreign:
@@ -349,12 +323,10 @@ class VenueSession:
             name
             for name in names
             if (tracked := self._orders[name]).is_asked
-            and not (name in sight.orders and tracked.must_end and not self._lacks(name, sight))
+            and not (
+                name in sight.orders and tracked.must_end and not tracked.lacks(sight.orders[name])
+            )
         ]
-
-    def _lacks(self, name: str, sight: Sight) -> bool:
-        """More was filled than we have the fills of."""
-        return Decimal(sight.orders[name].filled_quantity or "0") > self._orders[name].filled
 
     async def _ask_for_unknown(self) -> None:
         names = [name for name, tracked in self._orders.items() if tracked.is_asked]
@@ -367,7 +339,7 @@ class VenueSession:
         self._looks += 1
         try:
             await self._look(names)
-        except _FAULTS as error:
+        except FAULTS as error:
             self._alarm("look", str(error) or type(error).__name__)
 
     async def _look(self, names: list[str]) -> Sight:
@@ -415,39 +387,17 @@ class VenueSession:
     async def _settle(self, number: str, venue_order_id: str) -> None:
         """Take it for an order in doubt, and for no other; an id must be of an order like ours."""
         tracked = self._orders.get(number)
-        if tracked is None or tracked.is_final or not tracked.is_ambiguous:
-            self._alarm("settle", f"{number}: it is not in doubt")
-            return
-        if not venue_order_id:
-            tracked.is_ambiguous = tracked.is_asked = False
-            self._tell(number, self._expired(number, "a person says: it is not there"), final=True)
-            return
-        why = "it is another order of ours"
-        if venue_order_id not in self._by_venue:
-            why = await self._misfit(tracked.ref.order, venue_order_id)
-        if why:
-            self._alarm("settle", f"{number}: not {venue_order_id}: {why}")
+        since_ns = tracked.ref.order.decided_ns - LOOK_BACK_NS if tracked is not None else 0
+        why = await refusal(tracked, venue_order_id, self._by_venue, self._trading, since_ns)
+        if tracked is None or why:
+            self._alarm("settle", f"{number}: {why}")
             return
         tracked.is_ambiguous = False
-        self._accepted(number, venue_order_id)  # and what became of it is asked for by its id
-
-    async def _misfit(self, order: NewOrder, venue_order_id: str) -> str:
-        """Why an order of the venue's cannot be ours; empty if it can."""
-        # Under another name, so that no wrong id is remembered as this order's.
-        probe = replace(order, command_id=f"{int(order.command_id, 16) ^ 1:032x}")
-        ref = OrderRef(order=probe, venue_order_id=venue_order_id)
-        try:
-            sight = await self._trading.look([ref], order.decided_ns - LOOK_BACK_NS)
-        except _FAULTS as error:
-            return f"the venue was not asked: {str(error) or type(error).__name__}"
-        found = sight.orders.get(probe.command_id)
-        if found is None:
-            return "the venue has no such order"
-        exact = (Decimal(found.quantity or 0), Decimal(found.limit_price or 0))
-        wanted = (Decimal(order.quantity), Decimal(order.limit_price or 0))
-        if (found.symbol, found.side, *exact) == (order.symbol, order.side, *wanted):
-            return ""
-        return f"that is {found.side} {found.quantity} {found.symbol} {found.limit_price}".strip()
+        if venue_order_id:
+            self._accepted(number, venue_order_id)  # what became of it is asked for by its id
+        else:
+            tracked.is_asked = False
+            self._tell(number, self._expired(number, "a person says: it is not there"), final=True)
 
     async def _tell_holdings(self) -> None:
         for held in await self._trading.holdings():
@@ -492,7 +442,7 @@ class VenueSession:
         time_ns = update.time_ns or self._now_ns()
         if update.status != "rejected":
             self._accepted(number, update.order_id)
-        lacks = bool(update.filled_quantity) and Decimal(update.filled_quantity) > tracked.filled
+        lacks = tracked.lacks(update)
         tracked.is_asked = lacks or (tracked.is_asked and not update.is_final)
         if not update.is_final or tracked.is_final:
             return
@@ -548,14 +498,7 @@ class VenueSession:
             self._orders.move_to_end(number)  # who is asked about is not the next to be forgotten
             return known
         order = NewOrder.of(intent)
-        tracked = Tracked(
-            OrderRef(order=order, venue_order_id=venue_order_id),
-            set(),
-            order.decided_ns + self._gate.within_ns,
-            accepted=bool(venue_order_id),
-            must_end=intent.kind == "market",
-        )
-        self._orders[number] = tracked
+        tracked = self._orders[number] = Tracked.of(order, venue_order_id, self._gate.within_ns)
         client_id = self._trading.client_id(order)
         if client_id:
             self._by_client[client_id] = number
