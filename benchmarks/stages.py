@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -26,7 +27,7 @@ from processes.features.cutter import Cutter
 from processes.storage.store import PENDING_SLOTS, Lake, Split, TableView
 from processes.supervisor.tables import Allotment
 from schemas import tape
-from schemas.instruments import Tables
+from schemas.instruments import Instrument, Tables
 from schemas.lake import SCHEMAS
 from schemas.layout import join
 from schemas.settings import FeatureSettings, StorageSettings
@@ -71,6 +72,11 @@ def make_tape(events: int, symbols: int = len(SYMBOLS)) -> tuple[np.ndarray, Tab
     return slots, allotment.tables
 
 
+def ticking(tables: Tables) -> list[Instrument]:
+    """The instruments, all with the tick of the generated books."""
+    return [msgspec.structs.replace(one, tick_size=TICK_SIZE) for one in tables.instruments]
+
+
 def make_slots(events: int) -> tuple[np.ndarray, Tables]:
     """The last so many slots of such a tape, when all books are there."""
     slots, tables = make_tape(events)
@@ -85,7 +91,7 @@ class Features:
 
     def __init__(self, slots: np.ndarray, tables: Tables) -> None:
         self._slots = slots
-        self._instruments = len(tables.instruments)
+        self._instruments = ticking(tables)
         self.rows = 0
 
     def run(self) -> float:
@@ -93,7 +99,7 @@ class Features:
         slots = self._slots
         now_ns = START_NS
         cutter = Cutter(
-            [TICK_SIZE] * self._instruments, 1, FeatureSettings(),
+            self._instruments, 1, FeatureSettings(),
             lambda _, __, ___: None, lambda: now_ns,
         )  # fmt: skip
         cutter.compile()
