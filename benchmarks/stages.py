@@ -2,11 +2,11 @@
 
 The slots are real ones: frames of `benchmarks/load.py` for 16 symbols through the production codec.
 Features: the production cutter on blocks of 64 slots as a busy reader brings them, at 10,000 events
-a second of receive time, with the one-second cuts that fall due. Lake: the production lake writer
-on 65,536 slots at a time, from slots to open Arrow files (and `lake_sealed`: to their final form);
-the peers are `csv.writer` and JSON lines by `orjson` with the same columns of the first of the
-rows, which they are given as tuples and dicts, made before their time begins. All times are
-processor times of all threads.
+a second of receive time, with the one-second cuts that fall due; and a row alone. Lake: the
+production lake writer on 65,536 slots at a time, from slots to open Arrow files (and `lake_sealed`:
+to their final form); the peers are `csv.writer` and JSON lines by `orjson` with the same columns of
+the first of the rows, which they are given as tuples and dicts, made before their time begins. All
+times are processor times of all threads.
 """
 
 import csv
@@ -41,6 +41,7 @@ SPACING_NS = 100_000
 """Receive times: 10,000 events a second."""
 START_NS = 1_760_000_000_000_000_000
 TICK_SIZE = 1.0
+SILENT_CUTS = 50
 FEWER = 4 * PENDING_SLOTS
 """So many slots do for features and the peers. The lake takes four times as many: making its files
 and folders, which happens once an hour, should not count for more than it does."""
@@ -93,9 +94,11 @@ class Features:
         self._slots = slots
         self._instruments = ticking(tables)
         self.rows = 0
+        self.row_us: list[float] = []
+        """Microseconds a row, of each run."""
 
     def run(self) -> float:
-        """Nanoseconds an event."""
+        """Nanoseconds an event, rows that are cut included."""
         slots = self._slots
         now_ns = START_NS
         cutter = Cutter(
@@ -116,6 +119,11 @@ class Features:
         seconds = time.process_time() - began
         assert cutter.events == len(slots)
         self.rows = cutter.rows
+        # Boundaries that pass in silence: what is left of a cut without any event.
+        now_ns += SILENT_CUTS * 1_000_000_000
+        began = time.process_time()
+        cutter.turn()
+        self.row_us.append((time.process_time() - began) / (cutter.rows - self.rows) * 1e6)
         return seconds / len(slots) * 1e9
 
 
@@ -206,6 +214,11 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
             "ns/event",
             note=f"the first {min(FEWER, len(slots)):,} of {what} in blocks of {BLOCK}, "
             f"{features.rows} rows cut",
+        ),
+        "features_row": figure(
+            features.row_us,
+            "µs/row",
+            note=f"{SILENT_CUTS} cuts of {len(tables.instruments)} instruments, all columns judged",
         ),
         "lake": figure(runs["lake"], "rows/s", peers, note=f"{what}, into open files"),
         "lake_sealed": figure(

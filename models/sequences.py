@@ -40,14 +40,13 @@ def sequences(rows: np.ndarray, length: int) -> list[Windows]:
         raise ValueError(f"a window of {length} rows")
     regular = rows["reason"] <= CutReason.SILENCE
     rows = rows[regular & (rows["instrument"] != WHOLE_CONNECTION)]
-    found = []
+    found: list[Windows] = []
     for instrument in np.unique(rows["instrument"]).tolist():
         mine = rows[rows["instrument"] == instrument]
         steps = np.diff(mine["cut_ns"])
         usual = int(np.median(steps)) if len(steps) else 0
-        for run in np.split(mine, np.flatnonzero(steps != usual) + 1):
-            if len(run) >= length:
-                found.append(_windows(instrument, run, length))
+        runs = np.split(mine, np.flatnonzero(steps != usual) + 1)
+        found += [_windows(instrument, run, length) for run in runs if len(run) >= length]
     return found
 
 

@@ -75,7 +75,11 @@ class Invalid(IntFlag):
 
 
 class Policy(IntEnum):
-    """What becomes of a column whose value is not had or not believed."""
+    """What becomes of a column whose value is not had or not believed.
+
+    What rules divide by, or must not be without, is DROP and no outlier: a neutral volatility would
+    make a strong signal of any move, and in a crash of all moments.
+    """
 
     MASK = 0
     """Its neutral value."""
@@ -173,7 +177,7 @@ CATALOGUE: tuple[Feature, ...] = (
     _signed("return_60s_bps", "the same, 60 s", 5.0, 15),
     Feature("volatility_5s_bps", "bp", "square root of summed squared mid returns, 5 s",
             grain=2.0, needs_s=5),
-    Feature("volatility_60s_bps", "bp", "the same, 60 s", grain=5.0, needs_s=15),
+    Feature("volatility_60s_bps", "bp", "the same, 60 s", needs_s=15, policy=Policy.DROP),
     Feature("bipower_60s_bps", "bp", "square root of bipower variation of mid, 60 s", _BV,
             grain=5.0, needs_s=15),
     Feature("book_rate_1s", "1/s", "book events, 1 s", high=1e6, needs_s=1),

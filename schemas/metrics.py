@@ -109,7 +109,7 @@ TABLE: tuple[Metric, ...] = (
     Metric(
         "drift_psi_milli",
         "gauge",
-        "1/1000",
+        "thousandths",
         "population stability index against the training: 100 is much, 250 another market",
         "feature",
     ),

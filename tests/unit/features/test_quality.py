@@ -114,6 +114,8 @@ def test_an_outlier_is_masked_and_the_next_row_is_not():
     assert "return_1s_bps" not in masked_names(rows[at - 1])
     assert "return_1s_bps" in masked_names(rows[at])
     assert rows[at]["values"][COLUMN["return_1s_bps"]] == 0
+    # Rules divide by this one: the larger it is, the more it must be told.
+    assert rows[at]["values"][COLUMN["volatility_60s_bps"]] > 100
     assert rows[at]["invalid"] == 0  # the row stays: only what is not believed is gone
     assert cuts.cutter.count(kernels.W_OUTLIER) > 0
     assert "return_1s_bps" not in masked_names(rows[at + 2])
