@@ -164,7 +164,7 @@ def read_stream(
 
 
 def _only(schema: pa.Schema, columns: Sequence[str]) -> Any:
-    fields = [schema.get_field_index(name) for name in columns]
+    fields = [schema.get_field_index(name) for name in columns if name in schema.names]
     return pa.ipc.IpcReadOptions(included_fields=fields or None, use_threads=False)
 
 
@@ -400,6 +400,8 @@ def superseded(folder: Place) -> list[LakeFile]:
 def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
     """A file's rows as its table's columns (all, or those named), in blocks, in their order.
 
+    What a file of an older feature catalogue has no column for is null.
+
     Raises:
         FileNotFoundError: it is gone, or another stands in its place: list the folder again.
         LakeError: it cannot be read to its end.
@@ -408,28 +410,49 @@ def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBa
         raise FileNotFoundError(str(file.path))
     try:
         if file.form == "daily":
-            yield from _daily_batches(file, columns)
+            found = _daily_batches(file, columns)
         elif isinstance(file.path, Path) and file.form == "open":
-            yield from read_stream(file.path, columns)[1]
+            found = read_stream(file.path, columns)[1]
         else:
-            with opened(file.path) as source:
-                reader = pa.ipc.open_file(source)
-                if columns:
-                    reader = pa.ipc.open_file(source, options=_only(reader.schema, columns))
-                for index in range(reader.num_record_batches):
-                    yield reader.get_batch(index)
+            found = _sealed_batches(file, columns)
+        for batch in found:
+            yield _whole(batch, file.table, columns)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise LakeError(f"{file.path} cannot be read: {_brief(error)}") from None
 
 
+def _sealed_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with opened(file.path) as source:
+        reader = pa.ipc.open_file(source)
+        if columns:
+            reader = pa.ipc.open_file(source, options=_only(reader.schema, columns))
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
+
+
+def _whole(batch: pa.RecordBatch, table: str, columns: Sequence[str]) -> pa.RecordBatch:
+    """The batch with every column that is wanted; the same one if it has them all."""
+    held = batch.schema.names
+    names = columns or SCHEMAS[table].names
+    if len(held) == len(names) or set(names) <= set(held):
+        return batch
+    fields = [SCHEMAS[table].field(name) for name in names]
+    arrays = [
+        batch.column(field.name) if field.name in held else pa.nulls(len(batch), field.type)
+        for field in fields
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, batch.schema.metadata))
+
+
 def _daily_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq  # noqa: PLC0415  (10 MB that storage need not have)
 
     schema = SCHEMAS[file.table]
-    names = list(columns) or schema.names
-    wanted = pa.schema([schema.field(name) for name in names])
     with opened(file.path) as source, pq.ParquetFile(source) as reader:
+        held = set(reader.schema_arrow.names)
+        names = [name for name in columns or schema.names if name in held]
+        wanted = pa.schema([schema.field(name) for name in names])
         for batch in reader.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
             yield batch.select(names).cast(wanted)

@@ -119,6 +119,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("config_generation", pa.uint32()),
             *[(f"tape_position_{tape}", pa.uint64()) for tape in range(MAX_TAPES)],
             *[(feature.name, pa.float32()) for feature in CATALOGUE],
+            ("masked", pa.uint64()),
             ("book", pa.list_(pa.float32(), 40)),
         ]
     ),
