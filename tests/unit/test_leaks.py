@@ -43,7 +43,10 @@ def test_what_a_run_leaves_and_says_is_searched(line, code, words):
 
 
 def test_a_folder_is_searched_before_it_is_removed():
-    with pytest.raises(AssertionError, match=r"log\.jsonl: a planted secret"), short_folder() as one:
+    with (
+        pytest.raises(AssertionError, match=r"log\.jsonl: a planted secret"),
+        short_folder() as one,
+    ):
         (one / "log.jsonl").write_text(plant("folder"))
     assert not one.exists()
     with tempfile.TemporaryDirectory() as name:
