@@ -9,7 +9,7 @@ the simulated Kraken's prices. The paper account's venue is the broker's own fil
 import random
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from decimal import Context
 from pathlib import Path
@@ -96,6 +96,9 @@ RARELY: Final = 0.04
 
 
 STEP_BPS: Final = 8.0
+BOT_S: Final = 240.0
+"""Longest wait for the bot, which starts beside all the others."""
+FAR_BPS: Final = 300.0
 SWINGING: Final = ("tETHUSD", "BTC_JPY")
 
 
@@ -138,10 +141,17 @@ class FiveAccounts:
     """The venues, the bot, and the settings of an instance that trades with them."""
 
     def __init__(
-        self, exchange: StandingExchange, bot: FreqtradeBot, secrets: Secrets, seed: int
+        self,
+        exchange: StandingExchange,
+        bot: FreqtradeBot,
+        started: "Future[None]",
+        secrets: Secrets,
+        seed: int,
     ) -> None:
         self.exchange = exchange
         self.bot = bot
+        self.wait_for_bot = started.result
+        """Returns when it answers."""
         self.secrets = secrets
         self.faults: dict[str, int] = {}
         """How often each was asked for."""
@@ -149,6 +159,8 @@ class FiveAccounts:
         """Of private sockets, as far as they were seen, and whose they are."""
         self._draw = random.Random(seed)
         self._decks: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        self._first: dict[str, int] = {}
+        """Prices in ticks that markets began at."""
         self._next_s = 0.0
 
     def settings(self, horizon_s: float) -> dict[str, Any]:
@@ -245,18 +257,24 @@ class FiveAccounts:
         self._note_tokens()
 
     def _swing(self) -> None:
-        """Markets that can be sold short swing; the others rise, or nothing would be entered."""
+        """Markets that can be sold short swing; the others rise, or nothing would be entered.
+
+        One that has come far begins anew.
+        """
         for venue, symbols in SERVED.items():
             for symbol in symbols:
                 most, least = (STEP_BPS, -STEP_BPS if symbol in SWINGING else 0.0)
-                self._move(venue, symbol, 1 + self._draw.uniform(least, most) / 1e4)
+                self._move(venue, symbol, self._draw.uniform(least, most))
 
-    def _move(self, venue: str, symbol: str, by: float) -> None:
+    def _move(self, venue: str, symbol: str, bps: float) -> None:
         market = self.exchange.exchange.venues[venue].histories[symbol].market
         bid = self.exchange.call(lambda: market.best(1))
-        if bid is not None:
-            price = market.tick * round(bid * by)
-            self.exchange.fault("move", venue=venue, symbol=symbol, price=f"{price:f}")
+        if bid is None:
+            return
+        first = self._first.setdefault(symbol, bid)
+        is_far = abs(bid / first - 1) > FAR_BPS / 1e4
+        price = market.tick * (first if is_far else round(bid * (1 + bps / 1e4)))
+        self.exchange.fault("move", venue=venue, symbol=symbol, price=f"{price:f}")
 
     def go_right(self) -> None:
         """No fault from now on but those that are under way."""
@@ -356,10 +374,10 @@ def five_accounts(folder: Path, seed: int) -> Iterator[FiveAccounts]:
         exchange.exchange.frozen = False
         words = (secrets.planted["bot word"], secrets.planted["bot token"])
         bot = FreqtradeBot(bots_folder, f"{exchange.url}/kraken", free_port(), words)
+        bot.start_s = BOT_S
         started = starter.submit(bot.start)
         try:
-            yield FiveAccounts(exchange, bot, secrets, seed)
-            started.result()
+            yield FiveAccounts(exchange, bot, started, secrets, seed)
         finally:
             started.exception()
             if bot.process is not None:

@@ -29,12 +29,14 @@ from tests.ledgers import KeptLedger, kept_ledger
 from tests.planted import Search, listening
 from tests.reckoning import Reckoned, Traded, exact, is_same
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(0)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(90_000)]
 SAMPLE_ORDERS = 6
 SAMPLE_S = 150.0
 LOOK_EVERY = 100
 """So many turns of the waiting, each some milliseconds, between two looks at the ledger."""
 SHORTEST_S = 1.0
+FLAT_S = 120.0
+SMALLEST = Decimal("0.001")
 POSITIONS = 4000
 BOTS_UNIT = Fraction(1, 10**7)
 """The bot's own profits are binary numbers, each rounded to the eighth decimal."""
@@ -94,8 +96,19 @@ def sampled(kept: KeptLedger) -> bool:
     )
 
 
-def is_flat(kept: KeptLedger) -> bool:
-    return not any(kept.held.values()) and not any(o.open for o in kept.orders.values())
+def stands(kept: KeptLedger) -> list[str]:
+    """What is open or held; of what is less than its venue takes back nothing can be sold."""
+    orders = [f"{o.intent.account} {o.state.name} {o.text}" for o in kept.orders.values() if o.open]
+    held = [f"{symbol} {amount}" for symbol, amount in kept.held.items() if abs(amount) >= SMALLEST]
+    return orders + held
+
+
+def wait_flat(project) -> None:
+    try:
+        wait_until(lambda: not stands(ledger(project)), FLAT_S, "the ledger to be flat")
+    except AssertionError as error:
+        print(project.troubles())
+        raise AssertionError(f"{error}; there stand {stands(ledger(project))}") from None
 
 
 def check_account(day: FiveAccounts, one: Subject, kept: KeptLedger, data: Path, told) -> str:
@@ -184,9 +197,10 @@ def test_five_accounts_come_to_the_last_unit_and_show_no_secret(project, day, da
         heard = stack.enter_context(listening(search, project.run))
         project.dcctl("instruments", "refresh")
         project.dcctl("start")
+        day.wait_for_bot()
         trade(project, day, day_s)
         project.dcctl("kill", "--level", "flatten", "--yes")
-        wait_until(lambda: is_flat(ledger(project)), 90, "the ledger to be flat")
+        wait_flat(project)
         wait_until(lambda: day.bot.status() == [], 30, "the bot to be flat")
         told = ask_everything(project)
         memory = search.in_folder(Path("/dev/shm"), f"dc.{instance_id(str(project.run))}.*")
