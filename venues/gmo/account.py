@@ -27,8 +27,8 @@ from schemas.account import (
 from schemas.errors import DecodeError
 from schemas.trading import OrderSide
 from venues.gmo.values import error_of, number, text
-from venues.names import time_ns
 from venues.numbers import NumberText, parse_exact
+from venues.times import account_time_ns
 
 VENUE: Final = "gmo"
 CHANNELS: Final = ("executionEvents", "orderEvents", "positionEvents", "positionSummaryEvents")
@@ -93,7 +93,7 @@ def _take_execution(values: _Values) -> list[AccountEvent]:
         fees=(Fee(asset="JPY", amount=fee),) if fee else (),
         liquidity=_liquidity(fee),
         profit=_decimal(values, "lossGain") if settles else "",
-        time_ns=time_ns(values.get("executionTimestamp")),
+        time_ns=account_time_ns(values.get("executionTimestamp")),
     )
     filled, size = _amount(values, "orderExecutedSize"), _amount(values, "orderSize")
     done = Decimal(filled) >= Decimal(size)
@@ -132,7 +132,7 @@ def _order(values: _Values, status: OrderStatus, said: str, event_ns: int) -> Or
         event=_word(values, "msgType"),
         reason=_word(values, "cancelType"),
         time_ns=event_ns,
-        created_ns=time_ns(values.get("orderTimestamp")),
+        created_ns=account_time_ns(values.get("orderTimestamp")),
     )
 
 
@@ -151,7 +151,7 @@ def _take_position(values: _Values) -> list[AccountEvent]:
         profit=_decimal(values, "lossGain"),
         liquidation_price=losscut if losscut and Decimal(losscut) else "",
         leverage=_decimal(values, "leverage"),
-        time_ns=time_ns(values.get("timestamp")),
+        time_ns=account_time_ns(values.get("timestamp")),
     )
     return [position]
 
@@ -168,7 +168,7 @@ def _take_sum(values: _Values) -> list[AccountEvent]:
         quantity=size,
         average_price=_decimal(values, "averagePositionRate"),
         profit=_decimal(values, "positionLossGain"),
-        time_ns=time_ns(values.get("timestamp")),
+        time_ns=account_time_ns(values.get("timestamp")),
         is_snapshot=said == "INIT",
     )
     return [position]

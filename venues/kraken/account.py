@@ -28,8 +28,8 @@ from schemas.account import (
 )
 from schemas.errors import DecodeError
 from schemas.trading import OrderSide
-from venues.names import time_ns
 from venues.numbers import NumberText, as_integer, as_text, decimal_or_empty, decimal_text
+from venues.times import account_time_ns
 
 VENUE: Final = "kraken"
 CHANNELS: Final = frozenset({"executions", "balances"})
@@ -225,7 +225,7 @@ class KrakenAccount:
         ]
 
     def _time(self, row: dict[str, Any]) -> int:
-        return time_ns(row["timestamp"]) if "timestamp" in row else 0
+        return account_time_ns(row["timestamp"]) if "timestamp" in row else 0
 
     # ---- answers
 
@@ -238,7 +238,7 @@ class KrakenAccount:
         method, accepted = _text(message["method"]), message.get("success") is True
         result = message.get("result") or {}
         text = _text(message.get("error", ""))
-        answered_ns = time_ns(message["time_out"]) if "time_out" in message else 0
+        answered_ns = account_time_ns(message["time_out"]) if "time_out" in message else 0
         if method in {"subscribe", "unsubscribe"}:
             live = accepted and method == "subscribe"
             channel = _text(result.get("channel", ""))
