@@ -207,7 +207,10 @@ def test_quantities_are_what_the_venue_takes_and_the_rest_is_dust():
     bought = OrderFilled(sent.intent.command_id, "a", "3", "25.6", "0.0666", "ADA", T0)
     made.on_event(bought, T0)
     assert made.book.position(COIN).quantity == Decimal("25.5334")
-    assert [held.quantity for held in made.standing().positions] == ["25.5"]
+    standing = made.standing()
+    assert [held.quantity for held in standing.positions] == ["25.5334"]
+    (traded,) = standing.traded  # what the killer needs to close 25.5 of it, and no more
+    assert (Decimal(traded.step), "ADA" in traded.bases) == (Decimal("0.1"), True)
     later = T0 + 61 * SECOND
     _, (sent,) = decide(made, COIN, 2, later, up=0.0, reference_price=3.0)
     assert (sent.intent.side, sent.intent.quantity) == ("sell", "25.5")
