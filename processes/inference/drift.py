@@ -56,11 +56,11 @@ class Drift:
     """Counts of the newest rows in a training's bins.
 
     Args:
-        edges: (WIDTH, EDGES). shares: (WIDTH, BINS). is_used: (WIDTH) bool, what the model looks at:
-            another day of the week is no drift to one that does not know the day.
+        edges: (WIDTH, EDGES). shares: (WIDTH, BINS). is_used: (WIDTH) bool, what the model looks
+            at: another time of day is no drift to one that does not know the time.
 
     Raises:
-        ModelError: they are not.
+        ModelError: the bins have another shape.
     """
 
     def __init__(self, edges: np.ndarray, shares: np.ndarray, is_used: np.ndarray) -> None:
