@@ -17,7 +17,7 @@ FileNotFoundError and lists the folder again. Downloads (`<venue>/restapi/`) hav
 and are not of this.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -39,7 +39,7 @@ from processes.lake_places import (
     opened,
 )
 from schemas.errors import LakeError
-from schemas.lake import SCHEMAS
+from schemas.lake import CATALOGUED, SCHEMAS
 
 ARROW: Final = ".arrow"
 PART: Final = ".part"
@@ -164,7 +164,7 @@ def read_stream(
 
 
 def _only(schema: pa.Schema, columns: Sequence[str]) -> Any:
-    fields = [schema.get_field_index(name) for name in columns if name in schema.names]
+    fields = [schema.get_field_index(name) for name in _had(columns, schema.names)]
     return pa.ipc.IpcReadOptions(included_fields=fields or None, use_threads=False)
 
 
@@ -423,6 +423,11 @@ def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBa
         raise LakeError(f"{file.path} cannot be read: {_brief(error)}") from None
 
 
+def _had(columns: Sequence[str], held: Collection[str]) -> list[str]:
+    """The columns but those that only a later catalogue has."""
+    return [name for name in columns if name in held or name not in CATALOGUED]
+
+
 def _sealed_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     with opened(file.path) as source:
         reader = pa.ipc.open_file(source)
@@ -433,10 +438,12 @@ def _sealed_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.Recor
 
 
 def _whole(batch: pa.RecordBatch, table: str, columns: Sequence[str]) -> pa.RecordBatch:
-    """The batch with every column that is wanted; the same one if it has them all."""
+    """The batch with every column of the catalogue that is wanted; the same if it has them all."""
     held = batch.schema.names
     names = columns or SCHEMAS[table].names
-    if len(held) == len(names) or set(names) <= set(held):
+    if table != "features" or set(names) - set(held) - CATALOGUED:
+        return batch
+    if len(held) == len(names):
         return batch
     fields = [SCHEMAS[table].field(name) for name in names]
     arrays = [
@@ -452,7 +459,7 @@ def _daily_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.Record
     schema = SCHEMAS[file.table]
     with opened(file.path) as source, pq.ParquetFile(source) as reader:
         held = set(reader.schema_arrow.names)
-        names = [name for name in columns or schema.names if name in held]
+        names = _had(columns or schema.names, held)
         wanted = pa.schema([schema.field(name) for name in names])
         for batch in reader.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
             yield batch.select(names).cast(wanted)

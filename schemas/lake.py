@@ -48,6 +48,9 @@ TICKER_COLUMNS: Final = {
 }
 """Lake column → field of `tape.TICKER`."""
 
+CATALOGUED = frozenset({*(feature.name for feature in CATALOGUE), "masked"})
+"""Columns of `features` that a file of an older catalogue may not have."""
+
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "ticker": pa.schema([*_COMMON, *[(name, pa.float64()) for name in TICKER_COLUMNS]]),
     "trades": pa.schema(

@@ -1,10 +1,7 @@
 """The rolling state of every instrument, moved on event by event; compiled, free of allocation.
 
-Time is receive time in buckets of 100 ms. An event adds to the sums of the running bucket and to
-nothing else; four windows (1, 5, 15, 60 s) are kept of the buckets before it, by adding the one
-that ends and taking out the one that leaves. The windows are summed anew from their buckets every
-64 rotations, so that rounding never builds up. What is remembered is drawn in `state.py`; the
-columns are in `cuts.py`.
+Time is receive time. What is remembered is drawn in `state.py`; windows are in `windows.py`, bars
+in `bars.py`, the columns of rows in `columns.py`.
 
 Only slots that end a frame are looked at (`FRAME_END`): inside a frame a book may be invalid. Order
 flow compares levels in whole ticks, because float32 offsets from two references never compare
@@ -29,7 +26,6 @@ from processes.features.state import (
     DEPTH_5,
     DEPTH_10,
     DERIVATIVE_PRICE,
-    FAST,
     FUNDING,
     LEVELS,
     LIQUIDATED_LONG,
@@ -39,20 +35,16 @@ from processes.features.state import (
     OFI_1,
     OFI_5,
     OFI_10,
-    RESUM_EVERY,
-    SLOW,
     SOLD,
     SPOT_PRICE,
     SPREAD_BINS,
     SPREADS,
     SQUARES,
     STATE,
-    SUMS,
     SYMBOL_WORDS,
     TRADES,
-    WINDOW_BUCKETS,
-    WINDOWS,
 )
+from processes.features.windows import rotate
 from schemas import features, tape
 from schemas.settings import FeatureSettings
 from schemas.tape import WHOLE_CONNECTION, Flag, Kind, Marker
@@ -143,67 +135,6 @@ def obey(words: np.ndarray, settings: FeatureSettings) -> None:
     """Take the settings that rows depend on."""
     words[W_STALE] = int(settings.stale_after_s * 1e9)
     words[W_STUCK_AFTER] = int(settings.stuck_after_s * 1e9)
-
-
-@njit(cache=True, nogil=True)
-def _resum(state: Any) -> None:
-    windows, buckets = state.windows, state.buckets
-    for window in range(WINDOWS):
-        for column in range(SUMS):
-            total = 0.0
-            for back in range(1, WINDOW_BUCKETS[window]):
-                total += buckets[(state.bucket - back) % BUCKETS, column]
-            windows[window, column] = total
-
-
-@njit(cache=True, nogil=True)
-def _begin_anew(state: Any, bucket: int) -> None:
-    """Nothing has happened within any window."""
-    windows, buckets, mids, running = state.windows, state.buckets, state.mids, state.running
-    for column in range(SUMS):
-        running[column] = 0.0
-        for window in range(WINDOWS):
-            windows[window, column] = 0.0
-    for place in range(BUCKETS):
-        mids[place] = state.mid
-        for column in range(SUMS):
-            buckets[place, column] = 0.0
-    state.mean_fast = state.mean_slow = state.mid
-    state.bucket = bucket
-
-
-@njit(cache=True, nogil=True)
-def _turn_bucket(state: Any) -> None:
-    """The running bucket ends, and the next begins."""
-    windows, buckets, mids, running = state.windows, state.buckets, state.mids, state.running
-    ended = state.bucket % BUCKETS
-    mids[ended] = state.mid
-    state.mean_fast += FAST * (state.mid - state.mean_fast)
-    state.mean_slow += SLOW * (state.mid - state.mean_slow)
-    for column in range(SUMS):
-        buckets[ended, column] = running[column]
-    state.bucket += 1
-    for window in range(WINDOWS):
-        leaving = (state.bucket - WINDOW_BUCKETS[window]) % BUCKETS
-        for column in range(SUMS):
-            windows[window, column] += running[column] - buckets[leaving, column]
-    for column in range(SUMS):
-        running[column] = 0.0
-    state.rotations += 1
-    if state.rotations % RESUM_EVERY == 0:
-        _resum(state)
-
-
-@njit(cache=True, nogil=True)
-def rotate(state: Any, bucket: int) -> None:
-    """Move the running bucket on to `bucket`."""
-    if bucket <= state.bucket:
-        return
-    if bucket - state.bucket >= BUCKETS:
-        _begin_anew(state, bucket)
-        return
-    while state.bucket < bucket:
-        _turn_bucket(state)
 
 
 @njit(cache=True, nogil=True)

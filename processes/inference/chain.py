@@ -181,7 +181,7 @@ class Chain:
         self._version = manifest.fingerprint
         self._memory = Memory(self._instruments, weights)
         if SEEN_EDGES in weights and SEEN_SHARES in weights:
-            self.drift = Drift(weights[SEEN_EDGES], weights[SEEN_SHARES])
+            self.drift = Drift(weights[SEEN_EDGES], weights[SEEN_SHARES], weights["scale"] > 0)
 
     def _climb(self) -> None:
         """Try the rungs from the best down; each by a real forward pass."""

@@ -56,15 +56,17 @@ class Drift:
     """Counts of the newest rows in a training's bins.
 
     Args:
-        edges: (WIDTH, EDGES). shares: (WIDTH, BINS).
+        edges: (WIDTH, EDGES). shares: (WIDTH, BINS). is_used: (WIDTH) bool, what the model looks
+            at: another time of day is no drift to one that does not know the time.
 
     Raises:
-        ModelError: they are not.
+        ModelError: the bins have another shape.
     """
 
-    def __init__(self, edges: np.ndarray, shares: np.ndarray) -> None:
+    def __init__(self, edges: np.ndarray, shares: np.ndarray, is_used: np.ndarray) -> None:
         self._edges = np.ascontiguousarray(edges, np.float32)
         self._shares = shares
+        self._is_used = is_used
         self._counts = np.zeros((WIDTH, BINS), np.int64)
         self._kept = np.zeros((WINDOW, WIDTH), np.uint8)
         if self._edges.shape != (WIDTH, EDGES) or shares.shape != (WIDTH, BINS):
@@ -92,8 +94,12 @@ class Drift:
         )
 
     def report(self) -> np.ndarray:
-        """The index of every column now, (WIDTH) float64; zeros while there are too few rows."""
+        """The index of every column now, (WIDTH) float64.
+
+        0 of those that the model does not look at, and of all while there are too few rows.
+        """
         self._reported = self._taken
         if self.rows < LEAST_ROWS:
             return np.zeros(WIDTH)
-        return stability(self._shares, self._counts)
+        index: np.ndarray = stability(self._shares, self._counts) * self._is_used
+        return index

@@ -153,6 +153,18 @@ def test_bars_and_indicators_are_those_of_the_reference(minutes):
         assert kept[:, 4] == pytest.approx([bar[4] for bar in wanted], rel=1e-12)
 
 
+def test_a_builder_that_begins_later_says_the_same_of_the_same_bars(minutes):
+    slots, _ = minutes
+    whole, later = Cuts(instruments=MARKETS), Cuts(instruments=MARKETS)
+    whole.take(slots)
+    later.take(slots[slots["recv_ns"] > START_NS + 900 * SECOND])
+    one, other = whole.made[-700:], later.made[-700:]
+    assert one["cut_ns"].tolist() == other["cut_ns"].tolist()
+    for name in ("rsi_14_1s", "bollinger_20_1s", "donchian_20_1s", "atr_14_1s_bps"):
+        column = COLUMN[name]
+        assert one["values"][:, column].tobytes() == other["values"][:, column].tobytes(), name
+
+
 def test_indicators_are_those_of_ta_lib(minutes):
     talib = pytest.importorskip("talib", reason="TA-Lib is the oracle of the indicators")
     slots, trades = minutes

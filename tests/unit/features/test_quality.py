@@ -183,6 +183,21 @@ def test_the_trigger_teaches_nothing():
     assert one["scale"].tolist() == other["scale"].tolist()
 
 
+def test_after_a_gap_a_window_is_missing_until_it_is_full_again():
+    slots = market(60)
+    slots += [marker(START_NS + 30 * SECOND + 5, Marker.GAP),
+              marker(START_NS + 31 * SECOND + 5, Marker.SNAPSHOT_END)]  # fmt: skip
+    rows = cut(slots).made
+    spans = {"return_1s_bps": 1, "return_5s_bps": 5, "ofi_1_15s": 15, "spread_bps": 0}
+    for name, seconds in spans.items():
+        hidden = [name in masked_names(row) for row in rows[31:]]
+        assert hidden == [second < 32 + seconds for second in range(32, len(rows) + 1)], name
+    gapped = (rows["invalid"] & int(Invalid.GAPPED)) != 0
+    assert (np.flatnonzero(gapped) + 1).tolist() == [31]
+    warming = (rows["invalid"] & int(Invalid.WARMING)) != 0
+    assert (np.flatnonzero(warming) + 1).tolist() == [*range(1, 15), *range(32, 47)]
+
+
 def test_every_column_says_what_it_is_held_to():
     for feature in CATALOGUE:
         assert feature.low <= feature.neutral <= feature.high, feature.name

@@ -320,6 +320,7 @@ def test_the_shipped_model_says_what_it_is():
     assert manifest.columns == [feature.name for feature in CATALOGUE]
     assert manifest.metrics["log_loss"] < manifest.metrics["log_loss_of_base_rate"] - 0.1
     assert (ROOT / manifest.made_by).exists()
+    assert Made().chain.drift is not None  # it brings the bins of its training
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux schedules so")

@@ -9,6 +9,8 @@ from processes.inference.drift import EVERY, LEAST_ROWS, WINDOW, Drift
 from schemas import features
 from schemas.features import WIDTH, CutReason, Invalid
 
+ALL = np.ones(WIDTH, bool)
+
 
 def made(count: int, seed: int, shift: float = 0.0) -> np.ndarray:
     draw = np.random.default_rng(seed)
@@ -54,13 +56,13 @@ def naive_index(trained, rows: np.ndarray) -> list[float]:
 
 def test_the_index_is_the_formula(trained):
     rows = made(700, 2, shift=0.3)
-    drift = Drift(*trained)
+    drift = Drift(*trained, ALL)
     take(drift, rows)
     assert drift.report() == pytest.approx(naive_index(trained, rows), rel=1e-9)
 
 
 def test_the_same_market_has_none_and_another_has_much(trained):
-    drift = Drift(*trained)
+    drift = Drift(*trained, ALL)
     take(drift, made(5000, 3))
     assert drift.report().max() < 0.02
     take(drift, made(WINDOW, 4, shift=1.0))
@@ -70,15 +72,24 @@ def test_the_same_market_has_none_and_another_has_much(trained):
 
 
 def test_a_column_that_is_not_had_any_more_is_a_drift(trained):
-    drift = Drift(*trained)
+    drift = Drift(*trained, ALL)
     rows = made(1000, 5)
     rows["masked"] |= np.uint64(1 << 7)
     take(drift, rows)
     assert (drift.report() > ANOTHER).nonzero()[0].tolist() == [7]
 
 
+def test_what_the_model_does_not_look_at_does_not_drift(trained):
+    used = ALL.copy()
+    used[0] = False
+    drift = Drift(*trained, used)
+    take(drift, made(1000, 5, shift=4.0))
+    assert drift.report()[0] == 0
+    assert drift.report()[1:].any()
+
+
 def test_what_left_the_window_does_not_count(trained):
-    drift, fresh = Drift(*trained), Drift(*trained)
+    drift, fresh = Drift(*trained, ALL), Drift(*trained, ALL)
     last = made(WINDOW, 6)
     take(drift, made(3333, 7, shift=3.0), block=77)
     take(drift, last, block=77)
@@ -88,7 +99,7 @@ def test_what_left_the_window_does_not_count(trained):
 
 
 def test_only_rows_of_boundaries_that_can_be_trusted_count(trained):
-    drift = Drift(*trained)
+    drift = Drift(*trained, ALL)
     rows = made(1000, 8, shift=9.0)
     rows["invalid"][::2] = int(Invalid.STALE)
     rows["reason"][1::2] = CutReason.TRIGGER
@@ -98,7 +109,7 @@ def test_only_rows_of_boundaries_that_can_be_trusted_count(trained):
 
 
 def test_few_rows_say_nothing(trained):
-    drift = Drift(*trained)
+    drift = Drift(*trained, ALL)
     take(drift, made(LEAST_ROWS - 1, 9, shift=5.0))
     assert drift.is_due
     assert LEAST_ROWS - 1 >= EVERY
@@ -120,4 +131,4 @@ def test_bins_of_the_training_are_tenths(trained):
 
 def test_bins_of_other_columns_are_refused(trained):
     with pytest.raises(ModelError, match="bins"):
-        Drift(trained[0][:5], trained[1][:5])
+        Drift(trained[0][:5], trained[1][:5], ALL)
