@@ -107,7 +107,7 @@ def walk(
             node = 0 if nodes[tree + 1] > first else -1
             while node >= 0:
                 at = first + node
-                found = float(values[row, column[at]])
+                found = np.float64(values[row, column[at]])
                 goes_left = _goes_left(found, threshold[at], missing[at])
                 node = left[at] if goes_left else right[at]
             raw[row, tree % outputs] += value[leaves[tree] + ~node]
@@ -214,7 +214,6 @@ class GradientBoosting(RowModel):
         """Fit both forests; the held-out part decides how many trees they have."""
         del target
         known = learnable(samples)
-        known = known.take(np.isfinite(known.move_bps))
         earlier, later = held_out(known, HELD_OUT)
         train, look = learnable(known.take(earlier)), known.take(later)
         shared = PARAMETERS | {"seed": seed, "min_data_in_leaf": max(20, train.count // 500)}

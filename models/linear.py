@@ -43,7 +43,7 @@ _SGD, _FTRL, _PASSIVE_AGGRESSIVE = range(3)
 def _note(values: Any, seen: Any, mean: Any, squares: Any) -> None:
     """Running mean and sum of squared deviations of each column (Welford, 1962)."""
     for column in range(len(mean)):
-        value = float(values[column])
+        value = np.float64(values[column])
         if math.isfinite(value):
             seen[column] += 1.0
             off = value - mean[column]
@@ -56,7 +56,7 @@ def _standardise(values: Any, seen: Any, mean: Any, squares: Any, x: Any) -> Non
     """A row as the scorers see it, and a one for their offsets behind it; what is unknown is 0."""
     columns = len(mean)
     for column in range(columns):
-        value = float(values[column])
+        value = np.float64(values[column])
         x[column] = 0.0
         if squares[column] > 0.0 and math.isfinite(value):
             scaled = (value - mean[column]) / math.sqrt(squares[column] / seen[column])
