@@ -74,7 +74,7 @@ class Ring:
 def _build(slots: np.ndarray, tables: Tables, settings: Settings) -> np.ndarray:
     ring, now_ns = Ring(features.SLOT), START_NS
     cutter = Cutter(
-        [TICK_SIZE] * len(tables.instruments), 1, settings.features,
+        tables.instruments, 1, settings.features,
         lambda address, number, _: ring.append_at(address, number), lambda: now_ns,
     )  # fmt: skip
     cutter.stamp(1)

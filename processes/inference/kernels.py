@@ -13,13 +13,14 @@ from models.rules import moving_average_cross
 from models.stack import outputs_of
 from models.tcn import CLIP, DEPTH, HIDDEN_DEPTH, OUTPUTS
 from schemas import features, predictions
-from schemas.features import COLUMN
+from schemas.features import COLUMN, Invalid
 from shm.atomics import memory
 
 MOST_ROWS: Final = 4096
 _CROSS, _VOLATILITY = COLUMN["mean_cross_bps"], COLUMN["volatility_60s_bps"]
 _SPREAD, _AGE = COLUMN["spread_bps"], COLUMN["book_age_s"]
 _COLUMNS: Final = len(COLUMN)
+_DROPPED: Final = int(Invalid.DROPPED)
 _NAN: Final = np.float32(np.nan)
 _NOTHING: Final = np.float32(0)
 _LOOKS_BACK: Final = 2
@@ -52,7 +53,10 @@ TABLE: Final = 18
 
 @njit(cache=True, nogil=True)
 def arrange(table: int, rows_address: int, count: int) -> int:
-    """Find each instrument's newest rows; how many of the rows are of instruments at all."""
+    """Find each instrument's newest rows; how many of the rows count.
+
+    Those do that are of instruments at all, and such that a model may see.
+    """
     t = carray(memory(table), (TABLE,), np.int64)
     rows = carray(memory(rows_address), (count,), features.SLOT)
     instruments = t[N_INSTRUMENTS]
@@ -65,7 +69,7 @@ def arrange(table: int, rows_address: int, count: int) -> int:
     good = 0
     for index in range(count - 1, -1, -1):
         instrument = rows[index].instrument
-        if instrument >= instruments:
+        if instrument >= instruments or rows[index].invalid & _DROPPED != 0:
             continue
         age = counts[instrument]
         if age < DEPTH:

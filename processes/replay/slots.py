@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from processes.replay.rows import Part
 from schemas import decisions, features, predictions, tape
-from schemas.features import CATALOGUE, MAX_TAPES, CutReason
+from schemas.errors import OperatorError
+from schemas.features import CATALOGUE, COLUMN, MAX_TAPES, CutReason
 from schemas.instruments import Stream, Tables
 from schemas.predictions import MODELS, Device, Rung, outputs_of
 from schemas.tape import WHOLE_CONNECTION
@@ -98,9 +99,15 @@ def feature_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
     slots = np.zeros(total, features.SLOT)
     same = (
         "cut", "cut_ns", "made_ns", "invalid", "newest_recv_ns", "reference_price",
-        "config_generation", *(f"tape_position_{number}" for number in range(MAX_TAPES)),
+        "config_generation", "masked", *(f"tape_position_{number}" for number in range(MAX_TAPES)),
     )  # fmt: skip
     for part, at in zip(parts, places, strict=True):
+        absent = [name for name in (*COLUMN, "masked") if part.batch.column(name).null_count]
+        if absent:
+            raise OperatorError(
+                f"the rows are of another feature catalogue than version {features.VERSION}: they "
+                f"have no {absent[0]}; their tapes can still be used: dcctl backtest"
+            )
         slots["sequence"][at] = part.sequences
         slots["instrument"][at] = indices.instrument(part.metadata)
         slots["reason"][at] = _CUT_REASONS.of(part.batch.column("reason"))
