@@ -12,12 +12,12 @@ from models.family import Model
 from models.gbdt import GradientBoosting
 from models.linear import Ftrl, PassiveAggressive, Sgd
 from models.regime import Regime
-from models.rules import MovingAverageCross
+from models.rules import BollingerTouch, DonchianBreakout, MovingAverageCross, RsiThresholds
 from models.tcn import Tcn
 
 _ALL: Final[tuple[type[Model], ...]] = (
     Sgd, Ftrl, PassiveAggressive, GradientBoosting, Tcn, Cnn, Regime, Ridge, Logistic, BaseRate,
-    MovingAverageCross,
+    MovingAverageCross, RsiThresholds, BollingerTouch, DonchianBreakout,
 )  # fmt: skip
 FAMILIES: Final[dict[str, type[Model]]] = {model.family: model for model in _ALL}
 assert len(FAMILIES) == len(_ALL)
