@@ -102,9 +102,10 @@ def walk(
     for row in range(len(values)):
         for k in range(outputs):
             raw[row, k] = 0.0
-        for tree in range(len(nodes) - 1):
-            first = nodes[tree]
-            node = 0 if nodes[tree + 1] > first else -1
+    for tree in range(len(nodes) - 1):  # a tree stays near while all rows go through it
+        first, root = nodes[tree], 0 if nodes[tree + 1] > nodes[tree] else -1
+        for row in range(len(values)):
+            node = root
             while node >= 0:
                 at = first + node
                 found = np.float64(values[row, column[at]])

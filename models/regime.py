@@ -39,10 +39,11 @@ VARIANCE_LEAST: Final = 1e-3
 PENALTY: Final = 1e-3
 TREND: Final = 6
 """Numbers of an instrument's trend: level, slope, three of their covariance, scale; all of one."""
-_MEMORY: Final = 0.01
+_MEMORY: Final = 0.03
 """Share of the newest surprise in the trend's scale."""
-GRID: Final = tuple((level, slope) for level in (0.3, 3.0) for slope in (1e-6, 1e-4, 1e-2))
-"""Variances of the steps of level and slope, against the noise of a mid, that are tried."""
+GRID: Final = tuple((level, level * share) for level in (0.3, 3.0) for share in (1e-3, 1e-2, 1e-1))
+"""Variances of the steps of level and slope, against the noise of a mid, that are tried. A slope
+that moves less would remember hours, and two lives of inference would not agree for as long."""
 
 
 @njit(cache=True, nogil=True)
@@ -338,8 +339,8 @@ class Regime(Model):
     """
 
     family = "regime"
-    rows_back = 60
-    """Filters forget: beyond about a minute of rows nothing of a row is left to speak of."""
+    rows_back = 300
+    """Filters forget: of what stands further back less than a thousandth is left in a chance."""
 
     def __init__(self, states: int = STATES) -> None:
         assert 2 <= states <= 4

@@ -56,7 +56,8 @@ class Drift:
     """Counts of the newest rows in a training's bins.
 
     Args:
-        edges: (WIDTH, EDGES). shares: (WIDTH, BINS). is_used: (WIDTH) bool, what the model looks at:
+        edges: (WIDTH, EDGES). shares: (WIDTH, BINS). is_used: (WIDTH) bool, what the model looks
+        at:
             another day of the week is no drift to one that does not know the day.
 
     Raises:
