@@ -35,6 +35,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     libraries: dict[str, str]
     weights: str
     """BLAKE2 of the weights file: a manifest beside other weights is refused."""
+    trained_from_ns: int = 0
+    """Cut of the first and of the last sample it was fitted on; 0 where there was no recording."""
+    trained_to_ns: int = 0
+    expires_ns: int = 0
+    """From when on it is too old to be promoted; 0 = never."""
+    seed: int = 0
+    instruments: list[str] = []
+    """`venue:symbol` of the markets it was fitted on."""
 
     @property
     def fingerprint(self) -> int:

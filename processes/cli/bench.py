@@ -89,6 +89,12 @@ def _ledger(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _models(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.models import measure
+
+    return measure(quick=quick)
+
+
 def _pressure(quick: bool) -> "dict[str, Figure]":
     from benchmarks.pressure import measure
 
@@ -155,6 +161,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "influx": _influx,
     "bridge": _bridge,
     "backtest": _backtest,
+    "models": _models,
 }
 
 
