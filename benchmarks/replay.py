@@ -27,7 +27,8 @@ from processes.features.cutter import Cutter
 from processes.inference.chain import Chain
 from processes.logs import Log, open_log
 from processes.places import Resolved
-from processes.replay.main import FOREVER, Replay
+from processes.recordings.span import FOREVER
+from processes.replay.main import Replay
 from processes.sessions import SessionFolder
 from processes.storage.store import PENDING_SLOTS, Lake, Split, TableView
 from schemas import decisions, features, predictions

@@ -51,11 +51,14 @@ ARROWS: dict[str, set[str]] = {
     "processes/archive": set(),
     # what is done with sealed files: looking, proving, packing, asking
     "processes/lake": {"pyarrow", "duckdb"},
-    # numba, venues: books are made again as they were made; models: which network the chain is
+    # numba, venues: books are made again as they were made
+    "processes/recordings": {"venues", "pyarrow", "numba"},
+    # numba, venues: history's slots and a backtest's books; models: which network the chain is
     # given; distributed, matplotlib: sweeps and reports
     "processes/replay": {"venues", "models", "pyarrow", "numba", "distributed", "matplotlib"},
-    # venues: simulated frames take the real decoder's way to become rows to learn from
-    "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},
+    # venues: simulated frames take the real decoder's way to become rows to learn from; numba:
+    # labels, and trades one after another; matplotlib: reports
+    "processes/training": {"venues", "models", "numba", "matplotlib"},
 }
 NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"processes"}}
 """Said once more, since these are the arrows that somebody will want."""
@@ -79,6 +82,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "execution": "status shows the positions that the ledger holds",
         "inference": "doctor proves that kernels can be compiled here",
         "replay": "replay and backtest are commands",
+        "recordings": "replay, backtest, train and why name a session and a span of it",
         "training": "train is a command",
         "history": "history downloads, shows, cancels and resumes",
         "influx": "influx makes buckets, shows the spool and sends it",
@@ -87,11 +91,16 @@ ROOTS: dict[str, dict[str, str]] = {
     "processes/archive": {"lake": "pushes with the lake's own tool, as dcctl lake push does"},
     "processes/execution": {"databases": "no process: the floor below ledger and history"},
     "processes/storage": {"databases": "no process: the floor below ledger and history"},
-    "processes/replay": dict.fromkeys(
-        ("features", "inference", "execution", "storage", "supervisor"),
-        "feeds a recording through the code that made it",
-    ),
+    "processes/recordings": {"features": "makes feature rows again by the kernels that made them"},
+    "processes/replay": {
+        **dict.fromkeys(
+            ("features", "inference", "execution", "storage", "supervisor"),
+            "feeds a recording through the code that made it",
+        ),
+        "recordings": "no process: the floor below replay and training",
+    },
     "processes/training": {
+        "recordings": "no process: the floor below replay and training",
         "simulator": "learns from the simulated market",
         "features": "learns from the very rows that inference will see",
     },
@@ -100,7 +109,7 @@ ROOTS: dict[str, dict[str, str]] = {
 
 LAZY = {
     "distributed": {"processes/replay"},
-    "matplotlib": {"processes/replay"},
+    "matplotlib": {"processes/replay", "processes/training", "processes"},
     "mlx": {"models", "processes/inference", "processes/training"},
 }
 """Imported only inside a function: a machine without it must be able to import the module, and what
