@@ -70,6 +70,7 @@ FILES: dict[str, dict[str, str]] = {
     },
     "processes/lake_stores.py": {"pyarrow": "its file systems, for who reads a lake in a store"},
     "processes/lake_places.py": {"pyarrow": "the same, for files that stand in one"},
+    "processes/pages.py": {"matplotlib": "plots of reports, of backtests and of trainings"},
     "processes/lake_files.py": {"pyarrow": "which file counts, for who writes, packs and replays"},
 }
 """Single files that may import more than their room, and why."""
