@@ -127,7 +127,7 @@ class _Steps(Follower):
     def __init__(self, model: ClosedForm) -> None:
         self._model = model
 
-    def step(self, values: np.ndarray, book: np.ndarray, instrument: np.ndarray) -> np.ndarray:
+    def step(self, values: np.ndarray, *_: np.ndarray) -> np.ndarray:
         some, _ = rows(1, 1)
         return self._model.predict(changed(some.take(np.zeros(len(values), int)), values=values))
 
