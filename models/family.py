@@ -21,6 +21,9 @@ Report = Callable[[float], object]
 class NotFittedError(Exception):
     """A model was asked before it was fitted."""
 
+    def __init__(self) -> None:
+        super().__init__("the model has not been fitted: call fit, or restore it from its weights")
+
 
 class Follower(ABC):
     """A model that follows running markets: what it remembers of each instrument, and its step.
@@ -30,11 +33,14 @@ class Follower(ABC):
     """
 
     @abstractmethod
-    def step(self, values: np.ndarray, book: np.ndarray, instrument: np.ndarray) -> np.ndarray:
+    def step(
+        self, values: np.ndarray, book: np.ndarray, price: np.ndarray, instrument: np.ndarray
+    ) -> np.ndarray:
         """Take in one row of each of some instruments, none twice.
 
         Args:
-            values: (k, F) float32. book: (k, 40) float32. instrument: (k) integers.
+            values: (k, F) float32. book: (k, 40) float32. price: (k) float64, mid, which the book
+                is measured from. instrument: (k) integers below the number of instruments.
 
         Returns (k, OUTPUTS) float32; its memory is the follower's, valid until the next step.
         """
@@ -74,7 +80,10 @@ class Model(ABC):
 
     @abstractmethod
     def follower(self, instruments: int) -> Follower:
-        """Something that follows so many instruments with the numbers learnt."""
+        """Something that follows so many instruments with the numbers learnt.
+
+        That of an online model says what the model has learnt by then.
+        """
 
     @abstractmethod
     def explain(self, samples: Samples) -> np.ndarray:

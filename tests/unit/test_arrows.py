@@ -21,7 +21,8 @@ ARROWS: dict[str, set[str]] = {
     # llvmlite and numba: decoding is compiled; aiohttp: the venues' REST calls
     "venues": {"schemas", "msgspec", "numpy", "numba", "llvmlite", "aiohttp"},
     # numba: the rule model runs inside inference's compiled step
-    "models": {"schemas", "msgspec", "numpy", "numba", "mlx", "lightgbm"},
+    # lightgbm, sklearn: they fit, and are not there where a fitted model infers
+    "models": {"schemas", "msgspec", "numpy", "numba", "mlx", "lightgbm", "sklearn"},
     "config": {"schemas", "msgspec", "yaml"},
     # what every process shares: the files directly below processes/
     "processes": {"config", "schemas", "shm", "msgspec", "numpy", "zmq", "structlog"},
@@ -110,8 +111,10 @@ ROOTS: dict[str, dict[str, str]] = {
 
 LAZY = {
     "distributed": {"processes/replay"},
+    "lightgbm": {"models"},
     "matplotlib": {"processes/replay", "processes/training", "processes"},
     "mlx": {"models", "processes/inference", "processes/training"},
+    "sklearn": {"models"},
 }
 """Imported only inside a function: a machine without it must be able to import the module, and what
 takes long to import is not waited for by who does not need it."""
@@ -203,7 +206,7 @@ def test_every_room_has_its_row():
 def test_no_permission_outlives_its_use():
     """A row that allows what nobody does invites somebody to do it; what is to come is excepted."""
     to_come = {
-        "processes/replay", "processes/training", "models lightgbm",
+        "processes/replay", "processes/training",
         "processes/cli replay", "processes/cli training",
     }  # fmt: skip
     used: dict[str, set[str]] = {}
@@ -237,6 +240,7 @@ def test_no_permission_outlives_its_use():
         ("venues/bitfinex/made_up.py", "def f():\n    import requests"),
         ("models/made_up.py", "import mlx.core as mx"),
         ("models/made_up.py", "if True:\n    import mlx.core"),
+        ("models/made_up.py", "import lightgbm"),
         ("models/made_up.py", "import processes.clock"),
         ("config/made_up.py", "from venues import book"),
         ("processes/made_up.py", "import numba"),
