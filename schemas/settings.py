@@ -374,8 +374,12 @@ class TrainingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A fold learns from at most so long before its test; 0 = from all that came before."""
     embargo_horizons: Annotated[float, Meta(ge=0)] = 1.0
     """So many horizons are kept free between what is learnt from and a test."""
+    baselines: tuple[str, ...] = ("ridge", "logistic")
+    """Families that each report is compared with, beside the base rates; fitted on its folds."""
     expiry_days: Annotated[float, Meta(gt=0)] = 7.0
     """A model is too old to be promoted so long after the last row it was fitted on."""
+    keep: Positive = 30
+    """Versions of a family that are kept; the promoted one and the one before it stay anyway."""
     max_rows: Positive = 20_000_000
     """Rows of a training; each is some 400 bytes on disk while it lasts."""
 
