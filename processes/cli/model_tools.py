@@ -103,7 +103,7 @@ def show_model(family: str, version: str, *, as_json: bool) -> None:
         one for one in model_registry.history(folder, family) if place.name in
         {one.version, one.previous}
     ]  # fmt: skip
-    against = promotion.objections(place, model_registry.promoted(folder, family), _now_ns())
+    against = promotion.objections(place, _promoted_or_none(folder, family), _now_ns())
     if as_json:
         say_json({**described, "against": against, "promotions": history, "report": report})
         return

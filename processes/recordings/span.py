@@ -22,7 +22,7 @@ class Span(Struct, frozen=True, kw_only=True):
 def sessions_in(data: Path, span: Span) -> list[int]:
     """Sessions that may hold events of a span, in order."""
     known = sessions_of(data)
-    ends = [*[session * SESSION_NS for session in known[1:]], FOREVER]
+    ends = [*[session * SESSION_NS for session in known[1:]], FOREVER][: len(known)]
     return [
         session
         for session, end_ns in zip(known, ends, strict=True)

@@ -255,7 +255,7 @@ class _Training:
             importances=self._importances(model),
             leakage=found,
             libraries=libraries(),
-            settings=msgspec.to_builtins(desk.settings.training),
+            settings=msgspec.json.decode(msgspec.json.encode(desk.settings.training)),
         )
 
     def _fold(self, fold: Fold, said: np.ndarray, flat: np.ndarray) -> FoldResult:

@@ -50,6 +50,15 @@ def rows(
     return labelled(samples, session), session
 
 
+def knowable() -> Samples:
+    """Rows of which one column tells the coming second, and, as columns do, the past still better:
+    a linear model beats the flat baseline beyond doubt, and it does not look like the future."""
+    samples, _ = rows(2000, 2, 1, known=0.9)
+    column = samples.values[:, COLUMN["imbalance_1"]]
+    column += samples.values[:, COLUMN["return_5s_bps"]] / np.float32(np.sqrt(5))
+    return samples
+
+
 def paths(samples: Samples, session: np.ndarray) -> Paths:
     return Paths(samples.instrument, samples.cut_ns, samples.price, samples.invalid, session)
 

@@ -1,7 +1,7 @@
 """Promotions: a pointer that is the old or the new, and a history that only grows."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processes import model_registry
@@ -15,6 +15,7 @@ def folder_of(tmp_path, *versions):
     return tmp_path
 
 
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(["a1", "b2", "c3", "back"]), max_size=14))
 def test_rollback_undoes_promotions_one_by_one(tmp_path_factory, steps):
     folder = folder_of(tmp_path_factory.mktemp("m"), "a1", "b2", "c3")

@@ -18,20 +18,28 @@ from schemas.errors import OperatorError
 from schemas.features import COLUMN
 from schemas.settings import TargetSettings
 from tests.unit.training.lakes import write_rows
-from tests.unit.training.markets import ClosedForm, changed, rows
+from tests.unit.training.markets import ClosedForm, changed, knowable, rows
 
 TARGET = TargetSettings(horizon_s=5.0, move_bps=1.0)
 
 
-class Broken(Exception):
+class PowerCutError(Exception):
     """The power went."""
 
 
-@pytest.fixture
-def lake(tmp_path, monkeypatch):
-    monkeypatch.setitem(FAMILIES, ClosedForm.family, ClosedForm)
-    write_rows(tmp_path, rows(1500, 2, 1, known=0.9)[0])
-    return tmp_path
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """Rows of which one column knows the coming second."""
+    folder = tmp_path_factory.mktemp("lake")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FAMILIES, ClosedForm.family, ClosedForm)
+        write_rows(folder, knowable())
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def trained(lake):
+    return go(lake)
 
 
 def go(lake, models="models", target=TARGET, seed=1, **changed):
@@ -53,47 +61,46 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_same_inputs_give_the_same_bytes(lake):
-    one, other = go(lake, "one"), go(lake, "other")
-    assert contents(one.folder) == contents(other.folder)
-    assert go(lake, "one", seed=2).report.version != one.report.version
+def test_the_same_inputs_give_the_same_bytes(lake, trained):
+    other = go(lake, "other")
+    assert not other.was_there
+    assert contents(trained.folder) == contents(other.folder)
+    assert go(lake, "other", seed=2).report.version != other.report.version
 
 
-def test_a_training_that_is_broken_off_goes_on_where_it_was(lake, monkeypatch):
-    whole = go(lake, "whole")
+def test_a_training_that_is_broken_off_goes_on_where_it_was(lake, trained, monkeypatch):
     real, fits = ClosedForm.fit, []
 
     def fit(self, *rest, **more):
         if len(fits) == 2:
-            raise Broken
+            raise PowerCutError
         fits.append(1)
         return real(self, *rest, **more)
 
     monkeypatch.setattr(ClosedForm, "fit", fit)
-    with pytest.raises(Broken):
-        go(lake, "models")
-    assert not list((lake / "models").glob("closed_form/*"))
+    with pytest.raises(PowerCutError):
+        go(lake, "broken")
+    assert not list((lake / "broken").glob("closed_form/*"))
     again = []
     monkeypatch.setattr(
         ClosedForm, "fit", lambda self, *a, **k: (again.append(1), real(self, *a, **k))
     )
-    made = go(lake, "models")
+    made = go(lake, "broken")
     # Three folds, all together, and shuffled labels: two of them had been done.
     assert len(again) == 3
-    assert contents(made.folder) == contents(whole.folder)
+    assert contents(made.folder) == contents(trained.folder)
 
 
-def test_a_version_that_is_there_is_not_made_again(lake, monkeypatch):
-    made = go(lake)
+def test_a_version_that_is_there_is_not_made_again(lake, trained, monkeypatch):
     monkeypatch.setattr(ClosedForm, "fit", lambda *_, **__: pytest.fail("fitted again"))
     again = go(lake)
     assert again.was_there
-    assert not made.was_there
-    assert again.report == made.report
+    assert not trained.was_there
+    assert again.report == trained.report
 
 
-def test_the_folder_is_that_of_a_model_that_can_be_loaded(lake):
-    made = go(lake)
+def test_the_folder_is_that_of_a_model_that_can_be_loaded(trained):
+    made = trained
     assert {path.name for path in made.folder.iterdir()} == {
         "manifest.json", "weights.npz", "report.json", PAGE, OUT_OF_FOLD,
     }  # fmt: skip
@@ -113,8 +120,8 @@ def test_the_folder_is_that_of_a_model_that_can_be_loaded(lake):
     assert page.count("<svg") == 6
 
 
-def test_what_can_be_known_is_found_and_said(lake):
-    told = go(lake).report
+def test_what_can_be_known_is_found_and_said(trained):
+    told = trained.report
     assert told.flat.difference.high < 0
     assert not told.leakage.findings
     assert told.importances[0].column == "imbalance_1"
@@ -133,13 +140,13 @@ def test_the_future_in_a_column_is_told_by_name(lake, tmp_path):
     assert "has seen the future" in next((tmp_path / "leaky").rglob(PAGE)).read_text()
 
 
-def test_out_of_fold_is_what_models_said_that_had_not_seen_it(lake):
-    made = go(lake)
+def test_out_of_fold_is_what_models_said_that_had_not_seen_it(trained):
+    made = trained
     with np.load(made.folder / OUT_OF_FOLD) as held:
         said, cut_ns, label = held["said"], held["cut_ns"], held["label"]
     assert len(said) == len(cut_ns) == len(label)
     assert (cut_ns >= made.report.folds[0].from_ns).all()
-    samples, _ = rows(1500, 2, 1, known=0.9)
+    samples = knowable()
     fold = made.report.folds[0]
     before = samples.matured_ns < fold.from_ns - 5 * 10**9
     model = ClosedForm()
@@ -159,7 +166,7 @@ def test_triple_barriers_are_learnt_too(lake):
 
 def test_too_little_says_what_to_type(lake):
     with pytest.raises(ModelError, match="--horizon"):
-        go(lake, target=TargetSettings(horizon_s=450.0, move_bps=1.0))
+        go(lake, target=TargetSettings(horizon_s=1900.0, move_bps=1.0))
 
 
 def test_one_training_works_at_a_time(lake):
@@ -175,8 +182,7 @@ def test_other_work_is_kept_within_bounds(tmp_path):
         assert work.rows("4").is_dir()
 
 
-def test_the_report_has_no_time_of_its_making(lake):
-    made = go(lake)
-    text = msgspec.json.encode(made.report).decode()
+def test_the_report_has_no_time_of_its_making(trained):
+    text = msgspec.json.encode(trained.report).decode()
     assert "made_ns" not in text
     assert trainer.MADE_BY in text
