@@ -345,6 +345,9 @@ def train(
     family: Annotated[str, typer.Argument(help="A family of models, or all.")],
     begin: Annotated[str, typer.Option("--from", help="UTC time the rows begin at.")] = "",
     end: Annotated[str, typer.Option("--to", help="UTC time before which they end.")] = "",
+    days: Annotated[
+        float, typer.Option(min=0, help="In place of both: so many up to the last whole hour.")
+    ] = 0.0,
     symbols: Annotated[
         str, typer.Option(help="venue:symbol, symbol or pair, with commas between; all if absent.")
     ] = "",
@@ -365,10 +368,12 @@ def train(
     """Train models of recorded sessions, and judge them on what they have not seen."""
     from processes.cli.train import run_train
 
-    asked = (begin, end, symbols, horizon)
+    span = (begin, end, days)
+    asked = (symbols, horizon)
     run_train(
-        profile, config, family, asked, folds=folds, seed=seed, recorded=recorded, as_json=json
-    )
+        profile, config, family, span, asked, folds=folds, seed=seed, recorded=recorded,
+        as_json=json,
+    )  # fmt: skip
 
 
 @app.command()

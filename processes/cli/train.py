@@ -10,7 +10,7 @@ from models.families import FAMILIES
 from processes.cli.backtest import choose_settings, read_time
 from processes.cli.instance import find_paths
 from processes.cli.screen import complain, say, say_json, span, table
-from processes.clock import monotonic_s
+from processes.clock import Clock, measure_offset_ns, monotonic_s
 from processes.model_registry import models_folder, prune
 from processes.recordings.span import FOREVER, Span
 from processes.training.dataset import Selection, Source, collect
@@ -22,6 +22,7 @@ from schemas.settings import Settings, TargetSettings
 BAR: Final = 24
 DRAW_S: Final = 0.1
 LINE_S: Final = 5.0
+HOUR_NS: Final = 3_600 * 10**9
 
 
 class Bar:
@@ -65,7 +66,8 @@ def run_train(
     profile: str,
     config: Path | None,
     family: str,
-    asked: tuple[str, str, str, str],
+    span: tuple[str, str, float],
+    asked: tuple[str, str],
     *,
     folds: int,
     seed: int,
@@ -75,17 +77,17 @@ def run_train(
     """Train, and print what came of it.
 
     Args:
-        asked: --from, --to, --symbols, --horizon.
+        span: --from, --to, --days. asked: --symbols, --horizon.
 
     Raises:
         OperatorError: of several trainings one failed; the others' models are there.
     """
-    begin, end, symbols, horizon = asked
+    symbols, horizon = asked
     settings = choose_settings(profile, config, {})
     names = _families(family, settings)
     targets = _targets(horizon, settings)
     selection = Selection(
-        span=_span(begin, end),
+        span=_span(*span),
         symbols=tuple(one.strip() for one in symbols.split(",") if one.strip()),
         recorded=recorded,
         max_rows=settings.training.max_rows,
@@ -162,7 +164,12 @@ def _targets(text: str, settings: Settings) -> list[TargetSettings]:
     return found
 
 
-def _span(begin: str, end: str) -> Span:
+def _span(begin: str, end: str, days: float) -> Span:
+    if days:
+        if begin or end:
+            raise UsageError("--days takes the place of --from and --to: leave them out")
+        to_ns = Clock(measure_offset_ns()).now_ns() // HOUR_NS * HOUR_NS
+        return Span(from_ns=to_ns - round(days * 24 * HOUR_NS), to_ns=to_ns)
     asked = Span(
         from_ns=read_time("--from", begin) if begin else 0,
         to_ns=read_time("--to", end) if end else FOREVER,

@@ -47,8 +47,9 @@ ARROWS: dict[str, set[str]] = {
     "processes/simulator": {"aiohttp"},
     # venues: which streams a configuration comes to, for the tables of places
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
-    # venues: ingest decodes recordings as the collector does; benchmarks: bench runs them
-    "processes/cli": {"venues", "typer", "psutil", "benchmarks"},
+    # venues: ingest decodes recordings as the collector does; models: which families there are, and
+    # what a trained one says of itself; benchmarks: bench runs them
+    "processes/cli": {"venues", "models", "typer", "psutil", "benchmarks"},
     "processes/archive": set(),
     # what is done with sealed files: looking, proving, packing, asking
     "processes/lake": {"pyarrow", "duckdb"},

@@ -107,6 +107,10 @@ def test_what_is_typed_wrong_says_what_there_is(dcctl, lake):
     assert "training.targets has 5, 15, 60" in dcctl.err
     assert dcctl("train", "ridge", "--from", "2026-01-02", "--to", "2026-01-01") == EXIT_USAGE
     assert "is not before" in dcctl.err
+    assert dcctl("train", "ridge", "--from", "2026-01-02", "--days", "3") == EXIT_USAGE
+    assert "leave them out" in dcctl.err
+    assert dcctl("train", "ridge", "--days", "3") == EXIT_USAGE
+    assert "no feature row is recorded" in dcctl.err
     assert dcctl("models", "show", "ridge") == EXIT_USAGE
     assert "dcctl train all" in dcctl.err
     assert dcctl("models", "rollback", "ridge") == EXIT_USAGE
