@@ -88,7 +88,7 @@ def _memory_mb(data: Path, family: str) -> float:
 def measure(*, quick: bool = False) -> dict[str, Figure]:
     """All figures of training."""
     settings = load("demo", environment={}, changes=CHANGED)
-    events, lasts_s, rounds = (30_000, 1200, 1) if quick else (2_000_000, 86_400, 3)
+    events, lasts_s, rounds = (30_000, 7200, 1) if quick else (2_000_000, 86_400, 3)
     target = settings.training.targets[0]
     found: dict[str, Figure] = {}
     with tempfile.TemporaryDirectory() as folder:

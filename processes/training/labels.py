@@ -100,14 +100,12 @@ def barrier_labels(
 ) -> Labels:
     """UP where a long trade would have taken its profit, DOWN where a short one would, else FLAT.
 
-    A barrier that is touched before a path breaks is known; the rest of that path is not needed.
+    A barrier that is touched before a path breaks is known; the rest of that path is not needed. A
+    row that costs as much as the stop has no label: its trades would end as they begin.
 
     Args:
         cost_bps: (n) what a round trip costs that is entered at each row: fees, spread, slippage.
         gap_s: rows of an instrument further apart have a gap between.
-
-    Raises:
-        ValueError: a stop is not wider than the costs, so that a trade would end as it begins.
     """
     horizon_ns = _horizon_ns(target)
     labels = _unknown(paths, horizon_ns)
@@ -126,11 +124,6 @@ def barrier_labels(
         labels.label[at] = found[known]
         labels.matured_ns[at] = paths.cut_ns[to]
     return labels
-
-
-def check_stops(barriers: Barriers, cost_bps: np.ndarray) -> int:
-    """How many rows cost so much that a trade would be stopped as it begins; they have no label."""
-    return int((cost_bps >= barriers.stop_bps).sum())
 
 
 def _horizon_ns(target: Target) -> int:

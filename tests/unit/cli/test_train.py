@@ -138,5 +138,7 @@ def test_each_target_has_a_model_of_its_own(dcctl, lake):
     asked = ("train", "ridge", "--horizon", "5,15", "--folds", "1", "--recorded")
     assert dcctl(*asked) == 0
     assert "promote FAMILY VERSION" in dcctl.out
+    for told in ("rows out of the lake", "5 s, ridge, fold 1 of 1", "15 s, ridge, fold 1 of 1"):
+        assert told in dcctl.err
     assert dcctl("models", "list", "--json") == 0
     assert sorted(one["horizon_s"] for one in json.loads(dcctl.out)) == [5.0, 15.0]
