@@ -24,7 +24,7 @@ def naive_path(paths: Paths, at: int) -> tuple[list[int], bool]:
         if paths.instrument[row] != paths.instrument[at]:
             continue
         if (
-            paths.invalid[row] & ~32
+            int(paths.invalid[row]) & ~32
             or paths.session[row] != paths.session[before]
             or paths.cut_ns[row] - paths.cut_ns[before] > GAP_S * SECOND
         ):
