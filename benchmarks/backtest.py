@@ -17,7 +17,8 @@ from benchmarks.figures import Figure, figure
 from benchmarks.stages import START_NS, TICK_SIZE, make_tape
 from config.loader import load
 from processes.places import Resolved
-from processes.replay.backtest.main import SESSION_NS, Span, backtest
+from processes.recordings.span import SESSION_NS, Span
+from processes.replay.backtest.main import backtest
 from processes.sessions import SessionFolder
 from processes.storage.store import PENDING_SLOTS, Lake, Split, TableView
 from schemas.settings import Settings

@@ -27,7 +27,8 @@ from processes.features.cutter import Cutter
 from processes.inference.chain import Chain
 from processes.logs import Log, open_log
 from processes.places import Resolved
-from processes.replay.main import FOREVER, Replay
+from processes.recordings.span import FOREVER
+from processes.replay.main import Replay
 from processes.sessions import SessionFolder
 from processes.storage.store import PENDING_SLOTS, Lake, Split, TableView
 from schemas import decisions, features, predictions
@@ -71,7 +72,8 @@ class Ring:
         return join(self._blocks, self._dtype)
 
 
-def _build(slots: np.ndarray, tables: Tables, settings: Settings) -> np.ndarray:
+def build_rows(slots: np.ndarray, tables: Tables, settings: Settings) -> np.ndarray:
+    """Feature rows of a tape, by the live cutter under a clock that is the tape's."""
     ring, now_ns = Ring(features.SLOT), START_NS
     cutter = Cutter(
         tables.instruments, 1, settings.features,
@@ -132,7 +134,7 @@ def record(data: Path, events: int, cut_interval_s: float, log: Log) -> int:
     settings = load("demo", environment={**changed, "DC__inference__device": "numpy"})
     folder = SessionFolder(data, SESSION)
     folder.keep(Resolved(generation=1, folders={}, settings=settings), tables)
-    rows = _build(slots, tables, settings)
+    rows = build_rows(slots, tables, settings)
     told = _predict(rows, len(tables.instruments), settings, log)
     rings = {
         "tape.bitfinex": slots, "features": rows, "predictions": told,

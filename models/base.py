@@ -43,6 +43,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     instruments: list[str] = []
     """`venue:symbol` of the markets it was fitted on."""
+    labels: str = "move"
+    """What up and down mean: a move over the horizon, or `triple_barrier`."""
 
     @property
     def fingerprint(self) -> int:

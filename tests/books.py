@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from processes.replay.books import Books, fill_payloads
+from processes.recordings.books import Books, fill_payloads
 from schemas import tape
 from schemas.tape import Flag, Kind, Marker, Side
 from tests.lakes import NOW

@@ -11,6 +11,7 @@ from processes.cli.history import app as history_app
 from processes.cli.influx import app as influx_app
 from processes.cli.instruments import app as instruments_app
 from processes.cli.lake import app as lake_app
+from processes.cli.models import app as models_app
 from processes.cli.screen import complain
 from schemas.errors import ConfigError, DataControllerError, NotRunningError, UsageError
 from shm.errors import SharedMemoryError
@@ -31,6 +32,7 @@ app.add_typer(history_app, name="history")
 app.add_typer(influx_app, name="influx")
 app.add_typer(instruments_app, name="instruments")
 app.add_typer(lake_app, name="lake")
+app.add_typer(models_app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Profile = Annotated[
@@ -352,6 +354,42 @@ def backtest(
     else:
         settings = command.choose_settings(profile, config, told)
         command.run_backtest(settings, begin, end, session, report, as_json=json)
+
+
+@app.command()
+def train(
+    family: Annotated[str, typer.Argument(help="A family of models, or all.")],
+    begin: Annotated[str, typer.Option("--from", help="UTC time the rows begin at.")] = "",
+    end: Annotated[str, typer.Option("--to", help="UTC time before which they end.")] = "",
+    days: Annotated[
+        float, typer.Option(min=0, help="In place of both: so many up to the last whole hour.")
+    ] = 0.0,
+    symbols: Annotated[
+        str, typer.Option(help="venue:symbol, symbol or pair, with commas between; all if absent.")
+    ] = "",
+    horizon: Annotated[
+        str, typer.Option(help="Seconds, of training.targets; a model of each if absent.")
+    ] = "",
+    folds: Annotated[
+        int, typer.Option(min=0, max=100, help="Walk-forward tests; 0 = training.folds.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed, the same model.")] = 1,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Take rows as recorded, do not make them again.")
+    ] = False,
+    profile: Profile = "",
+    config: ConfigFile = None,
+    json: Json = False,
+) -> None:
+    """Train models of recorded sessions, and judge them on what they have not seen."""
+    from processes.cli.train import run_train
+
+    span = (begin, end, days)
+    asked = (symbols, horizon)
+    run_train(
+        profile, config, family, span, asked, folds=folds, seed=seed, recorded=recorded,
+        as_json=json,
+    )  # fmt: skip
 
 
 @app.command()

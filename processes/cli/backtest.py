@@ -11,9 +11,10 @@ from processes.cli.instance import find_paths
 from processes.cli.screen import complain, say, say_json, span, table
 from processes.clock import monotonic_s
 from processes.files import write_whole
-from processes.replay.backtest.main import Span, backtest, nothing_there, sessions_in
+from processes.recordings.recording import find_session
+from processes.recordings.span import Span, sessions_in
+from processes.replay.backtest.main import backtest, nothing_there
 from processes.replay.backtest.result import Result
-from processes.replay.recording import find_session
 from schemas.errors import ConfigError, UsageError
 from schemas.settings import Settings
 

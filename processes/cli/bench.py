@@ -71,6 +71,12 @@ def _backtest(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _training(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.training import measure
+
+    return measure(quick=quick)
+
+
 def _venues(quick: bool) -> "dict[str, Figure]":
     from benchmarks.venues import measure
 
@@ -162,6 +168,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "bridge": _bridge,
     "backtest": _backtest,
     "models": _models,
+    "training": _training,
 }
 
 

@@ -18,8 +18,8 @@ from processes.execution.journal import DRAIN
 from processes.execution.reading import FillRow, LedgerView, total
 from processes.execution.risk import ENTRY_CHECKS, EXIT_CHECKS
 from processes.lake_places import Place, open_lake
-from processes.replay.recording import find_session
-from processes.replay.rows import last_sequence, rows_between
+from processes.recordings.recording import find_session
+from processes.recordings.rows import last_sequence, rows_between
 from processes.rings import enabled_venues
 from processes.sessions import SessionFolder
 from schemas.decisions import NUMBERS

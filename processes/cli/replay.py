@@ -9,8 +9,8 @@ from processes.cli.instance import find_paths
 from processes.cli.screen import colour, say, say_json, span
 from processes.clock import monotonic_s, utc_text
 from processes.logs import open_screen_log
+from processes.recordings.recording import find_session
 from processes.replay.main import Verdict, replay
-from processes.replay.recording import find_session
 from schemas.decisions import STRATEGIES, SlotKind
 from schemas.errors import OperatorError, UsageError
 from schemas.trading import Action, Reason

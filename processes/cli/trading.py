@@ -14,7 +14,7 @@ from processes.clock import utc_text
 from processes.execution.reading import Entry, LedgerView, PositionRow, total
 from processes.lake_places import open_lake
 from processes.places import Paths, is_locked, read_registry
-from processes.replay.rows import last_sequence, rows_between
+from processes.recordings.rows import last_sequence, rows_between
 from processes.rings import ring_layout
 from processes.sessions import latest_settings, sessions_of
 from schemas.errors import OperatorError

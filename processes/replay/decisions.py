@@ -20,8 +20,8 @@ from processes.execution.machine import Machine
 from processes.execution.policy import Prediction
 from processes.execution.screen import Screen
 from processes.execution.signals import LOOK_BACK, last_market
-from processes.replay.comparison import UNLIKE, Comparison
-from processes.replay.recording import Recording, Window
+from processes.recordings.comparison import UNLIKE, Comparison
+from processes.recordings.recording import Recording, Window
 from schemas import decisions
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError

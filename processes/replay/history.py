@@ -21,10 +21,10 @@ from processes.journal_files import segments_of
 from processes.lake_files import counting, folders_of, tape_folder
 from processes.lake_holes import BY_DESIGN, Hole, read_holes
 from processes.locks import hold
-from processes.replay.books import Books
+from processes.recordings.books import Books
+from processes.recordings.rows import read_ring
+from processes.recordings.slots import Indices, decision_slots
 from processes.replay.history_slots import history_columns, history_slots
-from processes.replay.rows import read_ring
-from processes.replay.slots import Indices, decision_slots
 from processes.storage import history_rows as rows
 from processes.storage.history_database import HistoryDatabase, Statements, turn_path
 from processes.storage.history_trades import Gap, Symbol

@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from processes.replay.books import Books
-from processes.replay.rows import Part
-from processes.replay.slots import Indices, numbers, places_of
-from processes.replay.tapes import tape_columns, tape_slots
+from processes.recordings.books import Books
+from processes.recordings.rows import Part
+from processes.recordings.slots import Indices, numbers, places_of
+from processes.recordings.tapes import tape_columns, tape_slots
 from schemas import tape
 from schemas.tape import MarkerReason
 

@@ -13,18 +13,17 @@ import numpy as np
 
 from processes.clock import monotonic_s, nap
 from processes.logs import Log
-from processes.replay.comparison import Comparison, Difference, Excluded
+from processes.recordings.comparison import Comparison, Difference, Excluded
+from processes.recordings.features import FeatureReplay
+from processes.recordings.recording import Recording, whole
+from processes.recordings.span import FOREVER
 from processes.replay.decisions import DecisionReplay
-from processes.replay.features import FeatureReplay
 from processes.replay.predictions import PredictionReplay
-from processes.replay.recording import Recording, whole
 from processes.sessions import this_machine
 from schemas import features
 
 STAGES: Final = ("features", "predictions", "decisions")
 STEP_S: Final = 0.05
-
-FOREVER: Final = (1 << 63) - 1
 
 Report = Callable[[str, np.ndarray], object]
 """Told of each stage's recorded slots that were made again."""

@@ -16,8 +16,8 @@ from models.tcn import DEPTH, HIDDEN_DEPTH
 from processes.inference.chain import Chain
 from processes.inference.kernels import MOST_ROWS
 from processes.logs import Log
-from processes.replay.comparison import UNLIKE, Comparison
-from processes.replay.recording import Recording, Window
+from processes.recordings.comparison import UNLIKE, Comparison
+from processes.recordings.recording import Recording, Window
 from schemas import features, predictions
 from schemas.predictions import Device, Rung
 

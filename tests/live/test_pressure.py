@@ -14,8 +14,8 @@ import pytest
 
 from processes.lake_holes import BY_DESIGN, TOPS, read_holes
 from processes.places import read_registry
+from processes.recordings.recording import Recording
 from processes.replay.main import replay
-from processes.replay.recording import Recording
 from processes.rings import ring_layout
 from processes.sessions import sessions_of
 from schemas import tape

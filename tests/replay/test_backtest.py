@@ -12,7 +12,8 @@ import pytest
 from config.loader import load
 from processes.cli.__main__ import main
 from processes.features.cutter import Cutter
-from processes.replay.backtest.main import Span, backtest, sessions_in
+from processes.recordings.span import Span, sessions_in
+from processes.replay.backtest.main import backtest
 from processes.replay.backtest.report import page
 from processes.replay.backtest.rows import Rows
 from processes.replay.backtest.stretches import stretches
@@ -131,7 +132,7 @@ def test_fees_are_the_venues(data, lively):
 @pytest.mark.parametrize("trigger", [False, True])
 def test_rows_are_those_of_a_builder_that_reads_the_tape_as_it_comes(data, trigger):
     """Read event by event under the tape's clock, the live cutter makes the same rows."""
-    from processes.replay.recording import Recording
+    from processes.recordings.recording import Recording
 
     recording = Recording(data, SESSION)
     told = FeatureSettings(trigger=trigger, trigger_interval_us=50_000)

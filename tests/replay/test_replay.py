@@ -14,9 +14,9 @@ import pytest
 from processes.cli.__main__ import main
 from processes.lake.compact import compact
 from processes.lake_holes import SAMPLED, Hole, note_hole
-from processes.replay.books import Books, fill_payloads
+from processes.recordings.books import Books, fill_payloads
+from processes.recordings.recording import Recording, find_session
 from processes.replay.main import replay
-from processes.replay.recording import Recording, find_session
 from schemas import tape
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError

@@ -4,9 +4,9 @@ import numpy as np
 
 from processes.lake_places import open_lake
 from processes.replay.books import Books
-from processes.replay.rows import read_ring
-from processes.replay.slots import Indices
-from processes.replay.tapes import tape_columns, tape_slots
+from processes.recordings.rows import read_ring
+from processes.recordings.slots import Indices
+from processes.recordings.tapes import tape_columns, tape_slots
 from processes.storage.store import Lake, Split, TableView
 from schemas import tape
 from schemas.instruments import LIQUIDATIONS as LIQUIDATED

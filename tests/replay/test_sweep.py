@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from processes.replay.backtest.main import Span, backtest
+from processes.recordings.span import Span
+from processes.replay.backtest.main import backtest
 from processes.replay.backtest.sweep import days_in, make_points, read_axis, sweep
 from schemas.errors import UsageError
 from tests.recorded import SESSION, record

@@ -47,16 +47,20 @@ ARROWS: dict[str, set[str]] = {
     "processes/simulator": {"aiohttp"},
     # venues: which streams a configuration comes to, for the tables of places
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
-    # venues: ingest decodes recordings as the collector does; benchmarks: bench runs them
-    "processes/cli": {"venues", "typer", "psutil", "benchmarks"},
+    # venues: ingest decodes recordings as the collector does; models: which families there are, and
+    # what a trained one says of itself; benchmarks: bench runs them
+    "processes/cli": {"venues", "models", "typer", "psutil", "benchmarks"},
     "processes/archive": set(),
     # what is done with sealed files: looking, proving, packing, asking
     "processes/lake": {"pyarrow", "duckdb"},
-    # numba, venues: books are made again as they were made; models: which network the chain is
+    # numba, venues: books are made again as they were made
+    "processes/recordings": {"venues", "pyarrow", "numba"},
+    # numba, venues: history's slots and a backtest's books; models: which network the chain is
     # given; distributed, matplotlib: sweeps and reports
     "processes/replay": {"venues", "models", "pyarrow", "numba", "distributed", "matplotlib"},
-    # venues: simulated frames take the real decoder's way to become rows to learn from
-    "processes/training": {"venues", "models", "pyarrow", "lightgbm", "mlx"},
+    # venues: simulated frames take the real decoder's way to become rows to learn from; numba:
+    # labels, and trades one after another; matplotlib: reports
+    "processes/training": {"venues", "models", "numba", "matplotlib"},
 }
 NOT_FOR = {"processes/simulator": {"venues"}, "shm": {"schemas"}, "models": {"processes"}}
 """Said once more, since these are the arrows that somebody will want."""
@@ -68,6 +72,7 @@ FILES: dict[str, dict[str, str]] = {
     },
     "processes/lake_stores.py": {"pyarrow": "its file systems, for who reads a lake in a store"},
     "processes/lake_places.py": {"pyarrow": "the same, for files that stand in one"},
+    "processes/pages.py": {"matplotlib": "plots of reports, of backtests and of trainings"},
     "processes/lake_files.py": {"pyarrow": "which file counts, for who writes, packs and replays"},
 }
 """Single files that may import more than their room, and why."""
@@ -80,6 +85,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "execution": "status shows the positions that the ledger holds",
         "inference": "doctor proves that kernels can be compiled here",
         "replay": "replay and backtest are commands",
+        "recordings": "replay, backtest, train and why name a session and a span of it",
         "training": "train is a command",
         "history": "history downloads, shows, cancels and resumes",
         "influx": "influx makes buckets, shows the spool and sends it",
@@ -88,11 +94,16 @@ ROOTS: dict[str, dict[str, str]] = {
     "processes/archive": {"lake": "pushes with the lake's own tool, as dcctl lake push does"},
     "processes/execution": {"databases": "no process: the floor below ledger and history"},
     "processes/storage": {"databases": "no process: the floor below ledger and history"},
-    "processes/replay": dict.fromkeys(
-        ("features", "inference", "execution", "storage", "supervisor"),
-        "feeds a recording through the code that made it",
-    ),
+    "processes/recordings": {"features": "makes feature rows again by the kernels that made them"},
+    "processes/replay": {
+        **dict.fromkeys(
+            ("features", "inference", "execution", "storage", "supervisor"),
+            "feeds a recording through the code that made it",
+        ),
+        "recordings": "no process: the floor below replay and training",
+    },
     "processes/training": {
+        "recordings": "no process: the floor below replay and training",
         "simulator": "learns from the simulated market",
         "features": "learns from the very rows that inference will see",
     },
@@ -101,8 +112,8 @@ ROOTS: dict[str, dict[str, str]] = {
 
 LAZY = {
     "distributed": {"processes/replay"},
-    "lightgbm": {"models", "processes/training"},
-    "matplotlib": {"processes/replay"},
+    "lightgbm": {"models"},
+    "matplotlib": {"processes/replay", "processes/training", "processes"},
     "mlx": {"models", "processes/inference", "processes/training"},
     "sklearn": {"models"},
 }

@@ -18,10 +18,11 @@ import msgspec
 import numpy as np
 
 from processes.execution.fills import Level, fault, fee_of, fill_id, walk, worse
+from processes.fees import fees_by_instrument
 from processes.replay.backtest.queueing import ZERO, Place
 from processes.replay.backtest.tops import SAME_PRICE, Tops
 from schemas.instruments import Instrument
-from schemas.settings import FeeSettings, Settings
+from schemas.settings import Settings
 from schemas.tape import LEVELS, Kind, Side
 from schemas.trading import (
     Intent,
@@ -59,14 +60,6 @@ class Resting(msgspec.Struct):
     fills: int = 0
     is_met: bool = False
     """It has met a book: what is left of it rests."""
-
-
-def fees_by_instrument(instruments: list[Instrument], settings: Settings) -> dict[int, FeeSettings]:
-    """What each instrument's venue takes."""
-    usual = settings.execution.paper.fee_bps
-    otherwise = FeeSettings(maker_bps=usual, taker_bps=usual)
-    fees = settings.backtest.fees
-    return {item.index: getattr(fees, item.venue, None) or otherwise for item in instruments}
 
 
 class TapeBroker:

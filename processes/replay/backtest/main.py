@@ -6,51 +6,28 @@ windows, memories and orders do not (docs/decisions/0018-backtest-sessions.md).
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
-
-from msgspec import Struct
 
 from config.loader import flatten
 from processes.clock import utc_text
 from processes.execution.beginning import Beginning
 from processes.execution.positions import ZERO
+from processes.recordings.recording import Recording
+from processes.recordings.span import FOREVER, SESSION_NS, Span
 from processes.replay.backtest.gaps import Gaps
 from processes.replay.backtest.record import Journal, Record
 from processes.replay.backtest.result import Gap, Result
 from processes.replay.backtest.rows import Predictor, Rows
-from processes.replay.backtest.stretches import FOREVER, Piece, stretches
+from processes.replay.backtest.stretches import Piece, stretches
 from processes.replay.backtest.tops import Tops
 from processes.replay.backtest.trading import Trading
-from processes.replay.recording import Recording
 from processes.sessions import sessions_of
 from schemas.errors import UsageError
 from schemas.instruments import Instrument
 from schemas.settings import Settings
 from schemas.trading import KillLevel
 
-SESSION_NS: Final = 1_000_000
-"""A session's number is its beginning in ms."""
-
 Report = Callable[[int, int], None]
 """Told of the time that the tapes have come to, and how many events were taken."""
-
-
-class Span(Struct, frozen=True, kw_only=True):
-    """From one time up to another, which is not in it."""
-
-    from_ns: int = 0
-    to_ns: int = FOREVER
-
-
-def sessions_in(data: Path, span: Span) -> list[int]:
-    """Sessions that may hold events of a span, in order."""
-    known = sessions_of(data)
-    ends = [*[session * SESSION_NS for session in known[1:]], FOREVER]
-    return [
-        session
-        for session, end_ns in zip(known, ends, strict=True)
-        if session * SESSION_NS < span.to_ns and end_ns > span.from_ns
-    ]
 
 
 def nothing_there(data: Path, span: Span) -> UsageError:

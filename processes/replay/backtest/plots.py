@@ -1,65 +1,26 @@
-"""The plots of a backtest's page: SVG by matplotlib with a fixed salt and no date.
+"""The plots of a backtest's page."""
 
-Colours are stand-ins that become variables of the page, so that one drawing is readable on light
-and on dark.
-"""
-
-import io
-from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from processes.pages import DOWN, FAINT, FILL, LINE, UP, Draw, figure
 from processes.replay.backtest.result import Result
 
 MOST_TRADES: Final = 200
 """Drawn one by one: the last ones."""
-INK, FAINT, UP, DOWN, LINE, FILL = (f"#01020{n}" for n in range(3, 9))
-"""Stand-ins that become the page's variables."""
-_VARIABLES: Final = {
-    INK: "ink", FAINT: "faint", UP: "up", DOWN: "down", LINE: "line", FILL: "fill",
-}  # fmt: skip
-
-Draw = Callable[[Any], None]
 
 
 def plots(result: Result) -> list[str]:
     """SVG elements, each with its title."""
     found = [
-        _figure("Equity, fees included", _equity(result)),
-        _figure("Below the highest point before", _drawdown(result)),
-        _figure("Exposure", _exposure(result)),
+        figure("Equity, fees included", _equity(result)),
+        figure("Below the highest point before", _drawdown(result)),
+        figure("Exposure", _exposure(result)),
     ]
     if result.trades:
-        found.append(_figure("Trades, net", _trades(result)))
+        found.append(figure("Trades, net", _trades(result)))
     return found
-
-
-def _figure(title: str, draw: Draw) -> str:
-    import matplotlib as mpl  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    style: dict[Any, Any] = {
-        "svg.hashsalt": "backtest", "svg.fonttype": "none", "font.family": "sans-serif",
-        "font.size": 9, "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK,
-        "xtick.color": FAINT, "ytick.color": FAINT, "axes.spines.top": False,
-        "axes.spines.right": False, "axes.grid": True, "grid.color": FAINT, "grid.alpha": 0.25,
-        "grid.linewidth": 0.5, "axes.titlesize": 10, "axes.titleweight": "bold",
-        "axes.titlelocation": "left", "axes.titlecolor": INK,
-    }  # fmt: skip
-    with mpl.rc_context({**mpl.rcParamsDefault, **style}):
-        figure = Figure(figsize=(9.6, 2.5), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_title(title)
-        draw(axes)
-        out = io.StringIO()
-        nothing: Any = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
-    drawn = out.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    for colour, name in _VARIABLES.items():
-        drawn = drawn.replace(colour, f"var(--{name})")
-    return drawn
 
 
 def _times(result: Result) -> list[datetime]:

@@ -22,7 +22,8 @@ from processes.features.cutter import SILENCE_GRACE_NS, Cutter
 from processes.inference.chain import Chain
 from processes.inference.kernels import MOST_ROWS
 from processes.logs import Log
-from processes.replay.backtest.stretches import FOREVER, Piece
+from processes.recordings.span import FOREVER
+from processes.replay.backtest.stretches import Piece
 from schemas import features, predictions, tape
 from schemas.errors import OperatorError
 from schemas.features import CutReason

@@ -9,10 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from processes.recordings.span import FOREVER
 from schemas import tape
 from schemas.layout import join
-
-FOREVER: Final = (1 << 63) - 1
 
 
 class Piece:

@@ -23,9 +23,9 @@ from msgspec.structs import replace
 from processes.clock import day_of
 from processes.lake_files import folders_of
 from processes.lake_places import open_lake
-from processes.replay.backtest.main import SESSION_NS, Span, backtest, sessions_in
+from processes.recordings.span import FOREVER, SESSION_NS, Span, sessions_in
+from processes.replay.backtest.main import backtest
 from processes.replay.backtest.result import Money, Summary
-from processes.replay.backtest.stretches import FOREVER
 from schemas.errors import DataControllerError, UsageError
 from schemas.settings import Settings
 

@@ -11,10 +11,10 @@ import pytest
 
 from processes.lake.verify import Report, Verification
 from processes.lake_holes import BY_DESIGN, FOLDER, TOPS, UNKNOWN, Hole, read_holes
-from processes.replay.books import Books
-from processes.replay.rows import read_ring
-from processes.replay.slots import Indices
-from processes.replay.tapes import tape_slots
+from processes.recordings.books import Books
+from processes.recordings.rows import read_ring
+from processes.recordings.slots import Indices
+from processes.recordings.tapes import tape_slots
 from processes.storage import journal as journal_module
 from processes.storage import relief as relief_module
 from processes.storage import spans as spans_module

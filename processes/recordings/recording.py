@@ -12,18 +12,21 @@ import numpy as np
 
 from processes.lake_holes import BY_DESIGN, read_holes
 from processes.lake_places import open_lake
-from processes.replay.books import Books
-from processes.replay.rows import read_ring
-from processes.replay.slots import (
+from processes.recordings.books import Books
+from processes.recordings.rows import ALWAYS, read_ring, series_of
+from processes.recordings.slots import (
+    CUT_COLUMNS,
     Indices,
+    cut_slots,
     decision_slots,
     feature_slots,
     prediction_slots,
 )
-from processes.replay.tapes import tape_columns, tape_slots
+from processes.recordings.tapes import tape_columns, tape_slots
 from processes.rings import enabled_venues
 from processes.sessions import SessionFolder, sessions_of
 from schemas.errors import OperatorError, UsageError
+from schemas.features import CATALOGUE
 from schemas.layout import join
 
 
@@ -130,10 +133,39 @@ class Recording:
             if hole.session == self.session and hole.reason in BY_DESIGN and hole.left_out
         )
 
-    def features(self) -> Iterator[np.ndarray]:
-        """Feature rows and the builder's markers, in blocks."""
-        for parts in read_ring(self._lake, "features", self.session):
+    def features(self, span: tuple[int, int] = ALWAYS) -> Iterator[np.ndarray]:
+        """Feature rows and the builder's markers, in blocks.
+
+        Args:
+            span: first and last time, ns; files without a row between are left out.
+        """
+        for parts in read_ring(self._lake, "features", self.session, span=span):
             yield feature_slots(parts, self._indices)
+
+    def cuts(self) -> Iterator[np.ndarray]:
+        """The same without values and books, whatever catalogue they were made by."""
+        for parts in read_ring(self._lake, "features", self.session, lambda _: CUT_COLUMNS):
+            yield cut_slots(parts, self._indices)
+
+    def has_columns(self) -> bool:
+        """Whether the recorded rows have all columns of today's catalogue."""
+        first = next(read_ring(self._lake, "features", self.session), [])
+        return all({one.name for one in CATALOGUE} <= {*part.batch.schema.names} for part in first)
+
+    def feature_pieces(self, span: tuple[int, int] = ALWAYS) -> list[tuple[int, int, int]]:
+        """What is recorded of the rows: first and last sequence, and number, a piece of a file.
+
+        Packing the lake does not change it; rows that come do.
+        """
+        return sorted(
+            {
+                (piece.first_seq, piece.last_seq, piece.rows)
+                for files in series_of(self._lake, "features", self.session, span)
+                for file in files
+                for piece in file.pieces
+                if piece.session == self.session
+            }
+        )
 
     def predictions(self) -> Iterator[np.ndarray]:
         """Predictions, in blocks."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from processes.replay.rows import Part
+from processes.recordings.rows import Part
 from schemas import decisions, features, predictions, tape
 from schemas.errors import OperatorError
 from schemas.features import CATALOGUE, COLUMN, MAX_TAPES, CutReason
@@ -93,26 +93,38 @@ def _lists(part: Part, name: str, width: int) -> np.ndarray:
     return shaped
 
 
-def feature_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
-    """Feature rows of a stretch of the ring, in order."""
+_CUT: Final = (
+    "cut", "cut_ns", "made_ns", "invalid", "newest_recv_ns", "reference_price",
+    "config_generation", *(f"tape_position_{number}" for number in range(MAX_TAPES)),
+)  # fmt: skip
+CUT_COLUMNS: Final = ("seq", "reason", *_CUT)
+"""Columns of the lake's feature rows that every catalogue has: where and when rows were cut."""
+
+
+def cut_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
+    """Feature rows of a stretch of the ring, in order, without values and books."""
     places, total = places_of(parts)
     slots = np.zeros(total, features.SLOT)
-    same = (
-        "cut", "cut_ns", "made_ns", "invalid", "newest_recv_ns", "reference_price",
-        "config_generation", "masked", *(f"tape_position_{number}" for number in range(MAX_TAPES)),
-    )  # fmt: skip
     for part, at in zip(parts, places, strict=True):
+        slots["sequence"][at] = part.sequences
+        slots["instrument"][at] = indices.instrument(part.metadata)
+        slots["reason"][at] = _CUT_REASONS.of(part.batch.column("reason"))
+        for name in _CUT:
+            slots[name][at] = numbers(part, name)
+    return slots
+
+
+def feature_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
+    """Feature rows of a stretch of the ring, in order."""
+    slots = cut_slots(parts, indices)
+    for part, at in zip(parts, places_of(parts)[0], strict=True):
         absent = [name for name in (*COLUMN, "masked") if part.batch.column(name).null_count]
         if absent:
             raise OperatorError(
                 f"the rows are of another feature catalogue than version {features.VERSION}: they "
                 f"have no {absent[0]}; their tapes can still be used: dcctl backtest"
             )
-        slots["sequence"][at] = part.sequences
-        slots["instrument"][at] = indices.instrument(part.metadata)
-        slots["reason"][at] = _CUT_REASONS.of(part.batch.column("reason"))
-        for name in same:
-            slots[name][at] = numbers(part, name)
+        slots["masked"][at] = numbers(part, "masked")
         values = np.zeros((len(at), features.WIDTH), np.float32)
         for column, feature in enumerate(CATALOGUE):
             values[:, column] = numbers(part, feature.name)

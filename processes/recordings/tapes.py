@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numba import carray, njit
 
-from processes.replay.books import Books, fill_payloads
-from processes.replay.rows import Part
-from processes.replay.slots import Indices, numbers, places_of
+from processes.recordings.books import Books, fill_payloads
+from processes.recordings.rows import Part
+from processes.recordings.slots import Indices, numbers, places_of
 from schemas.lake import SCHEMAS
 from schemas.tape import (
     LIQUIDATION,

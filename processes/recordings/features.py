@@ -14,8 +14,8 @@ import numpy as np
 from processes.features import cuts, kernels
 from processes.features.cutter import FOREVER
 from processes.features.state import make_states
-from processes.replay.comparison import Comparison
-from processes.replay.recording import Recording
+from processes.recordings.comparison import Comparison
+from processes.recordings.recording import Recording
 from schemas import features
 from schemas.features import MAX_TAPES, CutReason
 from schemas.tape import WHOLE_CONNECTION
