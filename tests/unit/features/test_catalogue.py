@@ -16,7 +16,6 @@ from tests.feeding import Feed, recorded_frames
 from tests.unit.features.making import (
     SECOND,
     Cuts,
-    blank,
     book,
     compare,
     in_order,
@@ -251,7 +250,7 @@ def test_rows_of_recordings_are_those_of_the_reference(
     assert compared >= 4
 
 
-def test_a_slot_of_status_of_an_unlisted_instrument_is_left_alone():
+def test_slots_of_instruments_that_are_not_listed_are_left_alone():
     cuts = Cuts(instruments=MARKETS)
-    cuts.take(in_order([status(START_NS + 5, 77), blank(marker(0, Marker.GAP)["kind"][0], 6, 78)]))
+    cuts.take(in_order([status(START_NS + 5, 77), marker(START_NS + 6, Marker.GAP, 78)]))
     assert not cuts.rows
