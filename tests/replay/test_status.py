@@ -3,7 +3,7 @@
 import numpy as np
 
 from processes.lake_places import open_lake
-from processes.replay.books import Books
+from processes.recordings.books import Books
 from processes.recordings.rows import read_ring
 from processes.recordings.slots import Indices
 from processes.recordings.tapes import tape_columns, tape_slots
