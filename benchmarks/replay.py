@@ -76,7 +76,7 @@ def build_rows(slots: np.ndarray, tables: Tables, settings: Settings) -> np.ndar
     """Feature rows of a tape, by the live cutter under a clock that is the tape's."""
     ring, now_ns = Ring(features.SLOT), START_NS
     cutter = Cutter(
-        [TICK_SIZE] * len(tables.instruments), 1, settings.features,
+        tables.instruments, 1, settings.features,
         lambda address, number, _: ring.append_at(address, number), lambda: now_ns,
     )  # fmt: skip
     cutter.stamp(1)

@@ -2,11 +2,11 @@
 
 The slots are real ones: frames of `benchmarks/load.py` for 16 symbols through the production codec.
 Features: the production cutter on blocks of 64 slots as a busy reader brings them, at 10,000 events
-a second of receive time, with the one-second cuts that fall due. Lake: the production lake writer
-on 65,536 slots at a time, from slots to open Arrow files (and `lake_sealed`: to their final form);
-the peers are `csv.writer` and JSON lines by `orjson` with the same columns of the first of the
-rows, which they are given as tuples and dicts, made before their time begins. All times are
-processor times of all threads.
+a second of receive time, with the one-second cuts that fall due; and a row alone. Lake: the
+production lake writer on 65,536 slots at a time, from slots to open Arrow files (and `lake_sealed`:
+to their final form); the peers are `csv.writer` and JSON lines by `orjson` with the same columns of
+the first of the rows, which they are given as tuples and dicts, made before their time begins. All
+times are processor times of all threads.
 """
 
 import csv
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -26,7 +27,7 @@ from processes.features.cutter import Cutter
 from processes.storage.store import PENDING_SLOTS, Lake, Split, TableView
 from processes.supervisor.tables import Allotment
 from schemas import tape
-from schemas.instruments import Tables
+from schemas.instruments import Instrument, Tables
 from schemas.lake import SCHEMAS
 from schemas.layout import join
 from schemas.settings import FeatureSettings, StorageSettings
@@ -40,6 +41,7 @@ SPACING_NS = 100_000
 """Receive times: 10,000 events a second."""
 START_NS = 1_760_000_000_000_000_000
 TICK_SIZE = 1.0
+SILENT_CUTS = 50
 FEWER = 4 * PENDING_SLOTS
 """So many slots do for features and the peers. The lake takes four times as many: making its files
 and folders, which happens once an hour, should not count for more than it does."""
@@ -71,6 +73,11 @@ def make_tape(events: int, symbols: int = len(SYMBOLS)) -> tuple[np.ndarray, Tab
     return slots, allotment.tables
 
 
+def ticking(tables: Tables) -> list[Instrument]:
+    """The instruments, all with the tick of the generated books."""
+    return [msgspec.structs.replace(one, tick_size=TICK_SIZE) for one in tables.instruments]
+
+
 def make_slots(events: int) -> tuple[np.ndarray, Tables]:
     """The last so many slots of such a tape, when all books are there."""
     slots, tables = make_tape(events)
@@ -85,15 +92,17 @@ class Features:
 
     def __init__(self, slots: np.ndarray, tables: Tables) -> None:
         self._slots = slots
-        self._instruments = len(tables.instruments)
+        self._instruments = ticking(tables)
         self.rows = 0
+        self.row_us: list[float] = []
+        """Microseconds a row, of each run."""
 
     def run(self) -> float:
-        """Nanoseconds an event."""
+        """Nanoseconds an event, rows that are cut included."""
         slots = self._slots
         now_ns = START_NS
         cutter = Cutter(
-            [TICK_SIZE] * self._instruments, 1, FeatureSettings(),
+            self._instruments, 1, FeatureSettings(),
             lambda _, __, ___: None, lambda: now_ns,
         )  # fmt: skip
         cutter.compile()
@@ -110,6 +119,11 @@ class Features:
         seconds = time.process_time() - began
         assert cutter.events == len(slots)
         self.rows = cutter.rows
+        # Boundaries that pass in silence: what is left of a cut without any event.
+        now_ns += SILENT_CUTS * 1_000_000_000
+        began = time.process_time()
+        cutter.turn()
+        self.row_us.append((time.process_time() - began) / (cutter.rows - self.rows) * 1e6)
         return seconds / len(slots) * 1e9
 
 
@@ -200,6 +214,11 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
             "ns/event",
             note=f"the first {min(FEWER, len(slots)):,} of {what} in blocks of {BLOCK}, "
             f"{features.rows} rows cut",
+        ),
+        "features_row": figure(
+            features.row_us,
+            "µs/row",
+            note=f"{SILENT_CUTS} cuts of {len(tables.instruments)} instruments, all columns judged",
         ),
         "lake": figure(runs["lake"], "rows/s", peers, note=f"{what}, into open files"),
         "lake_sealed": figure(

@@ -39,7 +39,7 @@ def apply(values: Any, mean: Any, scale: Any, coefficients: Any, out: Any) -> No
         for k in range(functions):
             out[row, k] = coefficients[columns, k]
         for column in range(columns):
-            scaled = (float(values[row, column]) - mean[column]) * scale[column]
+            scaled = (np.float64(values[row, column]) - mean[column]) * scale[column]
             if math.isfinite(scaled):
                 scaled = min(max(scaled, -CLIP), CLIP)
                 for k in range(functions):

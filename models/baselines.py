@@ -17,7 +17,7 @@ from models.affine import Affine, affine_of, apply, scaling, standardised
 from models.arrays import taken
 from models.family import NotFittedError, Report, Weights
 from models.learnable import learnable
-from models.logistic import fit_logistic
+from models.regressions import fit_logistic, fit_ridge
 from models.rowwise import RowModel
 from models.samples import CLASSES, DOWN, UP, Samples, Target
 
@@ -43,7 +43,7 @@ class BaseRate(RowModel):
         del target, seed, report
         known = learnable(samples)
         rates = np.bincount(known.label, minlength=CLASSES) / known.count
-        self._outputs = np.array([*rates, 0.0, np.nanstd(known.move_bps)], np.float32)
+        self._outputs = np.array([*rates, 0.0, known.move_bps.std()], np.float32)
 
     def say(self, values: np.ndarray, book: np.ndarray, out: np.ndarray) -> None:
         """Write the base rates."""
@@ -132,21 +132,13 @@ class Ridge(_Linear):
     def fit(
         self, samples: Samples, target: Target, *, seed: int, report: Report = lambda _: None
     ) -> None:
-        """Solve (X'X / n + penalty) w = X'y / n."""
+        """Solve the regression."""
         del seed, report
         known = learnable(samples)
-        known = known.take(np.isfinite(known.move_bps))
         mean, scale = scaling(known.values)
         rows = standardised(known.values, mean, scale)
-        middle = rows.mean(axis=0)
-        centred, offset = rows - middle, known.move_bps.mean()
-        square = centred.T @ centred / known.count + PENALTY * np.eye(rows.shape[1])
-        slopes = np.linalg.solve(square, centred.T @ (known.move_bps - offset) / known.count)
-        coefficients = np.append(slopes, offset - middle @ slopes)[:, None]
-        self._affine = Affine(mean, scale, coefficients)
-        left = known.move_bps - self._raw(known.values)[:, 0]
-        freedom = max(known.count - rows.shape[1] - 1, 1)
-        spread = max(math.sqrt(float(left @ left) / freedom), 1e-6)
+        slopes, spread = fit_ridge(rows, known.move_bps, penalty=PENALTY)
+        self._affine = Affine(mean, scale, slopes[:, None])
         self._gaussian = np.array([target.move_bps, spread])
 
     def say(self, values: np.ndarray, book: np.ndarray, out: np.ndarray) -> None:
@@ -254,7 +246,7 @@ def moves_of_classes(known: Samples) -> np.ndarray:
     """(2, 3): mean move and mean squared move of each class; 0 for one that never came."""
     found = np.zeros((2, CLASSES))
     for k in range(CLASSES):
-        moves = known.move_bps[(known.label == k) & np.isfinite(known.move_bps)]
+        moves = known.move_bps[known.label == k]
         if len(moves):
             found[:, k] = moves.mean(), (moves * moves).mean()
     return found

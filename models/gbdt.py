@@ -102,12 +102,13 @@ def walk(
     for row in range(len(values)):
         for k in range(outputs):
             raw[row, k] = 0.0
-        for tree in range(len(nodes) - 1):
-            first = nodes[tree]
-            node = 0 if nodes[tree + 1] > first else -1
+    for tree in range(len(nodes) - 1):  # a tree stays near while all rows go through it
+        first, root = nodes[tree], 0 if nodes[tree + 1] > nodes[tree] else -1
+        for row in range(len(values)):
+            node = root
             while node >= 0:
                 at = first + node
-                found = float(values[row, column[at]])
+                found = np.float64(values[row, column[at]])
                 goes_left = _goes_left(found, threshold[at], missing[at])
                 node = left[at] if goes_left else right[at]
             raw[row, tree % outputs] += value[leaves[tree] + ~node]
@@ -214,7 +215,6 @@ class GradientBoosting(RowModel):
         """Fit both forests; the held-out part decides how many trees they have."""
         del target
         known = learnable(samples)
-        known = known.take(np.isfinite(known.move_bps))
         earlier, later = held_out(known, HELD_OUT)
         train, look = learnable(known.take(earlier)), known.take(later)
         shared = PARAMETERS | {"seed": seed, "min_data_in_leaf": max(20, train.count // 500)}

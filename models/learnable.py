@@ -12,12 +12,12 @@ LEAST: Final = 100
 
 
 def learnable(samples: Samples, least: int = LEAST) -> Samples:
-    """The samples with a label.
+    """The samples with a label and a move.
 
     Raises:
         ModelError: there are too few, or their labels are all alike.
     """
-    known = samples.take(samples.known)
+    known = samples.take(_usable(samples))
     if known.count < least:
         raise ModelError(
             f"{known.count} samples have a label and {least} are needed: "
@@ -35,11 +35,16 @@ def held_out(samples: Samples, share: float) -> tuple[np.ndarray, np.ndarray]:
     neither: its label was made of prices that the later part's rows have seen already (the purge of
     López de Prado, Advances in Financial Machine Learning, 2018, chapter 7).
     """
-    labelled = np.flatnonzero(samples.known)
+    labelled = np.flatnonzero(_usable(samples))
     later = np.zeros(samples.count, bool)
     if len(labelled) == 0:
         return later, later.copy()
     first_ns = samples.cut_ns[labelled[int(len(labelled) * (1 - share))]]
     later[labelled] = samples.cut_ns[labelled] >= first_ns
-    earlier = samples.known & ~later & (samples.matured_ns <= first_ns)
+    earlier = _usable(samples) & ~later & (samples.matured_ns <= first_ns)
     return earlier, later
+
+
+def _usable(samples: Samples) -> np.ndarray:
+    found: np.ndarray = samples.known & np.isfinite(samples.move_bps)
+    return found

@@ -28,7 +28,7 @@ from models.arrays import taken
 from models.family import NotFittedError, OnlineModel, Report, Weights
 from models.learnable import learnable
 from models.rowwise import RowModel
-from models.samples import CLASSES, DOWN, OUTPUTS, UP, Samples, Target
+from models.samples import CLASSES, DOWN, OUTPUTS, UNKNOWN, UP, Samples, Target
 
 CALIBRATION_RATE: Final = 0.05
 MOVE_RATE: Final = 0.02
@@ -43,7 +43,7 @@ _SGD, _FTRL, _PASSIVE_AGGRESSIVE = range(3)
 def _note(values: Any, seen: Any, mean: Any, squares: Any) -> None:
     """Running mean and sum of squared deviations of each column (Welford, 1962)."""
     for column in range(len(mean)):
-        value = float(values[column])
+        value = np.float64(values[column])
         if math.isfinite(value):
             seen[column] += 1.0
             off = value - mean[column]
@@ -56,7 +56,7 @@ def _standardise(values: Any, seen: Any, mean: Any, squares: Any, x: Any) -> Non
     """A row as the scorers see it, and a one for their offsets behind it; what is unknown is 0."""
     columns = len(mean)
     for column in range(columns):
-        value = float(values[column])
+        value = np.float64(values[column])
         x[column] = 0.0
         if squares[column] > 0.0 and math.isfinite(value):
             scaled = (value - mean[column]) / math.sqrt(squares[column] / seen[column])
@@ -166,9 +166,11 @@ def _learn(
     seen: Any, mean: Any, squares: Any, scorers: Any, memory: Any, calibration: Any, move: Any,
     variances: Any,
 ) -> None:  # fmt: skip
-    """Learn from rows in their order."""
+    """Learn from the labelled ones of the rows, in their order."""
     scores, chances = np.empty(CLASSES), np.empty(CLASSES)
     for row in range(len(labels)):
+        if labels[row] == UNKNOWN:
+            continue
         _note(values[row], seen, mean, squares)
         _standardise(values[row], seen, mean, squares, x)
         count[0] += 1.0
@@ -259,11 +261,10 @@ class OnlineLinear(RowModel, OnlineModel):
 
     def partial_fit(self, samples: Samples) -> None:
         """Learn from samples whose labels have matured, each of them once, in their order."""
-        known = samples.take(samples.known)
         if not self._state:
-            self._begin(known.values.shape[1])
+            self._begin(samples.values.shape[1])
         _learn(
-            self.rule, known.values, known.label.astype(np.int64), known.move_bps, self._x,
+            self.rule, samples.values, samples.label, samples.move_bps, self._x,
             *self._state.values(),
         )  # fmt: skip
 

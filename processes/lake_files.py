@@ -17,7 +17,7 @@ FileNotFoundError and lists the folder again. Downloads (`<venue>/restapi/`) hav
 and are not of this.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -39,7 +39,7 @@ from processes.lake_places import (
     opened,
 )
 from schemas.errors import LakeError
-from schemas.lake import SCHEMAS
+from schemas.lake import CATALOGUED, SCHEMAS
 
 ARROW: Final = ".arrow"
 PART: Final = ".part"
@@ -164,7 +164,7 @@ def read_stream(
 
 
 def _only(schema: pa.Schema, columns: Sequence[str]) -> Any:
-    fields = [schema.get_field_index(name) for name in columns]
+    fields = [schema.get_field_index(name) for name in _had(columns, schema.names)]
     return pa.ipc.IpcReadOptions(included_fields=fields or None, use_threads=False)
 
 
@@ -400,6 +400,8 @@ def superseded(folder: Place) -> list[LakeFile]:
 def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
     """A file's rows as its table's columns (all, or those named), in blocks, in their order.
 
+    What a file of an older feature catalogue has no column for is null.
+
     Raises:
         FileNotFoundError: it is gone, or another stands in its place: list the folder again.
         LakeError: it cannot be read to its end.
@@ -408,28 +410,56 @@ def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBa
         raise FileNotFoundError(str(file.path))
     try:
         if file.form == "daily":
-            yield from _daily_batches(file, columns)
+            found = _daily_batches(file, columns)
         elif isinstance(file.path, Path) and file.form == "open":
-            yield from read_stream(file.path, columns)[1]
+            found = read_stream(file.path, columns)[1]
         else:
-            with opened(file.path) as source:
-                reader = pa.ipc.open_file(source)
-                if columns:
-                    reader = pa.ipc.open_file(source, options=_only(reader.schema, columns))
-                for index in range(reader.num_record_batches):
-                    yield reader.get_batch(index)
+            found = _sealed_batches(file, columns)
+        for batch in found:
+            yield _whole(batch, file.table, columns)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise LakeError(f"{file.path} cannot be read: {_brief(error)}") from None
 
 
+def _had(columns: Sequence[str], held: Collection[str]) -> list[str]:
+    """The columns but those that only a later catalogue has."""
+    return [name for name in columns if name in held or name not in CATALOGUED]
+
+
+def _sealed_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with opened(file.path) as source:
+        reader = pa.ipc.open_file(source)
+        if columns:
+            reader = pa.ipc.open_file(source, options=_only(reader.schema, columns))
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
+
+
+def _whole(batch: pa.RecordBatch, table: str, columns: Sequence[str]) -> pa.RecordBatch:
+    """The batch with every column of the catalogue that is wanted; the same if it has them all."""
+    held = batch.schema.names
+    names = columns or SCHEMAS[table].names
+    if table != "features" or set(names) - set(held) - CATALOGUED:
+        return batch
+    if len(held) == len(names):
+        return batch
+    fields = [SCHEMAS[table].field(name) for name in names]
+    arrays = [
+        batch.column(field.name) if field.name in held else pa.nulls(len(batch), field.type)
+        for field in fields
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, batch.schema.metadata))
+
+
 def _daily_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq  # noqa: PLC0415  (10 MB that storage need not have)
 
     schema = SCHEMAS[file.table]
-    names = list(columns) or schema.names
-    wanted = pa.schema([schema.field(name) for name in names])
     with opened(file.path) as source, pq.ParquetFile(source) as reader:
+        held = set(reader.schema_arrow.names)
+        names = _had(columns or schema.names, held)
+        wanted = pa.schema([schema.field(name) for name in names])
         for batch in reader.iter_batches(BATCH_ROWS, columns=names, use_threads=False):
             yield batch.select(names).cast(wanted)

@@ -48,6 +48,9 @@ TICKER_COLUMNS: Final = {
 }
 """Lake column → field of `tape.TICKER`."""
 
+CATALOGUED = frozenset({*(feature.name for feature in CATALOGUE), "masked"})
+"""Columns of `features` that a file of an older catalogue may not have."""
+
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "ticker": pa.schema([*_COMMON, *[(name, pa.float64()) for name in TICKER_COLUMNS]]),
     "trades": pa.schema(
@@ -119,6 +122,7 @@ SCHEMAS: Final[dict[str, pa.Schema]] = {
             ("config_generation", pa.uint32()),
             *[(f"tape_position_{tape}", pa.uint64()) for tape in range(MAX_TAPES)],
             *[(feature.name, pa.float32()) for feature in CATALOGUE],
+            ("masked", pa.uint64()),
             ("book", pa.list_(pa.float32(), 40)),
         ]
     ),

@@ -1,8 +1,8 @@
 """The metrics table: every number a process counts, its Prometheus name, and its place in the page.
 
 A process's counter page is a row of 64-bit slots. `place` gives each metric's first slot; a
-histogram takes BUCKETS + 2 (the buckets, the sum, the count), a metric by channel one a channel.
-The same table makes `/metrics`, `dcctl status` and the reference page of the documents.
+histogram takes BUCKETS + 2 (the buckets, the sum, the count), a metric that is split one a value of
+its label. The same table makes `/metrics`, `dcctl status` and the reference page of the documents.
 
 Histograms are of nanoseconds on a logarithmic scale, four buckets an octave from 1 µs on: bucket 0
 is below 1024 ns, bucket i ends at `bucket_bounds_ns()[i]`, the last one is everything above.
@@ -12,29 +12,32 @@ from typing import Literal
 
 from msgspec import Struct
 
+from schemas.features import COLUMN
 from schemas.instruments import CHANNELS
 
 BUCKETS = 104
 FIRST_OCTAVE = 10
 
 MetricKind = Literal["counter", "gauge", "histogram"]
+LABELS: dict[str, tuple[str, ...]] = {"": (), "channel": CHANNELS, "feature": tuple(COLUMN)}
+"""Values of the label that a metric is split by."""
 
 
 class Metric(Struct, frozen=True):
-    """One metric. `by` names the label whose values it is split by: a channel, or nothing."""
+    """One metric. `by` names the label whose values it is split by, if it is."""
 
     name: str
     kind: MetricKind
     unit: str
     help: str
-    by: Literal["", "channel"] = ""
+    by: Literal["", "channel", "feature"] = ""
 
     @property
     def slots(self) -> int:
         """64-bit slots it takes in the page."""
         if self.kind == "histogram":
             return BUCKETS + 2
-        return len(CHANNELS) if self.by == "channel" else 1
+        return len(LABELS[self.by]) or 1
 
 
 TABLE: tuple[Metric, ...] = (
@@ -67,6 +70,18 @@ TABLE: tuple[Metric, ...] = (
     Metric("feature_events", "counter", "events", "tape events read"),
     Metric("feature_rows", "counter", "rows", "feature rows written"),
     Metric("feature_rows_invalid", "counter", "rows", "feature rows with an invalid bit set"),
+    Metric("feature_rows_dropped", "counter", "rows", "feature rows that no model sees"),
+    Metric("feature_rows_stuck", "counter", "rows", "feature rows of books that do not move"),
+    Metric("inputs_refused", "counter", "events", "books and trades that cannot be true"),
+    Metric("inputs_crossed", "counter", "events", "books whose best bid is not below the best ask"),
+    Metric("inputs_far", "counter", "events", "trades and steps too far from the book to be used"),
+    Metric("columns_missing", "counter", "columns", "columns of rows that were not to be had"),
+    Metric("columns_out_of_range", "counter", "columns", "columns outside their range"),
+    Metric("columns_stuck", "counter", "columns", "columns that stayed the same for too long"),
+    Metric("columns_outlier", "counter", "columns", "columns far from what they usually are"),
+    Metric("columns_filled", "counter", "columns", "columns given their last good value"),
+    Metric("columns_masked", "counter", "columns", "columns given their neutral value"),
+    Metric("column_faults", "counter", "columns", "columns that were not believed", "feature"),
     Metric("feature_late_cuts", "counter", "cuts", "boundaries cut more than 100 ms late"),
     Metric(
         "recv_to_feature",
@@ -91,6 +106,15 @@ TABLE: tuple[Metric, ...] = (
         "ns",
         "cut to prediction; of a trigger: newest event received",
     ),
+    Metric(
+        "drift_psi_milli",
+        "gauge",
+        "thousandths",
+        "population stability index against the training: 100 is much, 250 another market",
+        "feature",
+    ),
+    Metric("drift_columns", "gauge", "columns", "columns whose index is above a quarter"),
+    Metric("drift_rows", "gauge", "rows", "rows that the index is made of; none below 500"),
     # execution
     Metric("decisions", "counter", "decisions", "decisions made, hold and denied included"),
     Metric("decisions_denied", "counter", "decisions", "signals that a check denied"),
@@ -185,11 +209,11 @@ BY_NAME: dict[str, Metric] = {metric.name: metric for metric in TABLE}
 assert len(BY_NAME) == len(TABLE)
 
 
-def place(name: str, channel: str = "") -> int:
-    """Index of a metric's (first) slot in the page; of one channel's slot where it is split."""
+def place(name: str, label: str = "") -> int:
+    """Index of a metric's (first) slot in the page; of one label's slot where it is split."""
     metric = BY_NAME[name]
-    assert bool(channel) == (metric.by == "channel"), name
-    offset = CHANNELS.index(channel) if channel else 0
+    assert bool(label) == bool(metric.by), name
+    offset = LABELS[metric.by].index(label) if label else 0
     return _PLACES[name] + offset
 
 

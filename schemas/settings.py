@@ -241,6 +241,8 @@ class FeatureSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     trigger_interval_us: NotNegative = 1000
     stale_after_s: Seconds = 10.0
     """A book without an event for this long marks its rows stale."""
+    stuck_after_s: Seconds = 60.0
+    """A book whose events change none of its ten levels for this long marks its rows stuck."""
 
 
 class InferenceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

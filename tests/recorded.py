@@ -173,9 +173,8 @@ class Recorder:
                 starts[venue] = max(ahead - int(self.draw.integers(100, 2000)), 0)
 
     def _build_life(self, starts: dict[str, int], death_ns: int, *, silent: bool) -> None:
-        ticks = [item.tick_size for item in self.tables.instruments]
         cutter = Cutter(
-            ticks, len(self.tapes), self.settings.features,
+            self.tables.instruments, len(self.tapes), self.settings.features,
             lambda address, count, _: self.features.append_at(address, count), lambda: self.now_ns,
         )  # fmt: skip
         cutter.stamp(1)

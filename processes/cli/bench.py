@@ -95,6 +95,12 @@ def _ledger(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _models(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.models import measure
+
+    return measure(quick=quick)
+
+
 def _pressure(quick: bool) -> "dict[str, Figure]":
     from benchmarks.pressure import measure
 
@@ -162,6 +168,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "bridge": _bridge,
     "backtest": _backtest,
     "training": _training,
+    "models": _models,
 }
 
 

@@ -227,7 +227,12 @@ def _add_features(chain: Chain, lake: Place, row: dict[str, Any], folder: Sessio
         chain.missing.append(f"feature row {number}")
         return
     found = rows[0]
-    chain.features = {feature.name: found[feature.name] for feature in CATALOGUE}
+    # Those that the row's catalogue had not yet are null.
+    chain.features = {
+        feature.name: found[feature.name]
+        for feature in CATALOGUE
+        if found[feature.name] is not None
+    }
     names = ("seq", "cut", "cut_ns", "made_ns", "newest_recv_ns", "reason", "invalid")
     chain.cut = {name: found[name] for name in names}
     venues = enabled_venues(folder.settings(chain.config_generation))

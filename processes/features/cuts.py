@@ -1,6 +1,8 @@
 """Rows cut from the rolling state: every column, what a row is not to be trusted for, and a turn.
 
-Formulas and sources of the columns stand in `schemas/features.py`.
+Formulas and sources of the columns stand in `schemas/features.py`, and what is told of each here
+goes through `quality.py`. All instruments are moved on to the cut before any row is written, since
+rows look at neighbours: at the peers of other venues, and at the derivative.
 """
 
 import math
@@ -9,27 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numba import carray, njit
 
+from processes.features.bars import NEEDS, indicate, roll_bars
 from processes.features.kernels import (
-    BIPOWER,
-    BOOK_EVENTS,
-    BOUGHT,
-    BUCKET_NS,
-    BUCKETS,
     CUTTER_WORDS,
-    DEPTH_1,
-    DEPTH_5,
-    DEPTH_10,
-    LEVELS,
-    NOTIONAL,
-    OFI_1,
-    OFI_5,
-    OFI_10,
-    SOLD,
-    SPREAD_BINS,
-    SPREADS,
-    SQUARES,
-    STATE,
-    TRADES,
     W_BOUNDARY,
     W_COUNT,
     W_CUT,
@@ -43,26 +27,85 @@ from processes.features.kernels import (
     W_ROWS,
     W_STALE,
     W_STATES,
+    W_STUCK_AFTER,
+    W_STUCK_ROWS,
     W_TRIGGER,
     W_TRIGGER_INTERVAL,
     W_TRIGGERED,
-    WINDOW_BUCKETS,
-    WINDOWS,
     apply_block,
     rotate,
 )
+from processes.features.quality import bit, judge
+from processes.features.state import (
+    ATR,
+    BIPOWER,
+    BOLLINGER,
+    BOOK_EVENTS,
+    BOUGHT,
+    BUCKET_NS,
+    BUCKETS,
+    DEPTH_1,
+    DEPTH_5,
+    DEPTH_10,
+    DERIVATIVE_PRICE,
+    DONCHIAN,
+    EMA_CROSS,
+    FUNDING,
+    LEVELS,
+    LIQUIDATED_LONG,
+    LIQUIDATED_SHORT,
+    MARK_PRICE,
+    MAX_PEERS,
+    NOTIONAL,
+    OFI_1,
+    OFI_5,
+    OFI_10,
+    PERIODS,
+    RSI,
+    SMA_CROSS,
+    SOLD,
+    SPOT_PRICE,
+    SPREAD_BINS,
+    SPREADS,
+    SQUARES,
+    STATE,
+    SUMS,
+    TRADES,
+    WINDOW_BUCKETS,
+    WINDOWS,
+)
 from schemas import features
-from schemas.features import COLUMN, CutReason, Invalid
+from schemas.features import CATALOGUE, COLUMN, WIDTH, CutReason, Invalid
 from shm.atomics import memory
 
 WARM_NS: Final = 15_000_000_000
 """Rows carry `WARMING` until this much unbroken history is there."""
+STATUS_NS: Final = 120_000_000_000
+"""A derivative's status older than this is missing."""
+LONGEST_HISTORY_S: Final = 1500.0
+DAY_NS: Final = 86_400_000_000_000
 
 _TRIGGER_CUT = int(CutReason.TRIGGER)
 _CODES = {name: int(bit) for name, bit in Invalid.__members__.items()}
 _NO_BOOK, _STALE, _GAPPED = _CODES["NO_BOOK"], _CODES["STALE"], _CODES["GAPPED"]
-_CROSSED, _WARMING = _CODES["CROSSED"], _CODES["WARMING"]
-_NOT_FINITE = _CODES["NOT_FINITE"]
+_CROSSED, _WARMING, _STUCK = _CODES["CROSSED"], _CODES["WARMING"], _CODES["STUCK"]
+_NEEDS_NS = np.array([int(feature.needs_s * 1e9) for feature in CATALOGUE])
+_BARS_OF = {"1s": 0, "1m": 1}
+_INDICATED = np.array(
+    [
+        (COLUMN[f"{name}_{length}{unit}"], _BARS_OF[length], indicator)
+        for name, indicator, lengths, unit in (
+            ("sma_cross", SMA_CROSS, ("1m",), "_bps"),
+            ("ema_cross", EMA_CROSS, ("1m",), "_bps"),
+            ("rsi_14", RSI, ("1s", "1m"), ""),
+            ("bollinger_20", BOLLINGER, ("1s", "1m"), ""),
+            ("donchian_20", DONCHIAN, ("1s", "1m"), ""),
+            ("atr_14", ATR, ("1s", "1m"), "_bps"),
+        )
+        for length in lengths
+    ]
+)
+"""Columns of indicators: their place, whose bars, and which indicator."""
 
 
 @njit(cache=True, nogil=True)
@@ -101,6 +144,9 @@ C_TRADE, C_VOLUME, C_COUNT = _C["trade_imbalance_1s"], _C["trade_volume_5s"], _C
 C_VWAP, C_RETURN = _C["vwap_distance_60s_bps"], _C["return_1s_bps"]
 C_VOLATILITY, C_BIPOWER = _C["volatility_5s_bps"], _C["bipower_60s_bps"]
 C_RATE, C_MEAN, C_AGE = _C["book_rate_1s"], _C["mean_fast_bps"], _C["book_age_s"]
+C_FUNDING, C_LIQUIDATION = _C["funding_bps"], _C["liquidation_imbalance_60s"]
+C_LEAD, C_GAP, C_BASIS = _C["peer_lead_1s_bps"], _C["peer_gap_bps"], _C["peer_basis_bps"]
+C_DAY, C_HISTORY = _C["day_sin"], _C["history_s"]
 
 
 @njit(cache=True, nogil=True)
@@ -141,8 +187,15 @@ def _book_columns(state: Any, values: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _balance(one: float, other: float) -> float:
+    """(one - other) / (one + other) of amounts that a subtraction may have left a hair below 0."""
+    one, other = max(one, 0.0), max(other, 0.0)
+    return _ratio(one - other, one + other)
+
+
+@njit(cache=True, nogil=True)
 def _flow_columns(state: Any, values: Any) -> None:
-    w = state.windows
+    w = state.sums
     for window in range(3):
         depth = _ratio(w[window, DEPTH_1], w[window, BOOK_EVENTS])
         values[C_OFI + window] = _ratio(w[window, OFI_1], depth)
@@ -153,20 +206,18 @@ def _flow_columns(state: Any, values: Any) -> None:
         values[C_OFI + 5 + window] = _ratio(w[window, OFI_10], depth_10)
     for place in range(3):
         window = place if place < 2 else 3  # 1, 5 and 60 s
-        bought, sold = w[window, BOUGHT], w[window, SOLD]
-        values[C_TRADE + place] = _ratio(bought - sold, bought + sold)
-    values[C_VOLUME] = w[1, BOUGHT] + w[1, SOLD]
+        values[C_TRADE + place] = _balance(w[window, BOUGHT], w[window, SOLD])
     traded = w[3, BOUGHT] + w[3, SOLD]
+    values[C_VOLUME] = w[1, BOUGHT] + w[1, SOLD]
     values[C_VOLUME + 1] = traded
     values[C_COUNT] = w[1, TRADES] / 5.0
-    # A window that a subtraction left a hair above zero holds no trade.
-    vwap = _ratio(w[3, NOTIONAL], traded) if w[3, TRADES] > 0.5 else 0.0
+    vwap = _ratio(w[3, NOTIONAL], traded)
     values[C_VWAP] = (state.mid / vwap - 1.0) * 1e4 if vwap > 0.0 else 0.0
 
 
 @njit(cache=True, nogil=True)
 def _price_columns(state: Any, values: Any, cut_ns: int) -> None:
-    w, mid = state.windows, state.mid
+    w, mid = state.sums, state.mid
     for window in range(WINDOWS):
         values[C_RETURN + window] = math.log(mid / _past_mid(state, window)) * 1e4
     values[C_VOLATILITY] = math.sqrt(max(w[1, SQUARES], 0.0)) * 1e4
@@ -182,7 +233,104 @@ def _price_columns(state: Any, values: Any, cut_ns: int) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _validity(state: Any, cut_ns: int, stale_ns: int) -> int:
+def _indicator_columns(state: Any, values: Any) -> Any:
+    """Columns of bars; the bits of those that need more bars."""
+    missing = np.uint64(0)
+    for period in range(PERIODS):
+        indicate(state, period)
+    indicators, closed = state.indicators, state.bars_closed
+    for place in range(len(_INDICATED)):
+        column, period, indicator = _INDICATED[place]
+        values[column] = indicators[period, indicator]
+        if closed[period] < NEEDS[indicator]:
+            missing |= bit(column)
+    return missing
+
+
+@njit(cache=True, nogil=True)
+def _derivative_columns(states: Any, state: Any, values: Any, cut_ns: int) -> Any:
+    """Columns of the derivative's status and liquidations; the bits of those that are not had."""
+    missing = np.uint64(0)
+    for column in range(3):
+        values[C_FUNDING + column] = 0.0
+    values[C_LIQUIDATION] = values[C_LIQUIDATION + 1] = 0.0
+    if state.derivative < 0:
+        for column in range(3):
+            missing |= bit(C_FUNDING + column)
+        return missing | bit(C_LIQUIDATION) | bit(C_LIQUIDATION + 1)
+    other = states[state.derivative]
+    status = other.status
+    if other.status_ns == 0 or cut_ns - other.status_ns > STATUS_NS:
+        missing |= bit(C_FUNDING) | bit(C_FUNDING + 1) | bit(C_FUNDING + 2)
+    else:
+        price = status[DERIVATIVE_PRICE]
+        values[C_FUNDING] = status[FUNDING] * 1e4
+        for column, place in ((1, SPOT_PRICE), (2, MARK_PRICE)):
+            if price > 0.0 and status[place] > 0.0:
+                values[C_FUNDING + column] = (price / status[place] - 1.0) * 1e4
+            else:
+                missing |= bit(C_FUNDING + column)
+    windows, running = other.windows, other.running
+    short = windows[3, LIQUIDATED_SHORT] + running[LIQUIDATED_SHORT]
+    long = windows[3, LIQUIDATED_LONG] + running[LIQUIDATED_LONG]
+    values[C_LIQUIDATION] = _balance(short, long)
+    values[C_LIQUIDATION + 1] = max(short, 0.0) + max(long, 0.0)
+    return missing
+
+
+@njit(cache=True, nogil=True)
+def _peer_columns(states: Any, state: Any, values: Any, cut_ns: int, stale_ns: int) -> Any:
+    """Columns of other venues, means over those whose book can be trusted; bits of the missing."""
+    lead_1 = lead_5 = gap = basis = 0.0
+    met = same = 0
+    peers, same_pair = state.peers, state.same_pair
+    for place in range(MAX_PEERS):
+        if peers[place] < 0:
+            continue
+        peer = states[peers[place]]
+        if peer.has_book == 0 or peer.gapped != 0 or cut_ns - peer.book_ns > stale_ns:
+            continue
+        if peer.since_ns == 0 or cut_ns - peer.since_ns < WARM_NS:
+            continue
+        met += 1
+        lead_1 += math.log(peer.mid / _past_mid(peer, 0))
+        lead_5 += math.log(peer.mid / _past_mid(peer, 1))
+        gap += math.log(peer.mid / peer.mean_slow)
+        if same_pair[place] != 0:
+            same += 1
+            basis += peer.mid
+    for column in range(2):
+        values[C_LEAD + column] = 0.0
+    values[C_GAP] = values[C_BASIS] = 0.0
+    if met == 0:
+        return bit(C_LEAD) | bit(C_LEAD + 1) | bit(C_GAP) | bit(C_BASIS)
+    mid = state.mid
+    values[C_LEAD] = (lead_1 / met - math.log(mid / _past_mid(state, 0))) * 1e4
+    values[C_LEAD + 1] = (lead_5 / met - math.log(mid / _past_mid(state, 1))) * 1e4
+    values[C_GAP] = (gap / met - math.log(mid / state.mean_slow)) * 1e4
+    if same == 0:
+        return bit(C_BASIS)
+    values[C_BASIS] = math.log(basis / same / mid) * 1e4
+    return np.uint64(0)
+
+
+@njit(cache=True, nogil=True)
+def _time_columns(state: Any, values: Any, cut_ns: int) -> Any:
+    """Time of day and history; the bits of all columns for which there is too little of it."""
+    angle = 2.0 * math.pi * (cut_ns % DAY_NS) / DAY_NS
+    values[C_DAY] = math.sin(angle)
+    values[C_DAY + 1] = math.cos(angle)
+    history_ns = cut_ns - state.since_ns if state.since_ns != 0 else 0
+    values[C_HISTORY] = min(max(history_ns / 1e9, 0.0), LONGEST_HISTORY_S)
+    missing = np.uint64(0)
+    for column in range(WIDTH):
+        if history_ns < _NEEDS_NS[column]:
+            missing |= bit(column)
+    return missing
+
+
+@njit(cache=True, nogil=True)
+def _validity(state: Any, cut_ns: int, stale_ns: int, stuck_after_ns: int) -> int:
     invalid = 0
     if cut_ns - state.book_ns > stale_ns:
         invalid |= _STALE
@@ -192,7 +340,44 @@ def _validity(state: Any, cut_ns: int, stale_ns: int) -> int:
         invalid |= _CROSSED
     if state.since_ns == 0 or cut_ns - state.since_ns < WARM_NS:
         invalid |= _WARMING
+    if state.book_ns - state.changed_ns > stuck_after_ns:
+        invalid |= _STUCK
     return invalid
+
+
+@njit(cache=True, nogil=True)
+def _sum_up(state: Any) -> None:
+    """Windows with the running bucket; a window without an event holds nothing, not a hair."""
+    sums, windows, running = state.sums, state.windows, state.running
+    for window in range(WINDOWS):
+        for column in range(SUMS):
+            sums[window, column] = windows[window, column] + running[column]
+        if sums[window, TRADES] < 0.5:
+            sums[window, BOUGHT] = sums[window, SOLD] = sums[window, NOTIONAL] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _write_columns(
+    told: Any, states: Any, state: Any, row: Any, cut_ns: int, at_boundary: bool
+) -> None:  # fmt: skip
+    """All columns of a row, judged, and what it is not to be trusted for."""
+    values = row["values"]
+    _sum_up(state)
+    _book_columns(state, values)
+    _flow_columns(state, values)
+    _price_columns(state, values, cut_ns)
+    missing = _time_columns(state, values, cut_ns)
+    missing |= _indicator_columns(state, values)
+    missing |= _derivative_columns(states, state, values, cut_ns)
+    missing |= _peer_columns(states, state, values, cut_ns, told[W_STALE])
+    invalid = _validity(state, cut_ns, told[W_STALE], told[W_STUCK_AFTER])
+    masked, found = judge(told, state, values, missing, at_boundary, invalid == 0)
+    row.masked = masked
+    row.invalid = invalid | found
+    if invalid & _STUCK:
+        told[W_STUCK_ROWS] += 1
+    if invalid | found:
+        told[W_INVALID] += 1
 
 
 @njit(cache=True, nogil=True)
@@ -204,25 +389,22 @@ def cut(
     count = told[W_COUNT]
     states = carray(memory(told[W_STATES]), (count,), STATE)
     rows = carray(memory(told[W_OUT]), (count,), features.SLOT)
+    due = False
+    for index in range(count):
+        due |= states[index].has_book != 0 and (not touched_only or states[index].touched != 0)
+    if not due:
+        return 0  # a cut without a row is in no recording, so it must leave no trace
+    for index in range(count):
+        rotate(states[index], (cut_ns - 1) // BUCKET_NS)
+        roll_bars(states[index], cut_ns)
     made = 0
     for index in range(count):
         state = states[index]
         if state.has_book == 0 or (touched_only and state.touched == 0):
             continue
         state.touched = 0
-        rotate(state, (cut_ns - 1) // BUCKET_NS)
         row = rows[made]
-        values = row["values"]
-        _book_columns(state, values)
-        _flow_columns(state, values)
-        _price_columns(state, values, cut_ns)
-        invalid = _validity(state, cut_ns, told[W_STALE])
-        for column in range(len(values)):
-            if not math.isfinite(values[column]):
-                values[column] = 0.0
-                invalid |= _NOT_FINITE
-        if invalid != 0:
-            told[W_INVALID] += 1
+        _write_columns(told, states, state, row, cut_ns, reason != _TRIGGER_CUT)
         row.cut_ns = cut_ns
         row.made_ns = made_ns
         row.cut = told[W_CUT] + 1
@@ -230,7 +412,6 @@ def cut(
         row.tape_position_1 = told[W_POSITIONS + 1]
         row.tape_position_2 = told[W_POSITIONS + 2]
         row.tape_position_3 = told[W_POSITIONS + 3]
-        row.invalid = invalid
         row.newest_recv_ns = state.newest_ns
         row.reference_price = state.mid
         row.instrument = index

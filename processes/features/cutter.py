@@ -6,14 +6,16 @@ after T when nothing has (`SILENCE`). A trigger cut holds all that has come. Eac
 last sequence of every tape in it, so that a replay cuts at the same places.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
 from processes.features import cuts, kernels
+from processes.features.state import make_states
 from schemas import features, tape
 from schemas.features import MAX_TAPES, CutReason
+from schemas.instruments import Instrument
 from schemas.layout import join
 from schemas.settings import FeatureSettings
 
@@ -33,13 +35,13 @@ class Cutter:
     """Rolling state of all instruments, and the cuts made of it.
 
     Args:
-        tick_sizes: of the instruments in the order of the table. tapes: how many tapes there are.
+        instruments: in the order of the table. tapes: how many tapes there are.
         emit: takes finished rows. now_ns: stamps them.
     """
 
     def __init__(
         self,
-        tick_sizes: list[float],
+        instruments: Sequence[Instrument],
         tapes: int,
         settings: FeatureSettings,
         emit: Emit,
@@ -48,8 +50,8 @@ class Cutter:
         assert 0 < tapes <= MAX_TAPES
         self.late_cuts = 0
         self._tapes = tapes
-        self._tick_sizes = tick_sizes
-        self._states = kernels.make_states(tick_sizes)
+        self._instruments = instruments
+        self._states = make_states(instruments)
         self._rows = np.zeros(len(self._states), features.SLOT)
         self._words = np.zeros(kernels.CUTTER_WORDS, np.int64)
         self._words[kernels.W_STATES] = self._states.ctypes.data
@@ -71,7 +73,7 @@ class Cutter:
         self._interval_ns = int(settings.cut_interval_s * 1e9)
         self._trigger = settings.trigger
         words = self._words
-        words[kernels.W_STALE] = int(settings.stale_after_s * 1e9)
+        kernels.obey(words, settings)
         words[kernels.W_TRIGGER] = settings.trigger
         words[kernels.W_TRIGGER_INTERVAL] = settings.trigger_interval_us * 1000
 
@@ -94,6 +96,10 @@ class Cutter:
     def invalid_rows(self) -> int:
         """Rows cut so far that are not to be trusted."""
         return int(self._words[kernels.W_INVALID])
+
+    def count(self, word: int) -> int:
+        """What was counted so far: one of the kernels' words."""
+        return int(self._words[word])
 
     def number_from(self, cut_number: int) -> None:
         """The last cut that an earlier life made."""
@@ -131,7 +137,7 @@ class Cutter:
 
     def forget(self) -> None:
         """Begin anew, as if no slot had ever come."""
-        self._states[:] = kernels.make_states(self._tick_sizes)
+        self._states[:] = make_states(self._instruments)
 
     def lapse(self, now_ns: int, tape_number: int, position: int) -> np.ndarray:
         """Slots of a tape were lost, up to `position`: no history is unbroken.

@@ -1,10 +1,29 @@
 """The feature builder as a child process: a blocking loop over all tapes."""
 
+from typing import Final
+
+from processes.features import kernels
 from processes.features.cutter import Cutter
 from processes.rings import enabled_venues
 from processes.runtime import Context, run
+from schemas.features import CATALOGUE, WIDTH
 from schemas.metrics import place
 from schemas.settings import Settings
+
+COUNTERS: Final = {
+    "feature_rows_dropped": kernels.W_DROPPED,
+    "feature_rows_stuck": kernels.W_STUCK_ROWS,
+    "inputs_refused": kernels.W_REFUSED,
+    "inputs_crossed": kernels.W_CROSSED,
+    "inputs_far": kernels.W_FAR,
+    "columns_missing": kernels.W_MISSING,
+    "columns_out_of_range": kernels.W_OUT_OF_RANGE,
+    "columns_stuck": kernels.W_STUCK,
+    "columns_outlier": kernels.W_OUTLIER,
+    "columns_filled": kernels.W_FILLED,
+    "columns_masked": kernels.W_MASKED,
+}
+"""Metrics that the kernels count."""
 
 
 class Builder:
@@ -18,7 +37,7 @@ class Builder:
         self._inbox = context.inbox(self._readers, self._rings)
         instruments = context.tables.instruments
         self._cutter = Cutter(
-            [instrument.tick_size for instrument in instruments],
+            instruments,
             len(self._rings),
             context.settings.features,
             self._emit,
@@ -26,7 +45,8 @@ class Builder:
         )
         self._cutter.stamp(context.generation)
         context.on_reload(self._obey)
-        self._counted: dict[str, int] = {}
+        self._counted: dict[int, int] = {}
+        self._faults = place("column_faults", CATALOGUE[0].name)
         self._latency = place("recv_to_feature")
         self._compute = place("feature_compute")
 
@@ -95,10 +115,15 @@ class Builder:
             "feature_rows": cutter.rows,
             "feature_rows_invalid": cutter.invalid_rows,
             "feature_late_cuts": cutter.late_cuts,
+            **{name: cutter.count(word) for name, word in COUNTERS.items()},
         }
-        for name, value in totals.items():
-            metrics.add(place(name), value - self._counted.get(name, 0))
-            self._counted[name] = value
+        counts = {place(name): value for name, value in totals.items()}
+        for column in range(WIDTH):
+            counts[self._faults + column] = cutter.count(kernels.W_COLUMNS + column)
+        for at, value in counts.items():
+            if value != self._counted.get(at, 0):
+                metrics.add(at, value - self._counted.get(at, 0))
+                self._counted[at] = value
         for reader in self._readers:
             reader.acknowledge()
 

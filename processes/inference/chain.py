@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from models.base import Manifest, ModelError, load_manifest, load_weights
+from models.drift import SEEN_EDGES, SEEN_SHARES
 from models.tcn import (
     BATCHES,
     DEPTH,
@@ -24,6 +25,7 @@ from models.tcn import (
 )
 from processes.clock import monotonic_s
 from processes.inference import kernels
+from processes.inference.drift import Drift
 from processes.inference.kernels import MOST_ROWS
 from processes.inference.threads import patient
 from processes.logs import Log
@@ -133,6 +135,8 @@ class Chain:
         it with them. Then a prediction depends on the newest rows and its rung alone, whatever was
         restarted or fell before it."""
         self.manifest: Manifest | None = None
+        self.drift: Drift | None = None
+        """Of a network that brought the bins of its training."""
         self.generation = 0
         self.published = 0
         self.steps = 0
@@ -176,6 +180,8 @@ class Chain:
         self.manifest, self._weights = manifest, weights
         self._version = manifest.fingerprint
         self._memory = Memory(self._instruments, weights)
+        if SEEN_EDGES in weights and SEEN_SHARES in weights:
+            self.drift = Drift(weights[SEEN_EDGES], weights[SEEN_SHARES], weights["scale"] > 0)
 
     def _climb(self) -> None:
         """Try the rungs from the best down; each by a real forward pass."""
@@ -267,6 +273,8 @@ class Chain:
     def compile(self) -> None:
         """Run every compiled part once, so that the first real row is as quick as the others."""
         rows = np.zeros(1, features.SLOT)
+        if self.drift is not None:
+            self.drift.take(0, int(rows.ctypes.data))
         publish, self._publish = self._publish, lambda *_: None
         self.take(rows, int(rows.ctypes.data))
         self._publish = publish

@@ -4,22 +4,23 @@ All arrays of the chain are handed over at once, as a table of their addresses: 
 call less to hand over than an array, and one number less than many.
 """
 
-import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numba import carray, njit
 
 from models.rules import moving_average_cross
-from models.tcn import CLIP, DEPTH, HIDDEN_DEPTH, OUTPUTS, SPREAD_BOUND
+from models.stack import outputs_of
+from models.tcn import CLIP, DEPTH, HIDDEN_DEPTH, OUTPUTS
 from schemas import features, predictions
-from schemas.features import COLUMN
+from schemas.features import COLUMN, Invalid
 from shm.atomics import memory
 
 MOST_ROWS: Final = 4096
 _CROSS, _VOLATILITY = COLUMN["mean_cross_bps"], COLUMN["volatility_60s_bps"]
 _SPREAD, _AGE = COLUMN["spread_bps"], COLUMN["book_age_s"]
 _COLUMNS: Final = len(COLUMN)
+_DROPPED: Final = int(Invalid.DROPPED)
 _NAN: Final = np.float32(np.nan)
 _NOTHING: Final = np.float32(0)
 _LOOKS_BACK: Final = 2
@@ -52,7 +53,10 @@ TABLE: Final = 18
 
 @njit(cache=True, nogil=True)
 def arrange(table: int, rows_address: int, count: int) -> int:
-    """Find each instrument's newest rows; how many of the rows are of instruments at all."""
+    """Find each instrument's newest rows; how many of the rows count.
+
+    Those do that are of instruments at all, and such that a model may see.
+    """
     t = carray(memory(table), (TABLE,), np.int64)
     rows = carray(memory(rows_address), (count,), features.SLOT)
     instruments = t[N_INSTRUMENTS]
@@ -65,7 +69,7 @@ def arrange(table: int, rows_address: int, count: int) -> int:
     good = 0
     for index in range(count - 1, -1, -1):
         instrument = rows[index].instrument
-        if instrument >= instruments:
+        if instrument >= instruments or rows[index].invalid & _DROPPED != 0:
             continue
         age = counts[instrument]
         if age < DEPTH:
@@ -199,21 +203,6 @@ def absorb(table: int, begin: int, end: int, batch: int, hidden: int, deeper: in
 
 
 @njit(cache=True, nogil=True)
-def _network_outputs(raw: Any, out: Any) -> None:
-    """Logits to probabilities, the move as it is, the spread bounded."""
-    highest = max(raw[0], raw[1], raw[2])
-    total = 0.0
-    for column in range(3):
-        weight = math.exp(raw[column] - highest)
-        out[column] = weight
-        total += weight
-    for column in range(3):
-        out[column] /= total
-    out[3] = raw[3]
-    out[4] = math.exp(SPREAD_BOUND * math.tanh(raw[4] / SPREAD_BOUND))
-
-
-@njit(cache=True, nogil=True)
 def write_predictions(
     table: int, rows_address: int, count: int, has_network: bool, version: int, rung: int,
     device: int, batch_rows: int, generation: int, made_ns: int, flags: int,
@@ -262,7 +251,7 @@ def write_predictions(
         outputs[_RULE, 3] = move
         outputs[_RULE, 4] = spread
         if has_network:
-            _network_outputs(network[instrument], outputs[_NETWORK])
+            outputs_of(network[instrument], outputs[_NETWORK])
         spoken = _NETWORK if has_network else _RULE
         for column in range(OUTPUTS):
             blend[column] = outputs[spoken, column]

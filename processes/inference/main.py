@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from config.loader import ROOT
+from models.drift import ANOTHER
 from processes.inference.chain import Chain
 from processes.inference.kernels import MOST_ROWS
 from processes.runtime import Context, run
 from schemas.control import Word
+from schemas.features import CATALOGUE
 from schemas.messages import RungChanged
 from schemas.metrics import place
 from schemas.predictions import Rung
@@ -88,6 +90,8 @@ class Predictor:
             elif len(rows):
                 began_ns = now_ns()
                 chain.take(rows, reader.block_address)
+                if chain.drift is not None:
+                    chain.drift.take(len(rows), reader.block_address)
                 metrics.observe(spent, now_ns() - began_ns)
             if context.service():
                 chain.retry()
@@ -95,7 +99,20 @@ class Predictor:
                 reader.acknowledge()
         self._count()
 
+    def _tell_drift(self) -> None:
+        """Carry the index of every column to the counter page, once in a while."""
+        drift, metrics = self._chain.drift, self._context.metrics
+        if drift is None or not drift.is_due:
+            return
+        index = drift.report()
+        first = place("drift_psi_milli", CATALOGUE[0].name)
+        for column, value in enumerate(index.tolist()):
+            metrics.set(first + column, round(value * 1000))
+        metrics.set(place("drift_columns"), int((index > ANOTHER).sum()))
+        metrics.set(place("drift_rows"), drift.rows)
+
     def _count(self) -> None:
+        self._tell_drift()
         chain, metrics = self._chain, self._context.metrics
         totals = {
             "predictions": chain.published,

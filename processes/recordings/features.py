@@ -13,6 +13,7 @@ import numpy as np
 
 from processes.features import cuts, kernels
 from processes.features.cutter import FOREVER
+from processes.features.state import make_states
 from processes.recordings.comparison import Comparison
 from processes.recordings.recording import Recording
 from schemas import features
@@ -129,8 +130,7 @@ class FeatureReplay:
         known = self._recording.generations
         number = generation if generation in known else known[0]
         settings = self._recording.folder.settings(number)
-        ticks = [item.tick_size for item in self._recording.folder.tables(number).instruments]
-        self._states = kernels.make_states(ticks)
+        self._states = make_states(self._recording.folder.tables(number).instruments)
         words = self._words
         words[:] = 0
         self._broken = ""
@@ -138,7 +138,7 @@ class FeatureReplay:
             tape.missing, tape.sampled = 0, False
         words[kernels.W_STATES] = self._states.ctypes.data
         words[kernels.W_COUNT] = len(self._states)
-        words[kernels.W_STALE] = int(settings.features.stale_after_s * 1e9)
+        kernels.obey(words, settings.features)
 
     def take(self, block: np.ndarray) -> np.ndarray:
         """Make recorded rows of whole cuts again, and compare them; what was made."""

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from processes.recordings.rows import Part
 from schemas import decisions, features, predictions, tape
-from schemas.features import CATALOGUE, MAX_TAPES, CutReason
+from schemas.errors import OperatorError
+from schemas.features import CATALOGUE, COLUMN, MAX_TAPES, CutReason
 from schemas.instruments import Stream, Tables
 from schemas.predictions import MODELS, Device, Rung, outputs_of
 from schemas.tape import WHOLE_CONNECTION
@@ -117,6 +118,13 @@ def feature_slots(parts: Sequence[Part], indices: Indices) -> np.ndarray:
     """Feature rows of a stretch of the ring, in order."""
     slots = cut_slots(parts, indices)
     for part, at in zip(parts, places_of(parts)[0], strict=True):
+        absent = [name for name in (*COLUMN, "masked") if part.batch.column(name).null_count]
+        if absent:
+            raise OperatorError(
+                f"the rows are of another feature catalogue than version {features.VERSION}: they "
+                f"have no {absent[0]}; their tapes can still be used: dcctl backtest"
+            )
+        slots["masked"][at] = numbers(part, "masked")
         values = np.zeros((len(at), features.WIDTH), np.float32)
         for column, feature in enumerate(CATALOGUE):
             values[:, column] = numbers(part, feature.name)

@@ -1,8 +1,9 @@
 """Tape slots made again out of the lake's columns: `storage/columns.py` backwards, compiled.
 
 A slot has 256 bytes, and slots of a series lie far apart. So they are made a few thousand at a
-time, from all series, and get their books' levels while they are still at hand. Payloads of tickers
-and the like, and ids of orders, are left empty.
+time, from all series, and get their books' levels while they are still at hand. Status and
+liquidations, which features are made of too and which are few, get their payloads at the end; those
+of tickers and candles, and ids of orders, are left empty.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,18 @@ from processes.recordings.books import Books, fill_payloads
 from processes.recordings.rows import Part
 from processes.recordings.slots import Indices, numbers, places_of
 from schemas.lake import SCHEMAS
-from schemas.tape import SLOT, SLOT_BYTES, Flag, Kind, Marker, Side
+from schemas.tape import (
+    LIQUIDATION,
+    LIQUIDATION_COLUMNS,
+    SLOT,
+    SLOT_BYTES,
+    STATUS,
+    STATUS_COLUMNS,
+    Flag,
+    Kind,
+    Marker,
+    Side,
+)
 from venues.text import memory
 
 KINDS: Final = {
@@ -148,9 +160,12 @@ def _read(table: str) -> list[str]:
     return [name for name in _NAMES[: _READ.get(table, 6)] if name in names]
 
 
+_PAYLOADS: Final = {"status": STATUS_COLUMNS, "liquidations": ("symbol", *LIQUIDATION_COLUMNS)}
+
+
 def tape_columns(table: str) -> list[str]:
     """The columns of a table that tape slots are made of."""
-    return [*_read(table), "marker"]
+    return [*_read(table), *_PAYLOADS.get(table, ()), "marker"]
 
 
 def tape_slots(parts: Sequence[Part], indices: Indices, books: Books) -> np.ndarray:
@@ -184,7 +199,34 @@ def tape_slots(parts: Sequence[Part], indices: Indices, books: Books) -> np.ndar
         int(sources.ctypes.data), len(sources), int(slots.ctypes.data), total, books.address,
         books.count,
     )  # fmt: skip
+    for part, at in zip(parts, places, strict=True):
+        _fill_status(part, slots, at)
     return slots
+
+
+def _fill_status(part: Part, slots: np.ndarray, at: np.ndarray) -> None:
+    """Fill the payload of a part's status slots or liquidations, if it has any."""
+    table = part.metadata["table"]
+    if table not in _PAYLOADS:
+        return
+    told = part.batch.column("marker").is_null().to_numpy(zero_copy_only=False)
+    at = at[told]
+    if table == "status":
+        view = slots.view(STATUS)
+        for name in STATUS_COLUMNS:
+            view[name][at] = numbers(part, name)[told]
+        return
+    view = slots.view(LIQUIDATION)
+    for name in LIQUIDATION_COLUMNS:
+        view[name][at] = numbers(part, name)[told]
+    symbols = part.batch.column("symbol").to_pylist()
+    view["symbol"][at] = [
+        text.encode() for text, is_told in zip(symbols, told, strict=True) if is_told
+    ]
+    amount = view["amount"][at]
+    view["size"][at] = np.abs(amount)
+    view["side"][at] = np.where(amount > 0, _BID, _ASK)
+    view["price"][at] = np.nan_to_num(view["base_price"][at])
 
 
 def _marker_codes(part: Part) -> np.ndarray | None:

@@ -195,6 +195,7 @@ def feature_batch(slots: np.ndarray) -> pa.RecordBatch:
         _plain(slots["config_generation"]),
         *[_plain(slots[f"tape_position_{index}"]) for index in range(MAX_TAPES)],
         *[pa.array(values[index]) for index in range(len(CATALOGUE))],
+        _plain(slots["masked"]),
         _fixed_lists(slots["book"]),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=SCHEMAS["features"])

@@ -91,7 +91,7 @@ def _ring_metrics(status: Any) -> Iterator[Any]:
 
 def _family(metric: metrics.Metric, living: list[tuple[str, list[int]]]) -> Any:
     """One metric of all living processes. Nanoseconds become seconds."""
-    at = metrics.place(metric.name, CHANNELS[0] if metric.by else "")
+    at = metrics.place(metric.name, *metrics.LABELS[metric.by][:1])
     if metric.kind == "histogram":
         # The user's name for this one, without our prefix.
         name = "prediction_latency" if metric.name == "prediction_latency" else ""
@@ -104,7 +104,7 @@ def _family(metric: metrics.Metric, living: list[tuple[str, list[int]]]) -> Any:
                 total_ns = values[at + metrics.BUCKETS]
                 histogram.add_metric([process], _buckets(counts), total_ns / 1e9)
         return histogram
-    labels = ["process", "channel"] if metric.by else ["process"]
+    labels = ["process", metric.by] if metric.by else ["process"]
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
     family = kind(f"{PREFIX}_{metric.name}", f"{metric.help} ({metric.unit})", labels=labels)
     for process, values in living:
@@ -112,7 +112,7 @@ def _family(metric: metrics.Metric, living: list[tuple[str, list[int]]]) -> Any:
             value = values[at + offset]
             # A process has a place for every metric; those it never touched are not its own.
             if value or not metric.by:
-                more = [CHANNELS[offset]] if metric.by else []
+                more = metrics.LABELS[metric.by][offset : offset + 1]
                 family.add_metric([process, *more], value)
     return family
 

@@ -19,6 +19,7 @@ from schemas.instruments import Instrument, Stream
 from schemas.layout import join
 from schemas.settings import FeatureSettings
 from venues.bitfinex.codec import BitfinexCodec
+from venues.bitfinex.symbols import common_pair
 from venues.markets import Markets
 from venues.wire import FrameBatch, SlotBlock, Subscription
 
@@ -48,7 +49,8 @@ def simulated_rows(
         ctypes.memmove(made.ctypes.data, address, made.nbytes)
         rows.append(made)
 
-    cutter = Cutter([0.0], 1, FeatureSettings(), emit, lambda: now_ns)
+    instrument = Instrument(index=0, venue="bitfinex", symbol=symbol, pair=common_pair(symbol))
+    cutter = Cutter([instrument], 1, FeatureSettings(), emit, lambda: now_ns)
     cutter.begin(now_ns)
 
     def publish(block: SlotBlock, count: int) -> None:
@@ -60,7 +62,7 @@ def simulated_rows(
 
     frames: list[str] = []
     connection = Connection({symbol: history}, frames.append, now_ns)
-    codec = _open_codec(symbol, publish)
+    codec = _open_codec(instrument, publish)
     batch = FrameBatch()
     for request in _requests(symbol):
         connection.receive(json.dumps(request), now_ns)
@@ -80,8 +82,7 @@ def simulated_rows(
     return join(rows, features.SLOT)
 
 
-def _open_codec(symbol: str, publish: Callable[[SlotBlock, int], None]) -> BitfinexCodec:
-    instrument = Instrument(index=0, venue="bitfinex", symbol=symbol, pair=symbol)
+def _open_codec(instrument: Instrument, publish: Callable[[SlotBlock, int], None]) -> BitfinexCodec:
     book = Stream(index=0, channel="books", precision="P0", frequency="F0", length=25)
     trades = Stream(index=1, channel="trades")
     codec = BitfinexCodec(

@@ -136,7 +136,7 @@ def test_rows_are_those_of_a_builder_that_reads_the_tape_as_it_comes(data, trigg
 
     recording = Recording(data, SESSION)
     told = FeatureSettings(trigger=trigger, trigger_interval_us=50_000)
-    ticks = [item.tick_size for item in recording.tables.instruments]
+    instruments = recording.tables.instruments
 
     class Taken:
         def __init__(self) -> None:
@@ -151,7 +151,7 @@ def test_rows_are_those_of_a_builder_that_reads_the_tape_as_it_comes(data, trigg
 
     taken = Taken()
     changed = msgspec.structs.replace(settings(), features=told)
-    rows = Rows(ticks, 1, changed, 0, taken, lambda *_: None)
+    rows = Rows(instruments, 1, changed, 0, taken, lambda *_: None)
     for pieces in stretches([recording.tape("bitfinex")]):
         rows.take(pieces)
 
@@ -163,7 +163,7 @@ def test_rows_are_those_of_a_builder_that_reads_the_tape_as_it_comes(data, trigg
         ctypes.memmove(made.ctypes.data, address, made.nbytes)
         live.append(made)
 
-    cutter = Cutter(ticks, 1, told, emit, lambda: now_ns)
+    cutter = Cutter(instruments, 1, told, emit, lambda: now_ns)
     cutter.stamp(1)
     cutter.begin(now_ns)
     ends = [*(np.flatnonzero(np.diff(tape["recv_ns"])) + 1).tolist(), len(tape)]

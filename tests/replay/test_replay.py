@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from processes.cli.__main__ import main
+from processes.lake.compact import compact
 from processes.lake_holes import SAMPLED, Hole, note_hole
 from processes.recordings.books import Books, fill_payloads
 from processes.recordings.recording import Recording, find_session
@@ -216,6 +218,36 @@ def test_the_command_says_what_it_found(copy, monkeypatch, capsys):
     code, _, err = dcctl(monkeypatch, capsys, copy, "last", "--verify")
     assert code == 1
     assert f"session {SESSION} did not come out as it is recorded" in err
+
+
+def as_version_one(data: Path) -> None:
+    """Feature rows as the first catalogue had them: fewer columns, of the same names."""
+    for path in (data / "lake").rglob("features/**/*.arrow"):
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        later = [
+            name for name in table.schema.names if name in {"masked", "rsi_14_1m", "history_s"}
+        ]
+        with (
+            pa.OSFile(str(path), "wb") as sink,
+            pa.ipc.new_file(sink, table.drop_columns(later).schema) as writer,
+        ):
+            writer.write_table(table.drop_columns(later))
+
+
+def test_rows_of_an_older_catalogue_are_refused_in_words_and_read_by_name(
+    copy, monkeypatch, capsys
+):
+    as_version_one(copy)
+    code, _, err = dcctl(monkeypatch, capsys, copy, "last")
+    assert code == 1
+    assert "another feature catalogue" in err
+    assert "dcctl backtest" in err
+    before = len(list((copy / "lake").rglob("features/**/*.arrow")))
+    assert sum(one.files for one in compact(copy / "lake", before="9999-01-01")) >= before > 0
+    table = pq.read_table(next((copy / "lake").rglob("features/**/*.parquet")))
+    assert table.column("rsi_14_1m").null_count == len(table) > 0
+    assert table.column("microprice_bps").null_count == 0
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Session:
             record.on_send, record.on_fill, record.on_time, record.on_pull,
         )  # fmt: skip
         self.rows = Rows(
-            [item.tick_size for item in instruments], len(recording.venues), settings,
+            instruments, len(recording.venues), settings,
             span.from_ns, self.predictor, self.trading.decide,
         )  # fmt: skip
         self._gaps = Gaps(instruments, list(recording.venues), span.from_ns)

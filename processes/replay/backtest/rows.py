@@ -27,6 +27,7 @@ from processes.replay.backtest.stretches import Piece
 from schemas import features, predictions, tape
 from schemas.errors import OperatorError
 from schemas.features import CutReason
+from schemas.instruments import Instrument
 from schemas.predictions import Device, Rung
 from schemas.settings import Settings
 
@@ -121,13 +122,13 @@ class Rows:
     """The cutter and the chain behind it, fed with stretches of the tapes.
 
     Args:
-        ticks: of the instruments in the order of the table. first_ns: where the span begins.
+        instruments: in the order of the table. first_ns: where the span begins.
         decide: takes predictions as they are made.
     """
 
     def __init__(
         self,
-        ticks: list[float],
+        instruments: Sequence[Instrument],
         tapes: int,
         settings: Settings,
         first_ns: int,
@@ -146,9 +147,9 @@ class Rows:
         self._now_ns = 0
         self._pieces: Sequence[Piece] = ()
         self._triggered_ns = 0
-        self._rows = np.zeros(max(len(ticks), 1), features.SLOT)
+        self._rows = np.zeros(max(len(instruments), 1), features.SLOT)
         self._address = int(self._rows.ctypes.data)
-        self._cutter = Cutter(ticks, tapes, self._settings, self._emit, lambda: self._now_ns)
+        self._cutter = Cutter(instruments, tapes, self._settings, self._emit, lambda: self._now_ns)
         self._cutter.stamp(1)
 
     def take(self, pieces: Sequence[Piece]) -> None:

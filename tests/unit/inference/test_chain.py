@@ -14,7 +14,7 @@ from processes.inference.chain import Chain
 from processes.inference.threads import patient
 from processes.places import ROOT
 from schemas import features, predictions
-from schemas.features import CATALOGUE, COLUMN
+from schemas.features import CATALOGUE, COLUMN, Invalid
 from schemas.layout import join
 from schemas.predictions import MODELS, Device, Rung
 from schemas.settings import InferenceSettings
@@ -56,8 +56,8 @@ def rows(count, instruments=1, seed=0):
     draw = np.random.default_rng(seed)
     made = np.zeros(count, features.SLOT)
     weights = load_weights(SHIPPED)
-    values = weights["mean"] + draw.normal(size=(count, len(CATALOGUE))) / weights["scale"]
-    made["values"][:, : len(CATALOGUE)] = values
+    scale = np.where(weights["scale"] > 0, weights["scale"], 1)  # 0: a column is not looked at
+    made["values"] = weights["mean"] + draw.normal(size=(count, len(CATALOGUE))) / scale
     made["instrument"] = draw.integers(0, instruments, count)
     made["sequence"] = np.arange(1, count + 1)
     made["reference_price"] = 100.0
@@ -140,6 +140,23 @@ def test_of_rows_that_waited_only_the_newest_is_published():
     assert told == newest
     assert made.chain.steps == 3 * HIDDEN_DEPTH
     assert made.chain.superseded == 50 - len(newest)
+
+
+def test_a_dropped_row_is_in_no_memory_and_no_prediction():
+    stream = rows(60, instruments=2, seed=9)
+    stream["invalid"][[5, 6, 30, 59]] = int(Invalid.DROPPED | Invalid.CROSSED)
+    kept = stream[stream["invalid"] == 0]
+    whole, without = Made(), Made()
+    for at in range(0, len(stream), 4):
+        part = stream[at : at + 4]
+        whole.take(part)
+        without.take(part[part["invalid"] == 0])
+    assert whole.told["feature_sequence"].tolist() == without.told["feature_sequence"].tolist()
+    assert whole.told["outputs"].tobytes() == without.told["outputs"].tobytes()
+    assert set(whole.told["feature_sequence"]) <= set(kept["sequence"])
+    before = len(whole.told)
+    whole.take(stream[59:])
+    assert len(whole.told) == before
 
 
 def test_more_instruments_than_a_small_batch():
@@ -303,6 +320,7 @@ def test_the_shipped_model_says_what_it_is():
     assert manifest.columns == [feature.name for feature in CATALOGUE]
     assert manifest.metrics["log_loss"] < manifest.metrics["log_loss_of_base_rate"] - 0.1
     assert (ROOT / manifest.made_by).exists()
+    assert Made().chain.drift is not None  # it brings the bins of its training
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux schedules so")

@@ -21,7 +21,8 @@ def planted(cuts: int, instruments: int, truth: str, seed: int, strength: float 
     """All instruments at every second, and moves that follow a truth of two hidden numbers.
 
     Args:
-        truth: `linear` (their difference), `nonlinear` (their product) or `noise` (neither).
+        truth: `linear` (their difference), `nonlinear` (that of their sizes, which no linear
+            function of them tells) or `noise` (neither).
         strength: spread of what can be known of a move, against a spread of 1 of what cannot.
     """
     draw = np.random.default_rng(seed)
@@ -31,7 +32,7 @@ def planted(cuts: int, instruments: int, truth: str, seed: int, strength: float 
     values[:, FIRST], values[:, SECOND] = hidden.T
     signal = {
         "linear": (hidden[:, 0] - hidden[:, 1]) / np.sqrt(2),
-        "nonlinear": hidden[:, 0] * hidden[:, 1],
+        "nonlinear": (np.abs(hidden[:, 0]) - np.abs(hidden[:, 1])) / 0.85,
         "noise": np.zeros(count),
     }[truth]
     move = 2 * (strength * signal + draw.normal(size=count))

@@ -11,9 +11,12 @@ from functools import cache
 import numpy as np
 import pytest
 
+from models import network
 from models.base import Manifest, ModelError, load_manifest, load_weights, save_model
 from models.families import FAMILIES
 from models.family import Model, NotFittedError, OnlineModel
+from models.network import Network
+from models.rules import Rule
 from models.samples import OUTPUTS, UNKNOWN, Samples
 from schemas.features import Invalid
 from tests.helpers import ROOT
@@ -27,24 +30,46 @@ from tests.unit.models.markets import (
     planted,
 )
 
-LEARNING = [name for name in FAMILIES if name != "base_rate"]
-BENT = ["gbdt"]
+RULES = [name for name, family in FAMILIES.items() if issubclass(family, Rule)]
+FITTED = [name for name in FAMILIES if name not in RULES]
+LEARNING = [name for name in FITTED if name != "base_rate"]
+BENT = ["gbdt", "tcn", "cnn"]
 """Families that can learn what no linear function of a row says."""
 CUTS, MARKETS = 1200, 4
 ROUNDING = 2e-6
-"""Two ways to one number may differ by so much, in chances and in basis points."""
+"""Chances sum to one within this."""
+FOLLOWED = {"tcn": 2e-5, "cnn": 5e-5}
+"""How far a follower's word may be, in chances and basis points, from what is said of all rows at
+once, where sums are taken in another order; elsewhere not a bit."""
+SEES_COLUMNS = [name for name in LEARNING if name != "cnn"]
 
 
 @cache
-def samples(truth: str = "linear", seed: int = 1, cuts: int = CUTS) -> Samples:
-    return planted(cuts, MARKETS, truth, seed)
+def samples(truth: str = "linear", seed: int = 1) -> Samples:
+    return planted(CUTS, MARKETS, truth, seed, strength=2.0 if truth == "nonlinear" else 1.0)
+
+
+def fit(name: str, given: Samples, steps: int) -> Model:
+    """A fitted model; a network after so many steps, which may be far from its best."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(network, "STEPS", (steps, steps))
+        model = FAMILIES[name]()
+        model.fit(given, TARGET, seed=7)
+    return model
 
 
 @cache
 def fitted(name: str, truth: str = "linear", seed: int = 1) -> Model:
-    model = FAMILIES[name]()
-    model.fit(samples(truth, seed), TARGET, seed=7)
-    return model
+    return fit(name, samples(truth, seed), 180)
+
+
+def fitted_soon(name: str, given: Samples) -> Model:
+    return fit(name, given, 25)
+
+
+@cache
+def soon(name: str) -> Model:
+    return fitted_soon(name, samples())
 
 
 def same(one: Model, other: Model) -> bool:
@@ -60,19 +85,20 @@ def test_families_are_named_as_they_are_typed():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_same_samples_and_seed_fit_the_same_bits(name):
+def test_the_same_samples_and_seed_fit_the_same_bits(name, monkeypatch):
+    monkeypatch.setattr(network, "STEPS", (25, 25))
     again = FAMILIES[name]()
     told: list[float] = []
-    again.fit(samples("noise", 5), TARGET, seed=1)
+    again.fit(samples("noise", 5).take(slice(1000)), TARGET, seed=1)
     again.fit(samples(), TARGET, seed=7, report=told.append)  # and forgets what it knew
-    assert same(again, fitted(name))
+    assert same(again, soon(name))
     assert told == sorted(told)
     assert all(0 <= share <= 1 for share in told)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_chances_sum_to_one_and_all_is_finite(name):
-    said = fitted(name).predict(samples(seed=2))
+    said = soon(name).predict(samples(seed=2))
     assert said.dtype == np.float32
     assert said.shape == (samples(seed=2).count, OUTPUTS)
     assert np.isfinite(said).all()
@@ -83,7 +109,7 @@ def test_chances_sum_to_one_and_all_is_finite(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_following_the_markets_says_what_asking_at_once_says(name):
-    model = fitted(name)
+    model = soon(name)
     seen = interleaved(samples(seed=3).take(slice(800)), seed=3)
     wanted = model.predict(seen)
     follower = model.follower(MARKETS)
@@ -97,13 +123,13 @@ def test_following_the_markets_says_what_asking_at_once_says(name):
                 seen.values[rows], seen.book[rows], seen.price[rows], seen.instrument[rows]
             )
             assert said.dtype == np.float32
-            assert np.abs(said - wanted[rows]).max() < ROUNDING
+            assert np.abs(said - wanted[rows]).max() <= FOLLOWED.get(name, 0.0)
         follower.forget()
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_weights_come_back_from_the_disk_to_the_bit(name, tmp_path):
-    model = fitted(name)
+    model = soon(name)
     manifest = Manifest(
         name=name, family=name, version="1", features=3, columns=[], horizon_s=TARGET.horizon_s,
         move_bps=TARGET.move_bps, trained_on="", made_by="", metrics={}, libraries={}, weights="",
@@ -118,7 +144,7 @@ def test_weights_come_back_from_the_disk_to_the_bit(name, tmp_path):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_weights_with_an_array_missing_or_of_another_shape_are_refused(name):
-    weights = fitted(name).weights()
+    weights = soon(name).weights()
     for array in weights:
         with pytest.raises(ModelError):
             FAMILIES[name].restored({one: weights[one] for one in weights if one != array})
@@ -128,7 +154,7 @@ def test_weights_with_an_array_missing_or_of_another_shape_are_refused(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_weights_are_copies(name):
-    model = fitted(name)
+    model = soon(name)
     before = model.weights()
     for array in model.weights().values():
         array[...] = 1
@@ -148,9 +174,7 @@ def test_samples_without_a_label_teach_nothing(name):
     if FAMILIES[name].rows_back == 0:
         changes["values"] = np.where(unknown[:, None], np.float32(1e6), given.values)
         changes["book"] = np.where(unknown[:, None], np.float32(1e6), given.book)
-    model = FAMILIES[name]()
-    model.fit(replace(given, **changes), TARGET, seed=7)
-    assert same(model, fitted(name))
+    assert same(fitted_soon(name, replace(given, **changes)), soon(name))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -168,15 +192,18 @@ def test_rows_that_are_not_to_be_trusted_do_no_harm(name):
             invalid=np.where(bad, int(Invalid.NOT_FINITE), 0).astype(np.uint64),
             label=np.where(bad, UNKNOWN, given.label).astype(np.int8),
         ))  # fmt: skip
-    model = FAMILIES[name]()
-    model.fit(spoilt[0], TARGET, seed=7)
+    model = fitted_soon(name, spoilt[0])
     said = model.predict(spoilt[1])
+    if name in RULES:  # where the indicator is none, they say nothing
+        silent = np.isnan(said).all(axis=1)
+        assert not (silent & spoilt[1].known).any()
+        said = said[~silent]
     assert np.isfinite(said).all()
     assert np.abs(said[:, :3].sum(axis=1) - 1).max() < ROUNDING
     assert np.isfinite(model.explain(spoilt[1].take(slice(200)))).all()
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FITTED)
 def test_too_little_to_learn_from_is_refused(name):
     given = samples()
     model = FAMILIES[name]()
@@ -188,7 +215,7 @@ def test_too_little_to_learn_from_is_refused(name):
         model.fit(alike, TARGET, seed=7)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FITTED)
 def test_who_was_not_fitted_says_so(name):
     model = FAMILIES[name]()
     given = samples().take(slice(10))
@@ -225,9 +252,9 @@ def test_a_bent_truth_is_learnt(name):
 
 @pytest.mark.parametrize("name", LEARNING)
 def test_nothing_is_learnt_from_noise(name):
-    """Its calls are right as often as chance: 1e-4 of the binomial, over two worlds of noise."""
+    """Its calls are right as often as chance: 1e-4 of the binomial, over worlds of noise."""
     right = trials = expected = variance = 0.0
-    for seed in (21, 22):
+    for seed in (21,) if issubclass(FAMILIES[name], Network) else (21, 22):
         unseen = samples("noise", seed + 100)
         known = unseen.known
         calls = fitted(name, "noise", seed).predict(unseen)[known, :3].argmax(axis=1)
@@ -238,11 +265,11 @@ def test_nothing_is_learnt_from_noise(name):
         variance += float((chance * (1 - chance)).sum())
         trials += len(calls)
         assert skill(name, "noise", seed)[0] < 0.002
-    assert trials > 5000
+    assert trials > 4000
     assert abs(right - expected) < 3.89 * math.sqrt(variance)
 
 
-@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("name", SEES_COLUMNS)
 def test_explanations_point_at_the_planted_columns(name):
     unseen = samples(seed=101).take(slice(1000))
     told = fitted(name).explain(unseen)
@@ -311,8 +338,8 @@ def test_to_predict_needs_none_of_the_libraries_that_fit(tmp_path):
     np.savez(tmp_path / "samples.npz", **vars(seen))
     for name in FAMILIES:
         (tmp_path / name).mkdir()
-        np.savez(tmp_path / name / "weights.npz", **fitted(name).weights())
-        np.save(tmp_path / f"{name}.npy", fitted(name).predict(seen))
+        np.savez(tmp_path / name / "weights.npz", **soon(name).weights())
+        np.save(tmp_path / f"{name}.npy", soon(name).predict(seen))
     told = subprocess.run(
         [sys.executable, "-c", WITHOUT_LIBRARIES, str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,

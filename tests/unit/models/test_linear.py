@@ -107,7 +107,10 @@ def test_the_statistics_are_those_of_all_rows_learnt(stream):
 
 @pytest.mark.parametrize("rule", [Sgd, Ftrl, PassiveAggressive])
 def test_chances_are_calibrated(rule):
-    """Of what is called p likely, about p comes: also by a rule that knows no chances."""
+    """Of what is called p likely, about p comes: also by a rule that knows no chances.
+
+    About: flat is a hump that no line through the columns has.
+    """
     model, unseen = rule(), planted(4000, 4, "linear", 12)
     model.partial_fit(planted(4000, 4, "linear", 13))
     known = unseen.known
@@ -116,7 +119,7 @@ def test_chances_are_calibrated(rule):
         edges = np.quantile(said[:, k], np.linspace(0, 1, 6))
         for low, high in pairwise(edges):
             inside = (said[:, k] >= low) & (said[:, k] <= high)
-            assert (label[inside] == k).mean() == pytest.approx(said[inside, k].mean(), abs=0.05)
+            assert (label[inside] == k).mean() == pytest.approx(said[inside, k].mean(), abs=0.08)
 
 
 @pytest.mark.parametrize("rule", [Sgd, Ftrl, PassiveAggressive])

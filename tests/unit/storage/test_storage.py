@@ -321,10 +321,11 @@ def test_candles_keep_the_venues_time(ring):
 
 def test_rings_behind_the_tape_have_tables_too(tmp_path):
     rows = np.zeros(3, features.SLOT)
-    rows["reason"] = 1
-    rows["values"][:] = np.arange(64)
+    rows["reason"], rows["masked"] = 1, 1 << 61
+    rows["values"][:] = np.arange(features.WIDTH)
     batch = feature_batch(rows)
     assert batch.column("ofi_1_1s").to_pylist() == [12.0] * 3
+    assert batch.column("masked").to_pylist() == [1 << 61] * 3
     told = np.zeros(2, predictions.SLOT)
     told["outputs"][:] = np.nan
     told["blend"] = [1, 2, 3, 4, 5]

@@ -1,7 +1,7 @@
-"""The multinomial logistic regression that scikit-learn fits, as plain coefficients.
+"""Regressions that a model is made of, as plain coefficients: multinomial logistic, and ridge.
 
-Fitted by L-BFGS, which draws nothing: the same samples give the same numbers. Whoever predicts with
-them needs no scikit-learn.
+The first is fitted by scikit-learn with L-BFGS, the second solved; neither draws anything, so the
+same samples give the same numbers. Whoever predicts with them needs no scikit-learn.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ def fit_logistic(
 
     Args:
         rows: (n, F) float64, standardised. labels: (n), at least two different ones.
-        penalty: half of the squared coefficients' weight in the mean loss of a sample.
+        penalty: what half a squared coefficient costs in the mean loss of a sample.
         shares: (n) how much each sample counts; alike without them.
     """
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415  (takes a second to load)
@@ -36,6 +36,28 @@ def fit_logistic(
     found[:-1, there] = slopes.T
     found[-1, there] = offsets
     return found
+
+
+def fit_ridge(
+    rows: np.ndarray, moves: np.ndarray, *, penalty: float, shares: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """Coefficients (F + 1) of the move, the offset last and free of penalty; and what is left.
+
+    Solves (X'X / n + penalty) w = X'y / n on centred rows. What is left is one standard deviation
+    of the residuals, in the unit of the moves.
+
+    Args:
+        rows: (n, F) float64, standardised. moves: (n). shares: (n), alike without them.
+    """
+    share = np.full(len(rows), 1 / len(rows)) if shares is None else shares / shares.sum()
+    middle, offset = share @ rows, share @ moves
+    centred = rows - middle
+    square = (centred * share[:, None]).T @ centred + penalty * np.eye(rows.shape[1])
+    slopes = np.linalg.solve(square, centred.T @ (share * (moves - offset)))
+    found = np.append(slopes, offset - middle @ slopes)
+    left = moves - rows @ slopes - found[-1]
+    freedom = max(1 - (rows.shape[1] + 1) * float(share @ share), 0.1)
+    return found, max(float(np.sqrt(share @ (left * left) / freedom)), 1e-6)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,0 +1,169 @@
+"""What a word of each model family costs: microseconds a cut at 1, 8 and 64 instruments.
+
+A cut is one call of the family's follower with a row of every instrument, as inference makes it:
+standardisation, memory and head included. Cases are interleaved, and the first cuts of each are not
+counted. Networks have drawn weights (a product costs the same whatever it multiplies), all others
+are fitted on drawn rows. The peer of a network is the plain way to the same number: the whole
+network in numpy over the window that an output is made of. For families that go on learning, what
+a matured sample costs is measured too.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from benchmarks.figures import Figure, figure, interleave
+from models import stack
+from models.families import FAMILIES
+from models.family import Follower, Model, OnlineModel, Weights
+from models.network import BOOK, HIDDEN, Network
+from models.samples import DOWN, FLAT, UP, Samples, Target
+from schemas.features import CATALOGUE
+
+INSTRUMENTS: Final = (1, 8, 64)
+TARGET: Final = Target(horizon_s=10.0, move_bps=1.0)
+START_NS: Final = 1_760_000_000_000_000_000
+WARM: Final = 50
+"""Cuts before those that count."""
+
+
+def drawn(cuts: int, instruments: int) -> Samples:
+    """Rows in which two columns know something of the moves."""
+    draw = np.random.default_rng(1)
+    count = cuts * instruments
+    values = draw.normal(size=(count, len(CATALOGUE))).astype(np.float32)
+    book = np.exp(draw.normal(size=(count, BOOK))).astype(np.float32)
+    move = 2 * (values[:, 0] - values[:, 1] + draw.normal(size=count))
+    label = np.where(move > TARGET.move_bps, UP, np.where(move < -TARGET.move_bps, DOWN, FLAT))
+    cut_ns = START_NS + np.repeat(np.arange(cuts), instruments) * 10**9
+    return Samples(
+        values=values, book=book, invalid=np.zeros(count, np.uint64),
+        instrument=np.tile(np.arange(instruments), cuts).astype(np.uint16), cut_ns=cut_ns,
+        price=np.exp(1e-4 * draw.normal(size=count).cumsum()), move_bps=move,
+        label=label.astype(np.int8), matured_ns=cut_ns + 10**10,
+    )  # fmt: skip
+
+
+def drawn_network(family: type[Network]) -> Network:
+    """A network of the family's shape that nobody has fitted."""
+    draw = np.random.default_rng(2)
+    name, columns = ("book_", BOOK) if family.sees == "book" else ("", len(CATALOGUE))
+    weights: Weights = {f"{name}mean": np.zeros(columns), f"{name}scale": np.ones(columns)}
+    for layer in family.layers:
+        weights[layer.kernel] = draw.normal(size=(3 * columns, HIDDEN)) / np.sqrt(3 * columns)
+        weights[layer.bias] = np.zeros(HIDDEN)
+        columns = HIDDEN
+    weights |= {"C": draw.normal(size=(HIDDEN, 5)), "c": np.zeros(5)}
+    return family.restored({key: array.astype(np.float32) for key, array in weights.items()})
+
+
+def made(family: type[Model], samples: Samples) -> Model:
+    """A model of the family that can be asked."""
+    if issubclass(family, Network):
+        return drawn_network(family)
+    model = family()
+    model.fit(samples, TARGET, seed=1)
+    return model
+
+
+class Cuts:
+    """A follower over cuts of some instruments."""
+
+    def __init__(self, follower: Follower, instruments: int, cuts: int) -> None:
+        self._follower = follower
+        rows = drawn(cuts + WARM, instruments)
+        self._cuts = [
+            (rows.values[at], rows.book[at], rows.price[at], rows.instrument[at])
+            for at in (
+                slice(first, first + instruments) for first in range(0, rows.count, instruments)
+            )
+        ]
+        self.p99: list[float] = []
+
+    def run(self) -> float:
+        """The median in microseconds a cut; p99 is kept beside."""
+        step, taken = self._follower.step, []
+        for cut in self._cuts:
+            began_ns = time.perf_counter_ns()
+            step(*cut)
+            taken.append(time.perf_counter_ns() - began_ns)
+        p50, p99 = np.percentile(taken[WARM:], (50, 99)) / 1e3
+        self.p99.append(float(p99))
+        return float(p50)
+
+
+class Windows(Follower):
+    """The plain way: the whole network over the newest rows of each instrument, in numpy."""
+
+    def __init__(self, network: Network, instruments: int) -> None:
+        self._network = network
+        columns = len(network.weights_in_use[network.layers[0].kernel]) // stack.KERNEL
+        self._rows = np.zeros((instruments, network.rows_back + 1, columns), np.float32)
+        self._out = np.empty((instruments, stack.OUTPUTS), np.float32)
+
+    def step(
+        self, values: np.ndarray, book: np.ndarray, price: np.ndarray, instrument: np.ndarray
+    ) -> np.ndarray:
+        """Move every window on by a row, and compute it all."""
+        self._rows[instrument, :-1] = self._rows[instrument, 1:]
+        self._rows[instrument, -1] = self._network.inputs(values, book, price)
+        weights, layers = self._network.weights_in_use, self._network.layers
+        raw = stack.forward(weights, layers, self._rows[instrument])[:, -1]
+        stack.speak(raw, self._out)
+        return self._out
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._rows[:] = 0
+
+
+def followers(model: Model, instruments: int) -> dict[str, Follower]:
+    """Every way in which a model follows, by name."""
+    found = {model.family: model.follower(instruments)}
+    if isinstance(model, Network):
+        found[f"{model.family}_mlx"] = model.follower(instruments, "cpu")
+        found[f"{model.family}_window"] = Windows(model, instruments)
+    return found
+
+
+def _learning(model: OnlineModel, samples: Samples) -> Callable[[], float]:
+    """Microseconds a sample that an online model learns from one at a time."""
+    rows = [samples.take(slice(row, row + 1)) for row in range(2000)]
+
+    def run() -> float:
+        began_ns = time.perf_counter_ns()
+        for row in rows:
+            model.partial_fit(row)
+        return (time.perf_counter_ns() - began_ns) / len(rows) / 1e3
+
+    return run
+
+
+def measure(*, quick: bool = False) -> dict[str, Figure]:
+    """All figures of the families."""
+    cuts, rounds = (50, 1) if quick else (1000, 5)
+    samples = drawn(500, 8)
+    models = [made(family, samples) for family in FAMILIES.values()]
+    found: dict[str, Figure] = {}
+    for instruments in INSTRUMENTS:
+        cases = {
+            name: Cuts(follower, instruments, cuts)
+            for model in models
+            for name, follower in followers(model, instruments).items()
+        }
+        runs = interleave({name: case.run for name, case in cases.items()}, rounds)
+        for name, case in cases.items():
+            peer = f"{name.removesuffix('_mlx')}_window"
+            peers = {peer: runs[peer]} if peer in runs and peer != name else {}
+            p99 = figure(case.p99, "µs").value
+            found[f"model_{name}_{instruments}"] = figure(
+                runs[name], "µs/cut", peers, less_is_better=True,
+                note=f"median of {cuts} cuts of {instruments} instruments; p99 {p99:g} µs",
+            )  # fmt: skip
+    online = {m.family: _learning(m, samples) for m in models if isinstance(m, OnlineModel)}
+    runs = interleave(online, rounds)
+    for name, taken in runs.items():
+        found[f"model_{name}_learns"] = figure(taken, "µs/sample", note="one sample a call")
+    return found

@@ -1,0 +1,34 @@
+"""The benchmark of models asks every family, and networks on every way, for the same number."""
+
+import numpy as np
+import pytest
+
+from benchmarks import models
+from benchmarks.models import INSTRUMENTS, drawn, followers, made, measure
+from models.families import FAMILIES
+from models.network import Network
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, family in FAMILIES.items() if issubclass(family, Network)]
+)
+def test_all_ways_through_a_network_come_to_the_same(name):
+    rows = drawn(60, 3)
+    ways = followers(made(FAMILIES[name], rows), 3)
+    assert set(ways) == {name, f"{name}_mlx", f"{name}_window"}
+    for first in range(0, rows.count, 3):
+        at = slice(first, first + 3)
+        cut = rows.values[at], rows.book[at], rows.price[at], rows.instrument[at]
+        said = [way.step(*cut).copy() for way in ways.values()]
+    for other in said[1:]:
+        assert other == pytest.approx(said[0], abs=1e-3)
+
+
+def test_every_family_has_its_figures(monkeypatch):
+    monkeypatch.setattr(models, "WARM", 2)
+    found = measure(quick=True)
+    for name, family in FAMILIES.items():
+        for instruments in INSTRUMENTS:
+            assert found[f"model_{name}_{instruments}"].value > 0
+        assert (f"model_{name}_learns" in found) == family.learns_online
+    assert np.isfinite([peer.ratio for peer in found["model_tcn_8"].peers.values() if peer]).all()
