@@ -383,7 +383,7 @@ class TrainingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep: Positive = 30
     """Versions of a family that are kept; the promoted one and the one before it stay anyway."""
     max_rows: Positive = 20_000_000
-    """Rows of a training; each is some 400 bytes on disk while it lasts."""
+    """Rows of a training; each is some 450 bytes on disk while it lasts."""
 
 
 class ScopeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -150,7 +150,12 @@ class Recording:
     def has_columns(self) -> bool:
         """Whether the recorded rows have all columns of today's catalogue."""
         first = next(read_ring(self._lake, "features", self.session), [])
-        return all({one.name for one in CATALOGUE} <= {*part.batch.schema.names} for part in first)
+        wanted = [*(one.name for one in CATALOGUE), "masked"]
+        return all(
+            name in part.batch.schema.names and not part.batch.column(name).null_count
+            for part in first
+            for name in wanted
+        )
 
     def feature_pieces(self, span: tuple[int, int] = ALWAYS) -> list[tuple[int, int, int]]:
         """What is recorded of the rows: first and last sequence, and number, a piece of a file.

@@ -39,7 +39,9 @@ from schemas.tape import LEVELS
 MADE: Final = "made.json"
 TOLD: Final = 20
 """Spans that could not be made again are listed up to so many."""
-_RESULTS: Final = frozenset({"values", "book", "invalid", "newest_recv_ns", "reference_price"})
+_RESULTS: Final = frozenset(
+    {"values", "book", "invalid", "masked", "newest_recv_ns", "reference_price"}
+)
 """What a row of another catalogue does not have, or was not read of it."""
 COLUMNS: Final = {
     "values": ("<f4", (len(CATALOGUE),)),

@@ -128,10 +128,6 @@ class _Fits:
 
         return kept(self._folder / "shuffled.npz", make)["said"]
 
-    def forget(self) -> None:
-        """The folder is needed no more."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     @property
     def folder(self) -> Path:
         """Where they are kept."""
@@ -302,9 +298,7 @@ class _Training:
         )  # fmt: skip
         (made / REPORT).write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=2))
         (made / PAGE).write_text(page(told), encoding="utf-8")
-        place = model_registry.publish(made, self._desk.models, self._family, self.version)
-        self._fits.forget()
-        return place
+        return model_registry.publish(made, self._desk.models, self._family, self.version)
 
     def _manifest(self, told: TrainingReport) -> Manifest:
         scored, made = told.evaluation, self._desk.dataset.made

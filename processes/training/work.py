@@ -1,7 +1,7 @@
 """Work in progress below data/models/.work: what a training that is broken off goes on from.
 
     rows-<mark>/   columns of a selection of the lake         dataset.py
-    run-<mark>/    what each fit of a training said, a file each
+    run-<mark>/    what each fit of a training said, a file each; others are compared with it too
 
 A mark is a hash of all that a result depends on: what is recorded, settings, seed, versions, and
 the program's own code. Files are written whole. One training works at a time; a bounded number of
