@@ -6,7 +6,6 @@ what a test has printed is looked at when it is over, pytest's folders when all 
 are removed before that (instances, whole projects) are looked at by who removes them.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -34,7 +33,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """What the suite has left; workers' folders are below the controller's."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if hasattr(session.config, "workerinput"):
         return
     base = session.config._tmp_path_factory._basetemp
     if base is not None:

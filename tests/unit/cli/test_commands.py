@@ -21,7 +21,7 @@ COMMANDS = sorted(command.callback.__name__ for command in app.registered_comman
 NEED_NO_INSTANCE = {"config", "doctor", "ingest", "kill", "arm", "start", "bench", "version"}
 NOTHING_TO_STOP = {"stop"}
 READ_FILES = {
-    "logs", "replay", "backtest", "why", "positions", "orders", "fills", "pnl",
+    "logs", "replay", "backtest", "why", "positions", "orders", "fills", "pnl", "train",
 }  # fmt: skip
 
 

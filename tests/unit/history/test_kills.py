@@ -111,6 +111,15 @@ def test_cancelled_from_another_terminal_in_the_middle_of_a_wait(folder, monkeyp
 
 
 def test_ctrl_c_says_how_to_go_on(folder, monkeypatch):
+    # A shell's job in the background is begun with the signal ignored, and its children inherit it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupt_a_download(folder, monkeypatch)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def interrupt_a_download(folder, monkeypatch):
     with FakeBitfinex(trades=make_trades(1, 3000, START)).running() as server:
         point_at(server, monkeypatch, rate=60.0)
         child = download()
