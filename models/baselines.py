@@ -15,6 +15,7 @@ from numba import njit
 
 from models.affine import Affine, affine_of, apply, scaling, standardised
 from models.arrays import taken
+from models.chances import softmax
 from models.family import NotFittedError, Report, Weights
 from models.learnable import learnable
 from models.regressions import fit_logistic, fit_ridge
@@ -176,14 +177,10 @@ class Ridge(_Linear):
 @njit(cache=True, nogil=True)
 def _say_classes(raw: Any, moves: Any, out: Any) -> None:
     for row in range(len(raw)):
-        highest = max(raw[row, 0], raw[row, 1], raw[row, 2])
-        total = 0.0
-        for k in range(CLASSES):
-            raw[row, k] = math.exp(raw[row, k] - highest)
-            total += raw[row, k]
+        softmax(raw[row])
         move = square = 0.0
         for k in range(CLASSES):
-            chance = raw[row, k] / total
+            chance = raw[row, k]
             out[row, k] = chance
             move += chance * moves[0, k]
             square += chance * moves[1, k]

@@ -21,6 +21,7 @@ from numba import njit
 
 from models.arrays import taken
 from models.base import ModelError
+from models.chances import softmax
 from models.family import NotFittedError, Report, Weights
 from models.learnable import held_out, learnable
 from models.rowwise import RowModel
@@ -117,13 +118,9 @@ def walk(
 @njit(cache=True, nogil=True)
 def _say(raw: Any, move: Any, spread: float, out: Any) -> None:
     for row in range(len(raw)):
-        highest = max(raw[row, 0], raw[row, 1], raw[row, 2])
-        total = 0.0
+        softmax(raw[row])
         for k in range(CLASSES):
-            raw[row, k] = math.exp(raw[row, k] - highest)
-            total += raw[row, k]
-        for k in range(CLASSES):
-            out[row, k] = raw[row, k] / total
+            out[row, k] = raw[row, k]
         out[row, CLASSES] = move[row, 0]
         out[row, CLASSES + 1] = spread
 

@@ -25,6 +25,7 @@ from numba import njit
 
 from models.affine import CLIP
 from models.arrays import taken
+from models.chances import softmax
 from models.family import NotFittedError, OnlineModel, Report, Weights
 from models.learnable import learnable
 from models.rowwise import RowModel
@@ -75,16 +76,9 @@ def _dot(a: Any, b: Any) -> float:
 @njit(cache=True, nogil=True)
 def _chances(scores: Any, calibration: Any, chances: Any) -> None:
     """Scores to chances: softmax of scale * score + offset."""
-    highest = -math.inf
     for k in range(CLASSES):
         chances[k] = calibration[0] * scores[k] + calibration[1 + k]
-        highest = max(highest, chances[k])
-    total = 0.0
-    for k in range(CLASSES):
-        chances[k] = math.exp(chances[k] - highest)
-        total += chances[k]
-    for k in range(CLASSES):
-        chances[k] /= total
+    softmax(chances)
 
 
 @njit(cache=True, nogil=True)

@@ -1,14 +1,10 @@
 """Regimes: a hidden Markov model and a Kalman trend, gating one logistic regression a state.
 
-    states   a Gaussian HMM with diagonal covariances over a few slow columns (Rabiner: A Tutorial
-    on
-             Hidden Markov Models, 1989), fitted by scaled Baum-Welch, filtered forward live
-    trend    a local linear trend on log mid (Durbin, Koopman: Time Series Analysis by State Space
-             Methods, 2012, chapter 3): its slope, and the slope's t-value, are two more columns
+    states   `models/hidden_markov.py` over a few slow columns, filtered forward
+    trend    `models/trend.py`: its slope, and the slope's t-value, are two more columns
     gate     a multinomial logistic and a ridge a state, mixed by the filtered chances of the states
 
-States are ordered by their variance, so that 0 is the quietest whatever the fit began with. Only
-what was known at a row is in it: filtered chances, never smoothed ones, in fitting too. Every
+Only what was known at a row is in it: filtered chances, never smoothed ones, in fitting too. Every
 instrument has its own chances and its own trend; the numbers learnt are shared.
 """
 
@@ -21,161 +17,19 @@ from numba import njit
 from models.affine import CLIP, scaling, standardised
 from models.arrays import taken
 from models.base import ModelError
+from models.chances import softmax
 from models.family import Follower, Model, NotFittedError, Report, Weights
+from models.hidden_markov import filter_row, fit_states
 from models.learnable import learnable
 from models.regressions import fit_logistic, fit_ridge
 from models.samples import CLASSES, DOWN, OUTPUTS, UP, Samples, Target
+from models.trend import TREND, fit_trend, trend_row
 from schemas.features import COLUMN
 
 STATES: Final = 3
 COLUMNS: Final = ("volatility_60s_bps", "spread_bps", "return_5s_bps", "book_rate_60s")
 """What tells the states apart."""
-ROUNDS: Final = 40
-"""Most rounds of Baum-Welch."""
-TOLERANCE: Final = 1e-5
-"""Nats a row that a round must gain for another one."""
-VARIANCE_LEAST: Final = 1e-3
-"""Of a standardised column in a state: no state may shrink onto a single row."""
 PENALTY: Final = 1e-3
-TREND: Final = 6
-"""Numbers of an instrument's trend: level, slope, three of their covariance, scale; all of one."""
-_MEMORY: Final = 0.03
-"""Share of the newest surprise in the trend's scale."""
-GRID: Final = tuple((level, level * share) for level in (0.3, 3.0) for share in (1e-3, 1e-2, 1e-1))
-"""Variances of the steps of level and slope, against the noise of a mid, that are tried. A slope
-that moves less would remember hours, and two lives of inference would not agree for as long."""
-
-
-@njit(cache=True, nogil=True)
-def densities(row: Any, mean: Any, variance: Any, found: Any) -> float:
-    """Gaussian densities of a row in each state, over the greatest; the log of the greatest.
-
-    A column that is NaN says nothing. Args: row (D), mean and variance (S, D), found (S) written.
-    """
-    highest = -math.inf
-    for state in range(len(mean)):
-        total = 0.0
-        for column in range(len(row)):
-            if not math.isnan(row[column]):
-                off = row[column] - mean[state, column]
-                spread = variance[state, column]
-                total -= 0.5 * (off * off / spread + math.log(2.0 * math.pi * spread))
-        found[state] = total
-        highest = max(highest, total)
-    for state in range(len(mean)):
-        found[state] = math.exp(found[state] - highest)
-    return highest
-
-
-@njit(cache=True, nogil=True)
-def filter_row(
-    row: Any, begins: bool, start: Any, moves: Any, mean: Any, variance: Any, chances: Any,
-    scratch: Any,
-) -> float:  # fmt: skip
-    """One step of the forward filter; the log likelihood of the row.
-
-    Args:
-        begins: whether it is an instrument's first row. start: (S). moves: (S, S), row to column.
-        chances: (S), of the row before, then of this one. scratch: (2, S).
-    """
-    states = len(start)
-    highest = densities(row, mean, variance, scratch[0])
-    total = 0.0
-    for state in range(states):
-        before = start[state]
-        if not begins:
-            before = 0.0
-            for origin in range(states):
-                before += chances[origin] * moves[origin, state]
-        scratch[1, state] = before * scratch[0, state]
-        total += scratch[1, state]
-    for state in range(states):
-        chances[state] = scratch[1, state] / total
-    return highest + math.log(total)
-
-
-@njit(cache=True, nogil=True)
-def expect(
-    rows: Any, start: Any, moves: Any, mean: Any, variance: Any, first: Any, pairs: Any,
-    weight: Any, sums: Any, squares: Any,
-) -> float:  # fmt: skip
-    """Baum-Welch's expectation over one stream, added to the totals; its log likelihood.
-
-    Args:
-        rows: (n, D). first: (S) chances of the first row. pairs: (S, S) expected moves. weight,
-            sums, squares: (S, D), of the values that are there.
-    """
-    count, states = len(rows), len(start)
-    forward, density = np.empty((count, states)), np.empty((count, states))
-    scale, scratch = np.empty(count), np.empty((2, states))
-    chances = np.empty(states)
-    likelihood = 0.0
-    for t in range(count):
-        found = filter_row(rows[t], t == 0, start, moves, mean, variance, chances, scratch)
-        likelihood += found
-        scale[t] = math.exp(found - densities(rows[t], mean, variance, density[t]))
-        for state in range(states):
-            forward[t, state] = chances[state]
-    backward, earlier = np.ones(states), np.empty(states)
-    for t in range(count - 1, -1, -1):
-        for state in range(states):
-            share = forward[t, state] * backward[state]
-            if t == 0:
-                first[state] += share
-            for column in range(rows.shape[1]):
-                value = rows[t, column]
-                if not math.isnan(value):
-                    weight[state, column] += share
-                    sums[state, column] += share * value
-                    squares[state, column] += share * value * value
-        if t == 0:
-            break
-        for origin in range(states):
-            earlier[origin] = 0.0
-            for state in range(states):
-                path = moves[origin, state] * density[t, state] * backward[state] / scale[t]
-                earlier[origin] += path
-                pairs[origin, state] += forward[t - 1, origin] * path
-        for state in range(states):
-            backward[state] = earlier[state]
-    return likelihood
-
-
-@njit(cache=True, nogil=True)
-def trend_row(price: float, ratios: Any, trend: Any) -> tuple[float, float, float]:
-    """One step of the local linear trend; slope in basis points a row, its t-value, log likelihood.
-
-    Args:
-        ratios: (2) variances of the steps of level and slope, against the noise's. trend: (TREND)
-            level, slope (of log mid in basis points), covariance (level, both, slope) and variance
-            of the noise; all zeros before the first row.
-    """
-    if not (price > 0.0 and math.isfinite(price)):
-        return trend[1], 0.0, 0.0
-    seen = math.log(price) * 1e4
-    if trend[2] == 0.0:
-        trend[0], trend[1] = seen, 0.0
-        trend[2], trend[3], trend[4] = 1.0, 0.0, 1.0
-        return 0.0, 0.0, 0.0
-    level, slope = trend[0] + trend[1], trend[1]
-    p00 = trend[2] + 2.0 * trend[3] + trend[4] + ratios[0]
-    p01 = trend[3] + trend[4]
-    p11 = trend[4] + ratios[1]
-    surprise, spread = seen - level, p00 + 1.0
-    square = surprise * surprise / spread
-    likelihood = 0.0
-    if trend[5] > 0.0:
-        likelihood = -0.5 * (math.log(trend[5] * spread) + square / trend[5])
-        trend[5] += _MEMORY * (square - trend[5])
-    else:
-        trend[5] = square
-    gain, pull = p00 / spread, p01 / spread
-    trend[0], trend[1] = level + gain * surprise, slope + pull * surprise
-    trend[2], trend[3], trend[4] = p00 * (1.0 - gain), p01 * (1.0 - gain), p11 - pull * p01
-    t_value = 0.0
-    if trend[5] > 0.0:
-        t_value = trend[1] / math.sqrt(trend[4] * trend[5])
-    return trend[1], t_value, likelihood
 
 
 @njit(cache=True, nogil=True)
@@ -248,12 +102,9 @@ def mix(
         move = square = 0.0
         for state in range(states):
             first, share = 4 * state, told[row, state]
-            highest = max(said[first], said[first + 1], said[first + 2])
-            total = 0.0
+            softmax(said[first : first + CLASSES])
             for k in range(CLASSES):
-                total += math.exp(said[first + k] - highest)
-            for k in range(CLASSES):
-                chances[k] += share * math.exp(said[first + k] - highest) / total
+                chances[k] += share * said[first + k]
             of_state = said[first + CLASSES]
             move += share * of_state
             square += share * (of_state * of_state + spread[state] * spread[state])
@@ -267,66 +118,6 @@ def observed(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(n, D) float64: the columns as the states see them, not yet standardised."""
     seen = values[:, columns].astype(np.float64)
     return np.copysign(np.log1p(np.abs(seen)), seen)
-
-
-def fit_states(
-    streams: list[np.ndarray], states: int, report: Report = lambda _: None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Baum-Welch over streams: start (S), moves (S, S), mean and variance (S, D).
-
-    Begins from equal shares of the rows by how far they are from the mean of all, so it draws
-    nothing. States come out ordered by the sum of their variances.
-
-    Args:
-        streams: (n, D) float64 each, about standardised; NaN where a value is not there.
-    """
-    rows = np.vstack(streams)
-    rows = np.where(np.isnan(rows), 0.0, rows)
-    rank = np.argsort(np.argsort(np.abs(rows).sum(axis=1), kind="stable"), kind="stable")
-    groups = rank * states // len(rows)
-    mean = np.array([rows[groups == state].mean(axis=0) for state in range(states)])
-    variance = np.array([rows[groups == state].var(axis=0) for state in range(states)])
-    variance = np.maximum(variance, 0.05)
-    start, moves = np.full(states, 1 / states), np.full((states, states), 0.05 / (states - 1))
-    np.fill_diagonal(moves, 0.95)
-    before = -math.inf
-    for number in range(ROUNDS):
-        first, pairs = np.full(states, 1e-3), np.full((states, states), 1e-3)
-        weight, sums, squares = np.zeros((3, states, rows.shape[1]))
-        likelihood = sum(
-            expect(part, start, moves, mean, variance, first, pairs, weight, sums, squares)
-            for part in streams
-        ) / len(rows)  # fmt: skip
-        start, moves = first / first.sum(), pairs / pairs.sum(axis=1, keepdims=True)
-        there = np.maximum(weight, 1e-9)
-        mean = sums / there
-        variance = np.maximum(squares / there - mean * mean, VARIANCE_LEAST)
-        report((number + 1) / ROUNDS)
-        if likelihood - before < TOLERANCE:
-            break
-        before = likelihood
-    order = np.argsort(variance.sum(axis=1), kind="stable")
-    return start[order], moves[order][:, order], mean[order], variance[order]
-
-
-def fit_trend(streams: list[np.ndarray]) -> np.ndarray:
-    """The pair of `GRID` under which the mids (n) of all streams are likeliest."""
-    found = []
-    for pair in GRID:
-        ratios, total = np.array(pair), 0.0
-        for prices in streams:
-            total += _trend_likelihood(prices, ratios)
-        found.append(total)
-    return np.array(GRID[int(np.argmax(found))])
-
-
-@njit(cache=True, nogil=True)
-def _trend_likelihood(prices: Any, ratios: Any) -> float:
-    trend, total = np.zeros(TREND), 0.0
-    for t in range(len(prices)):
-        _, _, likelihood = trend_row(prices[t], ratios, trend)
-        total += likelihood
-    return total
 
 
 class Regime(Model):

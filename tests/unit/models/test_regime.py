@@ -8,8 +8,10 @@ import pytest
 
 from models.affine import scaling
 from models.base import ModelError
-from models.regime import COLUMNS, TREND, Regime, fit_states, fit_trend, observed, trend_row
+from models.hidden_markov import fit_states
+from models.regime import COLUMNS, Regime, observed
 from models.samples import Samples
+from models.trend import TREND, fit_trend, trend_row
 from schemas.features import COLUMN
 from tests.unit.models.markets import FIRST, TARGET, planted
 
