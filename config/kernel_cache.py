@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,11 +40,19 @@ def use_kernel_cache(root: Path = ROOT) -> Path:
     cache = caches / _digest(root)
     if not cache.exists():
         try:
-            cache.mkdir(parents=True)
+            cache.mkdir(parents=True, exist_ok=True)  # another process may be first
         except OSError:  # a read-only tree: numba finds a place of its own below the home folder
             return cache
-        by_age = sorted(caches.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in by_age[KEPT:]:
+        for old in _by_age(caches)[KEPT:]:
             shutil.rmtree(old, ignore_errors=True)
     os.environ["NUMBA_CACHE_DIR"] = str(cache)
     return cache
+
+
+def _by_age(caches: Path) -> list[Path]:
+    """Newest first; one that another process takes away meanwhile is none."""
+    found: dict[Path, int] = {}
+    for path in caches.iterdir():
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_mtime_ns
+    return sorted(found, key=lambda path: found[path], reverse=True)

@@ -1,7 +1,9 @@
 """logs: the newest lines of all processes in the order of time, and those that come."""
 
 import heapq
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,11 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
 
 
 def _tail(path: Path) -> list[dict[str, Any]]:
-    with path.open("rb") as file:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:  # its writer is between two files
+        return []
+    with file:
         file.seek(0, 2)
         start = max(file.tell() - TAIL_BYTES, 0)
         file.seek(start)
@@ -67,17 +73,13 @@ def _follow(paths: list[Path]) -> Iterator[dict[str, Any]]:
         fresh = []
         for path, file in files.items():
             fresh += [line for raw in file.readlines() if (line := _parse(raw)) is not None]
-            if path.exists() and path.stat().st_ino != _inode(file):
-                file.close()
-                files[path] = path.open("rb")
+            with suppress(FileNotFoundError):  # between two: the next round finds the new one
+                if path.stat().st_ino != os.fstat(file.fileno()).st_ino:
+                    fresh_file = path.open("rb")
+                    file.close()
+                    files[path] = fresh_file
         yield from sorted(fresh, key=lambda line: line["time"])
         nap(0.2)
-
-
-def _inode(file: Any) -> int:
-    import os
-
-    return os.fstat(file.fileno()).st_ino
 
 
 def _print(line: dict[str, Any], *, as_json: bool) -> None:

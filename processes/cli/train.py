@@ -109,13 +109,16 @@ def run_train(
     elif made:
         show(made)
     if failed:
-        raise OperatorError("; ".join(failed))
+        told = [f"{', '.join(whose)}: {why}" for why, whose in failed.items()]
+        raise OperatorError("; ".join(told))
 
 
 def _all(
     desk: Desk, names: Sequence[str], targets: Sequence[TargetSettings], bar: Bar
-) -> tuple[list[Trained], list[str]]:
-    made, failed = [], []
+) -> tuple[list[Trained], dict[str, list[str]]]:
+    """What was trained; why something was not, and what."""
+    made: list[Trained] = []
+    failed: dict[str, list[str]] = {}
     for target in targets:
         for name in names:
             what = f"{target.horizon_s:g} s"
@@ -131,7 +134,7 @@ def _all(
                     )
                 )
             except ModelError as error:
-                failed.append(f"{name} {what}: {error}")
+                failed.setdefault(str(error), []).append(f"{name} {what}")
     return made, failed
 
 

@@ -356,11 +356,15 @@ class Spool:
 
 
 def segment_sizes(folder: Path) -> dict[int, int]:
-    """Sizes of the segments in a folder, by number, oldest first."""
+    """Sizes of the segments in a folder, by number, oldest first.
+
+    One that its sender takes away meanwhile is none.
+    """
     found = {}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if path.stem.isdigit():
-            found[int(path.stem)] = path.stat().st_size
+            with contextlib.suppress(FileNotFoundError):
+                found[int(path.stem)] = path.stat().st_size
     return found
 
 

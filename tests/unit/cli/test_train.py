@@ -118,19 +118,23 @@ def test_what_is_typed_wrong_says_what_there_is(dcctl, lake):
     assert "dcctl train all" in dcctl.out
 
 
-def test_one_family_that_fails_does_not_stop_the_others(dcctl, lake, monkeypatch):
+def test_families_that_fail_do_not_stop_the_others_and_the_reason_is_told_once(
+    dcctl, lake, monkeypatch
+):
     class Failing(FAMILIES["ridge"]):
         family = "failing"
 
         def fit(self, *_, **__):
             raise ModelError("there is nothing to learn")
 
-    some = {"failing": Failing, "ridge": FAMILIES["ridge"]}
+    some = {"failing": Failing, "faltering": Failing, "ridge": FAMILIES["ridge"]}
     monkeypatch.setattr("processes.cli.train.FAMILIES", some)
-    monkeypatch.setitem(FAMILIES, "failing", Failing)
+    for name in ("failing", "faltering"):
+        monkeypatch.setitem(FAMILIES, name, Failing)
     asked = ("train", "all", "--folds", "2", "--recorded", "--json", "--horizon")
     assert dcctl(*asked, "5") == EXIT_FAILED
-    assert "failing 5 s: there is nothing to learn" in dcctl.err
+    assert "failing 5 s, faltering 5 s: there is nothing to learn" in dcctl.err
+    assert dcctl.err.count("there is nothing to learn") == 1
     assert [one["family"] for one in json.loads(dcctl.out)] == ["ridge"]
 
 

@@ -195,6 +195,14 @@ def test_looking_from_outside_shows_what_waits(tmp_path):
     assert look(tmp_path).bytes == 0
 
 
+def test_a_segment_that_its_sender_takes_away_meanwhile_is_none(tmp_path, monkeypatch):
+    (tmp_path / "2.spool").write_bytes(b"here")
+    monkeypatch.setattr(
+        Path, "glob", lambda folder, _: iter([folder / "1.spool", folder / "2.spool"])
+    )
+    assert segment_sizes(tmp_path) == {2: 4}
+
+
 class SpoolMachine(RuleBasedStateMachine):
     """Appends, acknowledgements, outages, kills and torn tails in any order, against a list."""
 

@@ -13,7 +13,7 @@ from processes.training.result import REPORT
 from schemas.errors import OperatorError
 from schemas.settings import TargetSettings
 from tests.unit.training.lakes import write_rows
-from tests.unit.training.markets import SECOND, START, ClosedForm, changed, knowable, rows
+from tests.unit.training.markets import SECOND, START, ClosedForm, changed, rows
 from tests.unit.training.test_trainer import go
 
 NOW = START + 3600 * SECOND
@@ -26,16 +26,6 @@ class Contrary(ClosedForm):
     def predict(self, samples):
         said = super().predict(samples)
         return said[:, [2, 1, 0, 3, 4]]
-
-
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory):
-    """Rows of which one column knows the coming second."""
-    folder = tmp_path_factory.mktemp("lake")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FAMILIES, ClosedForm.family, ClosedForm)
-        write_rows(folder, knowable())
-        yield folder
 
 
 @pytest.fixture(scope="module")

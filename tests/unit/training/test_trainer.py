@@ -6,7 +6,6 @@ import pytest
 
 from config.loader import load
 from models.base import ModelError, load_manifest, load_weights
-from models.families import FAMILIES
 from models.samples import Target
 from processes.training import trainer
 from processes.training.dataset import Selection, Source, collect
@@ -25,16 +24,6 @@ TARGET = TargetSettings(horizon_s=5.0, move_bps=1.0)
 
 class PowerCutError(Exception):
     """The power went."""
-
-
-@pytest.fixture(scope="module")
-def lake(tmp_path_factory):
-    """Rows of which one column knows the coming second."""
-    folder = tmp_path_factory.mktemp("lake")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FAMILIES, ClosedForm.family, ClosedForm)
-        write_rows(folder, knowable())
-        yield folder
 
 
 @pytest.fixture(scope="module")
