@@ -11,9 +11,10 @@ from processes.nonces import Nonces
 from schemas.brokers import VenueAccount
 from schemas.errors import ConfigError
 from schemas.rest import RestSections
-from venues.access import TRADINGS, make_client, settings_of
+from venues.access import make_client, settings_of
 from venues.rest import Tools
 from venues.trading import Access, Trading
+from venues.tradings import TRADINGS
 
 
 def open_trading(

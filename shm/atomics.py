@@ -19,6 +19,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+import shm.light_numba  # noqa: F401  (before any kernel is compiled or loaded)
+
 _WORD = ir.IntType(64)
 
 

@@ -30,7 +30,7 @@ from processes.execution.main import Execution
 from processes.runtime import Context
 from shm.identity import own_identity
 from tests.instances import bare_instance
-from venues.access import TRADINGS
+from venues.tradings import TRADINGS
 
 AROUND: tuple[tuple[Any, str], ...] = (
     (InputJournal, "message"), (InputJournal, "event"),

@@ -1,8 +1,6 @@
 """Clients and instruments by the venue's name: the one list of venues that REST reaches."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from schemas.errors import UsageError
 from schemas.reference import Listing
@@ -10,19 +8,15 @@ from schemas.rest import RestSections
 from venues.bitfinex import backfill as bitfinex_backfill
 from venues.bitfinex import listings as bitfinex
 from venues.bitfinex.rest import BitfinexRest
-from venues.bitfinex.trading import BitfinexTrading
 from venues.gmo import listings as gmo
 from venues.gmo.rest import GmoRest
-from venues.gmo.trading import GmoTrading
 from venues.holes import TradesFrom
 from venues.kraken import backfill as kraken_backfill
 from venues.kraken import listings as kraken
 from venues.kraken.rest import KrakenRest
-from venues.kraken.trading import KrakenTrading
 from venues.pace import Pace
 from venues.registry import NAMES
 from venues.rest import RestClient, Settings, Tools
-from venues.trading import Access, Trading
 
 
 def check_venue(venue: str) -> str:
@@ -63,14 +57,6 @@ async def fetch_listings(venue: str, client: RestClient) -> list[Listing]:
     if venue == "kraken":
         return await kraken.listings(KrakenRest(client))
     return await gmo.listings(GmoRest(client))
-
-
-TRADINGS: Final[dict[str, Callable[[Access], Trading]]] = {
-    "bitfinex": BitfinexTrading,
-    "gmo": GmoTrading,
-    "kraken": KrakenTrading,
-}
-"""Trading calls by venue."""
 
 
 def trades_source(venue: str, client: RestClient) -> TradesFrom | None:

@@ -59,9 +59,10 @@ from tests.conformance.agreement import disagreement
 from tests.conformance.clock import Clock
 from tests.conformance.watched import Watched
 from tests.planted import plant, plant_base64
-from venues.access import TRADINGS, make_client
+from venues.access import make_client
 from venues.rest import Tools
 from venues.trading import Access, Trading
+from venues.tradings import TRADINGS
 
 ACCOUNT = "one"
 KEY, SECRET = plant("conformance-key"), plant_base64("conformance-secret")
