@@ -88,6 +88,15 @@ class Instance:
             found[process.name] = times.user + times.system
         return found
 
+    def troubles(self) -> str:
+        """The newest lines of its logs that are more than information."""
+        return "\n".join(
+            line
+            for path in sorted((self.folder / "logs").glob("*.jsonl"))
+            for line in path.read_text().splitlines()[-200:]
+            if '"level": "info"' not in line
+        )
+
     def stop(self) -> None:
         """End it in order."""
         if self._process.poll() is None:

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-import shm.light_numba  # noqa: F401  (before any kernel is compiled or loaded)
+import shm.numba_manners  # noqa: F401  (before any kernel is compiled or loaded)
 
 _WORD = ir.IntType(64)
 

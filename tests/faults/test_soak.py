@@ -128,6 +128,7 @@ def test_memory_is_flat_and_nothing_is_lost(long_run):
             before = {ring.name: ring.committed for ring in rings}
             restarts = {p.name: p.restarts for p in instance.status().processes if p.restarts}
             instance.stop()
+            troubles = instance.troubles()
             lake = instance.folder / "data" / "lake"
             found = {
                 "tape.bitfinex": sequences(lake / "bitfinex", "tape_seq"),
@@ -139,7 +140,7 @@ def test_memory_is_flat_and_nothing_is_lost(long_run):
         f"{sent} events sent, committed {before}, lake { ({n: len(f) for n, f in found.items()}) }"
     )
     assert not lost
-    assert not restarts
+    assert not restarts, troubles
     assert before["tape.bitfinex"] >= sent + snapshots
     for name, numbers in found.items():
         # Each slot once: what was committed, and the few that came while it stopped.

@@ -78,6 +78,12 @@ def steps(project) -> list[str]:
     return [entry["step"] for line in lines if "step" in (entry := json.loads(line))]
 
 
+def tells(project) -> bool:
+    """Whether status says what storage leaves out."""
+    said = {p.name: p.detail for p in project.status().processes}["storage"]
+    return said.startswith(f"behind: books of {RING} ")
+
+
 def hold_up(project, share: float) -> None:
     """Stop storage until so much of the ring waits for it."""
 
@@ -107,9 +113,7 @@ def test_storage_held_up_steps_down_and_back(project):
             before = len(steps(project))
             hold_up(project, share)
             wait_until(lambda n=before: len(steps(project)) > n, 20, "a step down")
-            said = {p.name: p.detail for p in project.status().processes}["storage"]
-            back = steps(project)[-1] == "full"
-            assert back or said.startswith(f"behind: books of {RING} "), said
+            wait_until(lambda: steps(project)[-1] == "full" or tells(project), 20, "status says so")
             wait_until(lambda: steps(project)[-1] == "full", 60, "all is kept again")
             assert steps(project)[before:] == wanted
         project.wait_slots(RING, 300)
