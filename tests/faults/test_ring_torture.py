@@ -16,7 +16,7 @@ from shm.ring import COMMITTED
 from tests.helpers import make_ring, python, wait_until
 
 CHILD = "tests.faults.torture_child"
-SAMPLE, WHOLE = 3_000_000, 600_000_000
+SAMPLE, WHOLE = 1_000_000, 600_000_000
 STARTED = []
 
 
@@ -121,9 +121,9 @@ def test_loss_is_exact_over_all_lives_of_a_reader(instance, seed):
     """Each life's good and lost slots fill its span, so that nothing is missed between lives."""
     draw = random.Random(seed)
     with make_ring(instance, capacity=1024) as made:
-        writer = start("writer", instance, "w", seed, 2_000_000)
+        writer = start("writer", instance, "w", seed, SAMPLE)
         spans = []
-        while read_word(made.ring.address + COMMITTED) < 2_000_000:
+        while read_word(made.ring.address + COMMITTED) < SAMPLE:
             page = ReadersPage(made.page)
             before = next((row for row in page.rows() if row.name == "r"), None)
             child = start_reader(instance, "r", draw.randrange(2**31))

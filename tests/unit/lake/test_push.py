@@ -459,7 +459,7 @@ def push_and_die(folder, uri, at) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_killed_at_any_line_each_row_is_there_once(ring, place, seed):
+def test_killed_at_any_line_each_row_is_there_once(ring, place, seed, long_run):
     uri, _ = place
     recorded(ring, 300)
     recorded(ring, 300)
@@ -469,7 +469,7 @@ def test_killed_at_any_line_each_row_is_there_once(ring, place, seed):
     for packed in (False, True):
         if packed:
             compact(open_lake(lake), before="2999-01-01")
-        for _ in range(4):
+        for _ in range(8 if long_run else 2):
             code, said = push_and_die(ring.folder, uri, draw.randrange(1, 2500))
             assert code in {-signal.SIGKILL, 0}, said
             assert counted_sequences(open_lake(lake)) == list(range(1, 601))

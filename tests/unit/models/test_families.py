@@ -62,11 +62,11 @@ def fit(name: str, given: Samples, steps: int) -> Model:
 
 @cache
 def fitted(name: str, truth: str = "linear", seed: int = 1) -> Model:
-    return fit(name, samples(truth, seed), 180)
+    return fit(name, samples(truth, seed), 180 if truth == "nonlinear" else 90)
 
 
 def fitted_soon(name: str, given: Samples) -> Model:
-    return fit(name, given, 25)
+    return fit(name, given, 15)
 
 
 @cache
@@ -88,7 +88,7 @@ def test_families_are_named_as_they_are_typed():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_same_samples_and_seed_fit_the_same_bits(name, monkeypatch):
-    monkeypatch.setattr(network, "STEPS", (25, 25))
+    monkeypatch.setattr(network, "STEPS", (15, 15))
     again = FAMILIES[name]()
     told: list[float] = []
     again.fit(samples("noise", 5).take(slice(1000)), TARGET, seed=1)
