@@ -311,6 +311,12 @@ def _check_whole(settings: Settings) -> None:
     _check_influx(settings.influx)
     if settings.lake.store:
         parse_store("lake.store", settings.lake.store)
+    horizons = [one.horizon_s for one in settings.training.targets]
+    if settings.retraining.families and settings.retraining.horizon_s not in horizons:
+        raise ConfigError(
+            f"retraining.horizon_s = {settings.retraining.horizon_s:g}: no such target; "
+            f"training.targets has {', '.join(f'{one:g}' for one in horizons)}"
+        )
 
 
 def _check_influx(influx: InfluxSettings) -> None:

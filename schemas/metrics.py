@@ -151,6 +151,10 @@ TABLE: tuple[Metric, ...] = (
     Metric("history_rows", "counter", "rows", "rows written to the history tables"),
     Metric("history_holes", "counter", "holes", "stretches gone before history could read them"),
     Metric("history_away", "gauge", "databases", "1 while the history's database takes nothing"),
+    # retraining
+    Metric("retrainings", "counter", "models", "models that were trained by themselves"),
+    Metric("retrainings_failed", "counter", "trainings", "trainings that came to no model"),
+    Metric("retrainings_refused", "counter", "models", "models trained that were not promoted"),
     # archive
     Metric("archive_files", "counter", "files", "files proved to be in the lake's store"),
     Metric("archive_bytes", "counter", "bytes", "size of the files brought to the store"),

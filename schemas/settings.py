@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, field
 from schemas.brokers import Account, PaperAccount
 from schemas.instruments import Channel
 from schemas.rest import RestSections, Url
+from schemas.retraining import RetrainingSettings
 
 Positive = Annotated[int, Meta(ge=1)]
 NotNegative = Annotated[int, Meta(ge=0)]
@@ -769,6 +770,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history: HistorySettings = HistorySettings()
     backtest: BacktestSettings = BacktestSettings()
     training: TrainingSettings = TrainingSettings()
+    retraining: RetrainingSettings = RetrainingSettings()
     storage: StorageSettings = StorageSettings()
     lake: LakeSettings = LakeSettings()
     influx: InfluxSettings = InfluxSettings()
@@ -779,7 +781,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 REFUSED: tuple[str, ...] = (
     "profile", "paths", "http", "rings", "simulator.port", "signal", "ledger", "influx.enabled",
-    "bridge.enabled", "lake.store",
+    "bridge.enabled", "lake.store", "retraining",
 )  # fmt: skip
 """Keys (and all below them) that only a stop and start can change."""
 

@@ -52,6 +52,7 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
     specs = [spec("simulator", 0, 4)] if settings.simulator.enabled else []
     specs += [spec("influx", 0, 4)] if settings.influx.enabled else []
     specs += [spec("archive", 0, 4)] if settings.lake.store else []
+    specs += [spec("retraining", 0, 4)] if settings.retraining.families else []
     if settings.bridge.enabled:
         specs.append(spec("bridge", 0, 5))
     specs += [

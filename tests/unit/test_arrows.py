@@ -51,6 +51,7 @@ ARROWS: dict[str, set[str]] = {
     # what a trained one says of itself; benchmarks: bench runs them
     "processes/cli": {"venues", "models", "typer", "psutil", "benchmarks"},
     "processes/archive": set(),
+    "processes/retraining": set(),
     # what is done with sealed files: looking, proving, packing, asking
     "processes/lake": {"pyarrow", "duckdb"},
     # numba, venues: books are made again as they were made
@@ -91,6 +92,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "influx": "influx makes buckets, shows the spool and sends it",
         "lake": "lake lists, shows, verifies, compacts and asks",
     },
+    "processes/retraining": {"cli": "types the commands that a person would type"},
     "processes/archive": {"lake": "pushes with the lake's own tool, as dcctl lake push does"},
     "processes/execution": {"databases": "no process: the floor below ledger and history"},
     "processes/storage": {"databases": "no process: the floor below ledger and history"},

@@ -1,0 +1,1 @@
+"""Retraining: models trained again once a day, and promoted if they are better."""
