@@ -1,7 +1,17 @@
-"""Files that must be whole or not there: written beside, synced, renamed."""
+"""Files that must be whole or not there: written beside, synced, renamed; and where files are."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+
+def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Each folder below one and itself, with the names of its folders and of its files.
+
+    A folder that vanishes meanwhile is passed over, where Python's own `rglob` would fail.
+    """
+    for folder, folders, files in os.walk(root):
+        yield Path(folder), folders, files
 
 
 def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:

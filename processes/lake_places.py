@@ -18,6 +18,7 @@ import msgspec
 import pyarrow as pa
 from msgspec import Struct
 
+from processes.files import walk
 from processes.lake_stores import Store, Told, store_at
 from schemas.errors import StoreError
 from schemas.stores import parse_store
@@ -265,7 +266,14 @@ def _size(path: Path) -> int:
 def day_folders(root: Place) -> list[Place]:
     """All folders of a day below one, in the order of their names."""
     if isinstance(root, Path):
-        return [*sorted(path for path in root.rglob(f"{DAY}*") if path.is_dir())]
+        return [
+            *sorted(
+                folder / name
+                for folder, folders, _ in walk(root)
+                for name in folders
+                if name.startswith(DAY)
+            )
+        ]
     if isinstance(root, StorePath):
         keys = {key.rpartition("/")[0] for key, _ in root.store.listing(root.key, recursive=True)}
         days = sorted(key for key in keys if key.rpartition("/")[2].startswith(DAY))

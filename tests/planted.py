@@ -26,6 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zmq
 
+from processes.files import walk
+
 MARK: Final = "dc-planted"
 ZSTD: Final = b"\x28\xb5\x2f\xfd"
 SQLITE: Final = b"SQLite format 3\0"
@@ -93,7 +95,8 @@ class Search:
         """
         left_out = set(but)
         found = []
-        for path in sorted(folder.rglob(pattern)):
+        there = [inside / name for inside, _, files in walk(folder) for name in files]
+        for path in sorted(path for path in there if path.match(pattern)):
             if path not in left_out and path.is_file() and not path.is_symlink():
                 found += self.in_text(f"the name of {path}", path.name)
                 with contextlib.suppress(FileNotFoundError):  # it was replaced while we looked

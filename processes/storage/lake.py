@@ -20,7 +20,7 @@ import pyarrow as pa
 from msgspec import Struct
 
 from processes.clock import day_of, file_stamp, monotonic_s
-from processes.files import sync_folder
+from processes.files import sync_folder, walk
 from processes.lake_files import (
     ARROW,
     PART,
@@ -275,10 +275,12 @@ def _write_sealed(part: Path, beside: Path, schema: pa.Schema, pulse: Pulse) -> 
 
 def salvage(root: Path, pulse: Pulse = lambda: None) -> list[Path]:
     """Seal whatever open files an earlier life left; the files that came of it."""
-    for beside in root.rglob(f".*{SEALING}"):
-        beside.unlink()  # its part is still there and whole
+    hidden = [folder / name for folder, _, files in walk(root) for name in files if name[0] == "."]
+    for beside in hidden:
+        if beside.name.endswith(SEALING):
+            beside.unlink()  # its part is still there and whole
     sealed = []
-    for part in sorted(root.rglob(f".*{PART}")):
+    for part in sorted(path for path in hidden if path.name.endswith(PART)):
         final = part.with_name(part.name.removeprefix(".").removesuffix(PART))
         if final.exists():
             part.unlink()  # died between the rename and this
