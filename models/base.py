@@ -45,6 +45,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`venue:symbol` of the markets it was fitted on."""
     labels: str = "move"
     """What up and down mean: a move over the horizon, or `triple_barrier`."""
+    members: list[str] = []
+    """Of a blend: the places of the models it is made of, in the order of its weights."""
 
     @property
     def fingerprint(self) -> int:

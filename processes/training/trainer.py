@@ -14,18 +14,19 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from models import labels
 from models.base import Manifest, save_model
 from models.families import FAMILIES
 from models.family import Model
+from models.labels import SECOND_NS
 from models.samples import OUTPUTS, Samples, Target
 from processes import model_registry
 from processes.clock import file_stamp, utc_text
-from processes.training import labels, leakage
+from processes.training import leakage
 from processes.training.costs import round_trip_bps
 from processes.training.dataset import Dataset, Source
 from processes.training.evaluation import Forecasts, base_rates, chances_of, evaluate, log_losses
 from processes.training.folds import Fold, Plan, walk_forward
-from processes.training.labels import SECOND_NS
 from processes.training.leakage import Leakage
 from processes.training.report import page
 from processes.training.result import REPORT, FoldResult, Importance, TrainingReport, read_report
