@@ -28,6 +28,7 @@ from schemas.messages import RungChanged
 from schemas.metrics import place
 from schemas.predictions import SPEAKERS, Rung
 
+_SPENT: Final = place("prediction_latency")
 FLIGHT: Final = "inference.flight"
 LOOK_S: Final = 1.0
 PROVE_S: Final = 5.0
@@ -174,33 +175,41 @@ class Predictor:
 
     def live(self) -> None:
         """Read, predict, sleep, until told to stop."""
+        timeout_ms = self._context.settings.signal.timeout_ms
+        while not self._context.stopping:
+            self._inbox.wait(timeout_ms)
+            self.turn()
+            if self._context.service():
+                self.look_after()
+        self.end()
+
+    def turn(self) -> None:
+        """Take what has come, if something has."""
         context, reader, chain = self._context, self._reader, self._chain
         metrics, now_ns = context.metrics, context.clock.now_ns
-        timeout_ms = context.settings.signal.timeout_ms
-        spent = place("prediction_latency")
-        while not context.stopping:
-            self._inbox.wait(timeout_ms)
-            if chain.cold:
-                self._take_up(reader.position)
-            rows = reader.read()
-            if reader.lost_before:
-                # What comes next is old, and the memory has a hole: on from the newest row.
-                context.log.warning("feature rows lost", rows=reader.lost_before)
-                self._take_up(reader.committed)
-                self._roster.lost(reader.position)
-            elif len(rows):
-                began_ns = now_ns()
-                chain.take(rows, reader.block_address)
-                if chain.drift is not None:
-                    chain.drift.take(len(rows), reader.block_address)
-                metrics.observe(spent, now_ns() - began_ns)
-                self._proved_s = monotonic_s()
-            if context.service():
-                self._look_after()
+        if chain.cold:
+            self._take_up(reader.position)
+        rows = reader.read()
+        if reader.lost_before:
+            # What comes next is old, and the memory has a hole: on from the newest row.
+            context.log.warning("feature rows lost", rows=reader.lost_before)
+            self._take_up(reader.committed)
+            self._roster.lost(reader.position)
+        elif len(rows):
+            began_ns = now_ns()
+            chain.take(rows, reader.block_address)
+            if chain.drift is not None:
+                chain.drift.take(len(rows), reader.block_address)
+            metrics.observe(_SPENT, now_ns() - began_ns)
+            self._proved_s = monotonic_s()
+
+    def end(self) -> None:
+        """Count, and keep what was learnt."""
         self._count()
         self._roster.end()
+        self._flight.close()
 
-    def _look_after(self) -> None:
+    def look_after(self) -> None:
         """What need not be done every turn."""
         self._chain.retry()
         if self._roster.watch(self._reader.position):
