@@ -2,6 +2,7 @@
 a replay of what it said."""
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from benchmarks.models import drawn_network
 from models.base import Manifest, save_model
+from models.blend import Blend
 from models.cnn import Cnn
 from models.families import FAMILIES
 from models.family import Model
@@ -39,6 +41,7 @@ ALL = ("tcn", "moving_average_cross", "cnn", "sgd", "gbdt", "regime")
 HEAD = {"rings__features": 8192, "rings__predictions": 8192, "inference__device": "numpy"}
 
 
+@cache
 def fitted(family: str, seed: int = 1) -> Model:
     """A model that can speak; networks have drawn weights."""
     if family in {"tcn", "cnn"}:
@@ -50,7 +53,7 @@ def fitted(family: str, seed: int = 1) -> Model:
     return model
 
 
-def plant(data: Path, family: str, version: str, model: Model, **changed: Any) -> Path:
+def plant(data: Path, family: str, version: str, model: Model | Blend, **changed: Any) -> Path:
     """A version in the registry, not promoted."""
     folder = model_registry.models_folder(data) / family / version
     manifest = Manifest(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from models import base
+from models.blend import Blend
 from models.families import FAMILIES
 from models.samples import Samples
 from models.tcn import Tcn
@@ -17,6 +18,7 @@ from schemas.predictions import MODELS, PLACE_OF, Device, Rung
 from tests.helpers import wait_until
 from tests.instances import bare_instance
 from tests.lineups import ALL, HEAD, MARKETS, Instance, fitted, market, plant, promote
+from tests.unit.models.markets import planted
 
 V1, V2 = "20261121T000000-4s-aaaaaa", "20261122T000000-4s-bbbbbb"
 Make = Callable[..., Instance]
@@ -351,3 +353,34 @@ def test_followed_models_do_not_depend_on_drains_or_restarts(make):
 
 def test_families_that_are_known_have_places():
     assert set(PLACE_OF) <= set(FAMILIES)
+
+
+def test_a_promoted_blend_speaks_of_its_members_and_comes_out_again(make):
+    one = make(*ALL, promoted=("cnn", "gbdt", "regime", "sgd"))
+    members = ["linear", "gbdt", "moving_average_cross"]
+    draw = np.random.default_rng(1)
+    said = draw.dirichlet(np.ones(3), (600, 3)).astype(np.float32)
+    some = planted(200, MARKETS, "linear", 1)
+    blend = Blend()
+    blend.fit(np.concatenate([said, np.ones((600, 3, 2), np.float32)], axis=2), some)
+    one.start()
+    one.live(5)
+    assert one.slots["blend"].tobytes() == one.outputs("tcn").tobytes()
+    plant(one.data, "blend", V1, blend, members=members)
+    promote(one.data, "blend", V1)
+    settle(one, lambda: lineups(one)[-1].of("blend") is not None)
+    one.live(6, 1, 2)
+    mine = [MODELS.index(member) for member in members]
+    for slot in one.slots[-MARKETS:]:
+        # Products of matrices round a little otherwise in another shape.
+        wanted = blend.predict(slot["outputs"][None, mine])[0]
+        assert slot["blend"] == pytest.approx(wanted, rel=1e-5)
+    assert_replayed(one)
+    # A blend that raises leaves what would be there without one.
+    one.predictor._chain.places.get("blend").model._weights = {}
+    one.feed(1)
+    one.predictor.turn()
+    one.collect()
+    assert one.slots["blend"][-MARKETS:].tobytes() == one.outputs("tcn")[-MARKETS:].tobytes()
+    assert lineups(one)[-1].of("blend") is None
+    assert_replayed(one)
