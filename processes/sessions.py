@@ -209,3 +209,13 @@ def latest_settings(data: Path) -> Settings:
         raise OperatorError(f"nothing has run with {data} yet")
     folder = SessionFolder(data, sessions[-1])
     return folder.settings(max(folder.generations(), default=0))
+
+
+def versions_used(data: Path) -> dict[str, set[str]]:
+    """Versions of each family that spoke in a session that is kept."""
+    found: dict[str, set[str]] = {}
+    for session in sessions_of(data):
+        for lineup in SessionFolder(data, session).lineups():
+            for one in lineup.standings:
+                found.setdefault(one.family, set()).add(one.version)
+    return found

@@ -14,6 +14,7 @@ from processes.cli.screen import complain, say, say_json, span, table
 from processes.clock import Clock, measure_offset_ns, monotonic_s
 from processes.model_registry import models_folder, prune
 from processes.recordings.span import FOREVER, Span
+from processes.sessions import versions_used
 from processes.training.blending import BLEND, train_blend
 from processes.training.dataset import Selection, Source, collect
 from processes.training.trainer import Desk, Trained, train
@@ -104,8 +105,9 @@ def run_train(
         desk = Desk(folder, work, settings, source, dataset, folds or settings.training.folds, seed)
         made, failed = _all(desk, names, targets, bar)
     bar.end()
+    used = versions_used(data)
     for name in names:
-        prune(folder, name, settings.training.keep)
+        prune(folder, name, settings.training.keep, used.get(name, ()))
     if as_json:
         say_json([_told(one) for one in made])
     elif made:
