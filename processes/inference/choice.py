@@ -85,6 +85,15 @@ def opened(folder: Path, family: str) -> Candidate:
     Raises:
         ModelError: it is not sound, or inference cannot feed it.
     """
+    try:
+        return _opened(folder, family)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{folder} cannot be loaded: {error!r}; train it anew") from error
+
+
+def _opened(folder: Path, family: str) -> Candidate:
     manifest = load_manifest(folder, features.FINGERPRINT)
     if manifest.family != family or len(manifest.columns) != WIDTH:
         raise ModelError(f"{folder} is a {manifest.family} of {len(manifest.columns)} columns")

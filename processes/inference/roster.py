@@ -73,8 +73,6 @@ class _Loading:
             self.found = chosen(*self._asked)
         except ModelError as error:
             self.fault = str(error)
-        except Exception as error:  # noqa: BLE001  (whatever is in the file, it ends no process)
-            self.fault = f"{self.family} cannot be loaded: {error!r}"
 
     @property
     def is_done(self) -> bool:
@@ -242,10 +240,9 @@ class Roster:
         if found is None:
             self._places.take_out(place_of(family))
             if family != BLEND:
-                self._faults[family] = (
-                    f"{family}: none is promoted; type: dcctl train {family}, then "
-                    f"dcctl models promote {family}"
-                )
+                told = f"dcctl train {family}, then dcctl models promote {family}"
+                self._faults[family] = f"{family}: none is promoted; type: {told}"
+                self._desk.log.info("nobody speaks", family=family, type=told)
         elif family == NETWORK:
             self._take_network(found)
         elif before is None or before.standing.fingerprint != found.manifest.fingerprint:

@@ -216,6 +216,15 @@ def spoil_shape(folder) -> None:
     base.save_model(folder, manifest, weights)
 
 
+def spoil_archive(folder) -> None:
+    """Cut off, and the manifest says that this is how it is."""
+    path = folder / base.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-30])
+    told = json.loads((folder / base.MANIFEST).read_bytes())
+    told["weights"] = base.hash_of(path)
+    (folder / base.MANIFEST).write_text(json.dumps(told))
+
+
 @pytest.mark.parametrize("family", ["gbdt", "tcn"])
 @pytest.mark.parametrize(
     ("spoil", "says"),
@@ -225,6 +234,7 @@ def spoil_shape(folder) -> None:
         (spoil_layout, "another feature layout"),
         (spoil_numbers, "not finite"),
         (spoil_shape, "weights hold no"),
+        (spoil_archive, "cannot be read"),
     ],
 )
 def test_a_version_that_is_not_sound_is_not_taken_and_who_stood_goes_on(make, family, spoil, says):
@@ -246,14 +256,17 @@ def test_a_version_that_is_not_sound_is_not_taken_and_who_stood_goes_on(make, fa
 
 
 def test_at_the_start_a_spoilt_promotion_leaves_the_shipped_network(make):
-    one = make("tcn")
+    one = make("tcn", "gbdt")
     spoil_weights(plant(one.data, "tcn", V1, fitted("tcn")))
     promote(one.data, "tcn", V1)
+    spoil_archive(plant(one.data, "gbdt", V1, fitted("gbdt")))
+    promote(one.data, "gbdt", V1)
     one.start()
     one.live(3)
     assert "not those of the manifest" in one.text()
     assert lineups(one)[-1].of("tcn").version not in {V1, ""}  # type: ignore[union-attr]
     assert np.isfinite(one.outputs("tcn")).all()
+    assert np.isnan(one.outputs("gbdt")).all()
 
 
 def test_a_network_that_sees_the_book_is_refused_in_words(make):
