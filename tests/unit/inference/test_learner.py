@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from models.base import ModelError
+from models.families import FAMILIES
+from models.labels import Paths, move_labels
 from models.linear import OnlineLinear
+from models.samples import UNKNOWN, Samples
 from processes.inference.learner import read_kept, state_of
 from processes.inference.roster import LEARNER
 from schemas.control import ProcessState
 from shm.identity import pid_of
 from tests.helpers import ROOT, wait_until
 from tests.instances import bare_instance
-from tests.lineups import HEAD, MARKETS, START_NS, Instance, fitted, market, plant, promote
+from tests.lineups import HEAD, MARKETS, START_NS, TARGET, Instance, fitted, market, plant, promote
 
 V1, V2 = "20261121T000000-4s-aaaaaa", "20261122T000000-4s-bbbbbb"
 SECOND = 10**9
@@ -69,12 +72,36 @@ def assert_replayed(one: Instance) -> None:
     assert found.comparison.compared == len(one.slots) > 0
 
 
+def matured(rows: np.ndarray, gap_s: float) -> Samples:
+    """Samples of a recording as `labels.py` has them, in the order in which they became known."""
+    paths = Paths(
+        rows["instrument"].astype(np.int64), rows["cut_ns"], rows["reference_price"],
+        rows["invalid"], np.zeros(len(rows), np.int64),
+    )  # fmt: skip
+    found = move_labels(paths, TARGET, gap_s)
+    known = np.flatnonzero(found.label != UNKNOWN)
+    known = known[np.lexsort((rows["cut_ns"][known], rows["instrument"][known],
+                              found.matured_ns[known]))]  # fmt: skip
+    return Samples(
+        values=rows["values"][known], book=rows["book"][known], invalid=rows["invalid"][known],
+        instrument=rows["instrument"][known], cut_ns=rows["cut_ns"][known],
+        price=rows["reference_price"][known], move_bps=found.move_bps[known],
+        label=found.label[known], matured_ns=found.matured_ns[known],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("family", ["sgd", "ftrl", "passive_aggressive"])
-def test_it_learns_what_a_fit_on_the_same_rows_would_learn(make, family):
+def test_it_learns_what_the_labels_of_the_recording_teach_in_one_go(make, family):
     one = make(family)
     one.start()
     one.live(80, 1, 4, 2)
     assert learner(one).learnt > 150
+    known = matured(np.concatenate(one.written), one.bare.settings.training.gap_s)
+    assert learner(one).learnt == known.count
+    model = FAMILIES[family].restored(fitted(family).weights())
+    assert isinstance(model, OnlineLinear)
+    model.partial_fit(known)
+    assert {name: array.tobytes() for name, array in model.weights().items()} == weights(one)
     # The state is told, and moves.
     assert len(set(one.slots["learner_state"].tolist())) > 20
     states = one.slots["learner_state"]
