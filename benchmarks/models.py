@@ -9,10 +9,12 @@ a matured sample costs is measured too.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
+import structlog
+from msgspec import convert
 
 from benchmarks.figures import Figure, figure, interleave
 from models import stack
@@ -20,11 +22,21 @@ from models.families import FAMILIES
 from models.family import Follower, Model, OnlineModel, Weights
 from models.network import BOOK, HIDDEN, Network
 from models.samples import DOWN, FLAT, UP, Samples, Target
+from processes.inference.chain import NETWORK, Chain
+from processes.inference.places import Place
+from processes.places import ROOT
+from schemas import features
 from schemas.features import CATALOGUE
+from schemas.lineup import Standing
+from schemas.predictions import PLACE_OF
+from schemas.settings import InferenceSettings
 
 INSTRUMENTS: Final = (1, 8, 64)
 TARGET: Final = Target(horizon_s=10.0, move_bps=1.0)
 START_NS: Final = 1_760_000_000_000_000_000
+RULE: Final = "moving_average_cross"
+LINE_UP: Final = ("tcn", "cnn", "sgd", "gbdt", "regime")
+"""One model in each place, beside the rule."""
 WARM: Final = 50
 """Cuts before those that count."""
 
@@ -119,6 +131,54 @@ class Windows(Follower):
         self._rows[:] = 0
 
 
+class LineUpCuts:
+    """Cuts of some instruments through inference's chain, with the families beside the network.
+
+    Everything a cut costs inference is in it: standardisation, memories, slots and their line-up;
+    not the ring. The network steps in numpy, as the followers do. An online model learns nothing,
+    since no label matures here; `model_sgd_learns` says what a sample costs.
+    """
+
+    def __init__(self, models: Sequence[Model], instruments: int, cuts: int) -> None:
+        families = tuple(model.family for model in models)
+        settings = convert({"device": "numpy", "families": (*families, RULE)}, InferenceSettings)
+        self._chain = Chain(
+            settings, ROOT / settings.model, instruments, lambda *_: None, time.monotonic_ns,
+            structlog.wrap_logger(structlog.ReturnLogger()), lambda *_: None,
+        )  # fmt: skip
+        self._chain.load()
+        self._chain.compile()
+        for model in models:
+            if model.family != NETWORK:
+                standing = Standing(place=PLACE_OF[model.family], family=model.family)
+                self._chain.places.put(Place(standing, model, instruments))
+        samples = drawn(cuts + WARM, instruments)
+        rows = np.zeros(samples.count, features.SLOT)
+        for name, array in (
+            ("values", samples.values), ("book", samples.book), ("cut_ns", samples.cut_ns),
+            ("reference_price", samples.price), ("instrument", samples.instrument),
+        ):  # fmt: skip
+            rows[name] = array
+        rows["sequence"] = np.arange(1, len(rows) + 1)
+        self._cuts = [
+            np.ascontiguousarray(rows[at : at + instruments])
+            for at in range(0, len(rows), instruments)
+        ]
+        self.p99: list[float] = []
+
+    def run(self) -> float:
+        """The median in microseconds a cut; p99 is kept beside."""
+        take, taken = self._chain.take, []
+        for cut in self._cuts:
+            address = int(cut.ctypes.data)
+            began_ns = time.perf_counter_ns()
+            take(cut, address)
+            taken.append(time.perf_counter_ns() - began_ns)
+        p50, p99 = np.percentile(taken[WARM:], (50, 99)) / 1e3
+        self.p99.append(float(p99))
+        return float(p50)
+
+
 def followers(model: Model, instruments: int) -> dict[str, Follower]:
     """Every way in which a model follows, by name."""
     found = {model.family: model.follower(instruments)}
@@ -139,6 +199,25 @@ def _learning(model: OnlineModel, samples: Samples) -> Callable[[], float]:
         return (time.perf_counter_ns() - began_ns) / len(rows) / 1e3
 
     return run
+
+
+def _lineups(models: Sequence[Model], cuts: int, rounds: int) -> dict[str, Figure]:
+    """A cut through the whole line-up, and through the one that is shipped."""
+    mine = {model.family: model for model in models if model.family in LINE_UP}
+    found: dict[str, Figure] = {}
+    for instruments in INSTRUMENTS:
+        cases = {
+            "lineup": LineUpCuts([mine[name] for name in LINE_UP], instruments, cuts),
+            "lineup_shipped": LineUpCuts([mine[NETWORK]], instruments, cuts),
+        }
+        runs = interleave({name: case.run for name, case in cases.items()}, rounds)
+        for name, case in cases.items():
+            p99 = figure(case.p99, "µs").value
+            found[f"model_{name}_{instruments}"] = figure(
+                runs[name], "µs/cut", less_is_better=True,
+                note=f"median of {cuts} cuts of {instruments} instruments; p99 {p99:g} µs",
+            )  # fmt: skip
+    return found
 
 
 def measure(*, quick: bool = False) -> dict[str, Figure]:
@@ -162,6 +241,7 @@ def measure(*, quick: bool = False) -> dict[str, Figure]:
                 runs[name], "µs/cut", peers, less_is_better=True,
                 note=f"median of {cuts} cuts of {instruments} instruments; p99 {p99:g} µs",
             )  # fmt: skip
+    found |= _lineups(models, cuts, rounds)
     online = {m.family: _learning(m, samples) for m in models if isinstance(m, OnlineModel)}
     runs = interleave(online, rounds)
     for name, taken in runs.items():

@@ -90,12 +90,14 @@ def build_rows(slots: np.ndarray, tables: Tables, settings: Settings) -> np.ndar
     return ring.slots()
 
 
-def _predict(rows: np.ndarray, instruments: int, settings: Settings, log: Log) -> np.ndarray:
+def _predict(
+    rows: np.ndarray, instruments: int, settings: Settings, folder: SessionFolder, log: Log
+) -> np.ndarray:
     ring, now_ns = Ring(predictions.SLOT), START_NS
     chain = Chain(
         settings.inference, ROOT / settings.inference.model, instruments,
         lambda address, number, _: ring.append_at(address, number), lambda: now_ns, log,
-        lambda *_: None,
+        lambda *_: None, keep=lambda lineup: folder.keep_lineup(lineup.version, lineup.encode()),
     )  # fmt: skip
     chain.load()
     chain.generation = 1
@@ -135,7 +137,7 @@ def record(data: Path, events: int, cut_interval_s: float, log: Log) -> int:
     folder = SessionFolder(data, SESSION)
     folder.keep(Resolved(generation=1, folders={}, settings=settings), tables)
     rows = build_rows(slots, tables, settings)
-    told = _predict(rows, len(tables.instruments), settings, log)
+    told = _predict(rows, len(tables.instruments), settings, folder, log)
     rings = {
         "tape.bitfinex": slots, "features": rows, "predictions": told,
         "decisions": _decide(told, tables, settings, folder),

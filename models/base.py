@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Final
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -45,6 +46,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`venue:symbol` of the markets it was fitted on."""
     labels: str = "move"
     """What up and down mean: a move over the horizon, or `triple_barrier`."""
+    members: list[str] = []
+    """Of a blend: the places of the models it is made of, in the order of its weights."""
 
     @property
     def fingerprint(self) -> int:
@@ -83,9 +86,10 @@ def load_weights(folder: Path) -> dict[str, np.ndarray]:
         ModelError: they cannot be read, or hold something that is no number.
     """
     try:
-        with np.load(folder / WEIGHTS, allow_pickle=False) as archive:
+        # Opened here: of a torn archive numpy leaves its own file open.
+        with (folder / WEIGHTS).open("rb") as file, np.load(file, allow_pickle=False) as archive:
             weights = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, BadZipFile) as error:
         raise ModelError(f"{folder / WEIGHTS} cannot be read: {error}") from None
     bad = [name for name, array in weights.items() if not np.isfinite(array).all()]
     if bad:

@@ -77,6 +77,17 @@ class Blend:
         moves = np.where(silent[:, :, 0], 0.0, seen[:, :, CLASSES])
         return logs.reshape(len(logs), -1), moves
 
+    @property
+    def members(self) -> int:
+        """How many models it is made of.
+
+        Raises:
+            NotFittedError: it has not been fitted.
+        """
+        if not self._weights:
+            raise NotFittedError
+        return len(self._weights["moves"]) - 1
+
     def predict(self, outputs: np.ndarray) -> np.ndarray:
         """What the blend says: (n, OUTPUTS) float32 of the members' (n, M, OUTPUTS).
 
@@ -84,10 +95,7 @@ class Blend:
             NotFittedError: it has not been fitted.
             ModelError: there are more or fewer members than it was fitted on.
         """
-        if not self._weights:
-            raise NotFittedError
-        weights = self._weights
-        members = len(weights["moves"]) - 1
+        weights, members = self._weights, self.members
         if outputs.shape[1:] != (members, OUTPUTS):
             raise ModelError(
                 f"the blend is of {members} models and is given {outputs.shape[1]}: fit it anew"

@@ -108,6 +108,11 @@ class Network(Model):
             raise NotFittedError
         return self._weights
 
+    @property
+    def sees_book(self) -> bool:
+        """Whether it looks at the book."""
+        return self._sees != "features"
+
     # ---- fitting
 
     def fit(
@@ -279,14 +284,11 @@ class NetworkFollower(Follower):
             for layer, (kernel, _) in zip(network.layers, self._kernels, strict=True)
         ]
         self._rows_seen = np.zeros(instruments, np.int64)
+        # One size for all steps: how rows were grouped then changes no bit.
+        self._size = next((size for size in BATCHES if size >= instruments), BATCHES[-1])
         self._out = np.empty((instruments, OUTPUTS), np.float32)
-        self._inputs = {
-            rows: np.zeros((rows, self._kept[0].shape[2]), np.float32) for rows in BATCHES
-        }
-        self._past = {
-            rows: [np.zeros((rows, len(bias)), np.float32) for _, bias in self._kernels]
-            for rows in BATCHES
-        }
+        self._inputs = np.zeros((self._size, self._kept[0].shape[2]), np.float32)
+        self._past = [np.zeros((self._size, len(bias)), np.float32) for _, bias in self._kernels]
 
     def step(
         self, values: np.ndarray, book: np.ndarray, price: np.ndarray, instrument: np.ndarray
@@ -294,15 +296,14 @@ class NetworkFollower(Follower):
         """Take in one row of each of some instruments, none twice."""
         rows = self._network.inputs(values, book, price)
         out = self._out[: len(rows)]
-        for first in range(0, len(rows), BATCHES[-1]):
-            some = slice(first, first + BATCHES[-1])
+        for first in range(0, len(rows), self._size):
+            some = slice(first, first + self._size)
             self._step(rows[some], instrument[some], out[some])
         return out
 
     def _step(self, rows: np.ndarray, instrument: np.ndarray, out: np.ndarray) -> None:
         count, seen = len(rows), self._rows_seen
-        size = next(size for size in BATCHES if size >= count)
-        inputs, past = self._inputs[size], self._past[size]
+        inputs, past = self._inputs, self._past
         inputs[:count] = rows
         for kept, (kernel, bias), before in zip(self._kept, self._kernels, past, strict=True):
             stack.recall(kept, seen, instrument, kernel, bias, before)

@@ -13,6 +13,7 @@ OperatorError, and says what to type.
 import os
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO, Final, Literal
 
@@ -244,10 +245,14 @@ def publish(made: Path, folder: Path, family: str, version: str) -> Path:
     return place
 
 
-def prune(folder: Path, family: str, keep: int) -> list[str]:
-    """Remove the oldest versions beyond so many; never the promoted one or the one before it."""
+def prune(folder: Path, family: str, keep: int, used: Collection[str] = ()) -> list[str]:
+    """Remove the oldest versions beyond so many; never the promoted one or the one before it.
+
+    Args:
+        used: versions that recorded predictions were made by: without them there is no replay.
+    """
     told = pointer(folder, family)
-    kept = {told.version, told.previous} if told is not None else set()
+    kept = {told.version, told.previous, *used} if told is not None else set(used)
     gone = [one for one in versions(folder, family)[:-keep] if one not in kept]
     for one in gone:
         shutil.rmtree(folder / family / one)

@@ -4,6 +4,8 @@
                             instruments-<generation>.json   the tables behind the tape's indices
                             machine.json                    what computed it
                             execution-<fingerprint>.json    what execution began a life with
+                            lineup-<fingerprint>.json       models behind predictions that say so
+                            learner-<mark>.npz              what an online model had learnt then
 
 A session is a generation of the rings; it outlives a supervisor that is killed, so generations of
 settings go on from the last one that is kept here. Files are written whole; the oldest sessions go.
@@ -22,6 +24,7 @@ from processes.files import write_whole
 from processes.places import Resolved
 from schemas.errors import OperatorError
 from schemas.instruments import Tables
+from schemas.lineup import LineUp
 from schemas.settings import Settings
 
 Form = TypeVar("Form")
@@ -106,10 +109,20 @@ class SessionFolder:
     def keep_state(self, content: bytes) -> str:
         """Keep what execution begins with; its fingerprint."""
         mark = hashlib.blake2b(content, digest_size=16).hexdigest()
-        path = self._state(mark)
+        self._keep(self._state(mark), content)
+        return mark
+
+    def keep_lineup(self, version: int, content: bytes) -> None:
+        """Keep the line-up that predictions are made by, before the first of them."""
+        self._keep(self._lineup(version), content)
+
+    def keep_learner(self, mark: str, content: bytes) -> None:
+        """Keep what an online model goes on learning from."""
+        self._keep(self._learner(mark), content)
+
+    def _keep(self, path: Path, content: bytes) -> None:
         if not path.exists():
             write_whole(path, content)
-        return mark
 
     # ---- for who reads it
 
@@ -132,10 +145,37 @@ class SessionFolder:
 
     def state(self, mark: str) -> bytes:
         """What execution began a life with."""
+        return self._content(self._state(mark))
+
+    def lineup(self, version: int) -> LineUp:
+        """The models behind predictions of this version."""
+        return self._read(self._lineup(version).name, LineUp)
+
+    def lineups(self) -> list[LineUp]:
+        """All that were in force; one that cannot be read is none."""
+        found = []
+        for path in sorted(self.path.glob("lineup-*.json")):
+            try:
+                found.append(self._read(path.name, LineUp))
+            except OperatorError:
+                continue
+        return found
+
+    def learner(self, mark: str) -> bytes:
+        """What an online model went on learning from."""
+        return self._content(self._learner(mark))
+
+    def _content(self, path: Path) -> bytes:
         try:
-            return self._state(mark).read_bytes()
+            return path.read_bytes()
         except OSError as error:
             raise OperatorError(f"session {self.session} cannot be read: {error}") from None
+
+    def _lineup(self, version: int) -> Path:
+        return self.path / f"lineup-{version:016x}.json"
+
+    def _learner(self, mark: str) -> Path:
+        return self.path / f"learner-{mark}.npz"
 
     def _state(self, mark: str) -> Path:
         return self.path / f"execution-{mark}.json"
@@ -169,3 +209,13 @@ def latest_settings(data: Path) -> Settings:
         raise OperatorError(f"nothing has run with {data} yet")
     folder = SessionFolder(data, sessions[-1])
     return folder.settings(max(folder.generations(), default=0))
+
+
+def versions_used(data: Path) -> dict[str, set[str]]:
+    """Versions of each family that spoke in a session that is kept."""
+    found: dict[str, set[str]] = {}
+    for session in sessions_of(data):
+        for lineup in SessionFolder(data, session).lineups():
+            for one in lineup.standings:
+                found.setdefault(one.family, set()).add(one.version)
+    return found

@@ -83,6 +83,10 @@ STRATEGIES: tuple[str, ...] = (
     "always_flat",
     "volatility_trend",
     "degradation",
+    "cnn",
+    "linear",
+    "gbdt",
+    "regime",
 )
 
 _HEADER = [

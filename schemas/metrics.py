@@ -14,12 +14,15 @@ from msgspec import Struct
 
 from schemas.features import COLUMN
 from schemas.instruments import CHANNELS
+from schemas.predictions import SPEAKERS
 
 BUCKETS = 104
 FIRST_OCTAVE = 10
 
 MetricKind = Literal["counter", "gauge", "histogram"]
-LABELS: dict[str, tuple[str, ...]] = {"": (), "channel": CHANNELS, "feature": tuple(COLUMN)}
+LABELS: dict[str, tuple[str, ...]] = {
+    "": (), "channel": CHANNELS, "feature": tuple(COLUMN), "model": SPEAKERS,
+}  # fmt: skip
 """Values of the label that a metric is split by."""
 
 
@@ -30,7 +33,7 @@ class Metric(Struct, frozen=True):
     kind: MetricKind
     unit: str
     help: str
-    by: Literal["", "channel", "feature"] = ""
+    by: Literal["", "channel", "feature", "model"] = ""
 
     @property
     def slots(self) -> int:
@@ -98,6 +101,14 @@ TABLE: tuple[Metric, ...] = (
     ),
     Metric("deadline_misses", "counter", "cuts", "cuts whose prediction came after its deadline"),
     Metric("rung_falls", "counter", "falls", "falls to a lower rung"),
+    Metric("models_standing", "gauge", "models", "1 while a model speaks in its place", "model"),
+    Metric("model_spent_us", "gauge", "microseconds", "a place's last drain took", "model"),
+    Metric("model_misses", "counter", "cuts", "shares of the deadline missed in a place", "model"),
+    Metric("model_swaps", "counter", "swaps", "versions taken while running"),
+    Metric("model_refusals", "counter", "versions", "versions that are not sound, not taken"),
+    Metric("models_left_out", "counter", "models", "models left out: they raised or were late"),
+    Metric("learner_samples", "counter", "samples", "matured rows the online model learnt from"),
+    Metric("learner_rows_lost", "counter", "rows", "rows it could not learn from: gone, no room"),
     Metric("model_rung", "gauge", "rung", "rung in force: 0 MLX, 1 CPU, 2 positions only"),
     Metric("prediction_latency", "histogram", "ns", "one batch through the model chain"),
     Metric(

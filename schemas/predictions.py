@@ -10,8 +10,8 @@ offset size field              what it holds
     40    8 newest_recv_ns     i64, from the row
     48    8 reference_price    f64, from the row
     56    8 invalid            u64, from the row
-    64    8 model_version      u64, fingerprint of the manifest in force
-    72    8 learner_state      u64, fingerprint of the online learners' state; 0 = none
+    64    8 model_version      u64, fingerprint of the line-up that spoke (`schemas/lineup.py`)
+    72    8 learner_state      u64, fingerprint of what the online model had learnt; 0 = none learns
     80    2 instrument         u16
     82    1 rung               u8, `Rung`
     83    1 device             u8, `Device`
@@ -23,7 +23,7 @@ offset size field              what it holds
    216   20 blend              the same five of the blend
    236    4 spread_bps         f32, from the row, since execution reads nothing else
    240    4 volatility_bps     f32, volatility_60s_bps of the row
-   244    4 regime             f32, reserved for the regime model; NaN without one
+   244    4 regime             f32, the likeliest state by the regime model; NaN without one
    248    8 book_age_s, mean_cross_bps   f32 each, from the row
 
 Of the rows of a drain only the newest of each instrument is published; rows before `drain_first`
@@ -32,10 +32,13 @@ drain as it was drained.
 """
 
 from enum import IntEnum, IntFlag
+from typing import Literal, get_args
+
+import numpy as np
 
 from schemas.layout import fingerprint, layout
 
-VERSION = 2
+VERSION = 3
 SLOT_BYTES = 256
 MAX_MODELS = 6
 
@@ -64,9 +67,37 @@ class PredictionFlag(IntFlag):
     """The deadline of the cut had passed when it was made."""
 
 
-MODELS: tuple[str, ...] = ("tcn", "moving_average_cross")
-"""Names behind the rows of `outputs`; a model that did not run has NaN there."""
+MODELS: tuple[str, ...] = ("tcn", "moving_average_cross", "cnn", "linear", "gbdt", "regime")
+"""Names behind the rows of `outputs`: places in which one model each can stand. A place where none
+stands, or none that could speak, has NaN there."""
+SPEAKERS: tuple[str, ...] = (*MODELS, "blend")
+"""Whom a strategy can follow."""
+PLACE_OF: dict[str, str] = {
+    "tcn": "tcn",
+    "moving_average_cross": "moving_average_cross",
+    "cnn": "cnn",
+    "sgd": "linear",
+    "ftrl": "linear",
+    "passive_aggressive": "linear",
+    "ridge": "linear",
+    "logistic": "linear",
+    "gbdt": "gbdt",
+    "regime": "regime",
+}
+"""The place of each family that can stand in inference's line-up."""
+Family = Literal[
+    "tcn", "moving_average_cross", "cnn", "sgd", "ftrl", "passive_aggressive", "ridge", "logistic",
+    "gbdt", "regime",
+]  # fmt: skip
+assert get_args(Family) == tuple(PLACE_OF)
 assert len(MODELS) <= MAX_MODELS
+assert set(PLACE_OF.values()) == set(MODELS)
+
+
+def spoken(slot: np.void) -> tuple[tuple[float, ...], ...]:
+    """Outputs of a prediction slot in the order of SPEAKERS."""
+    models = slot["outputs"][: len(MODELS)].tolist()
+    return tuple(tuple(model) for model in [*models, slot["blend"].tolist()])
 
 
 def outputs_of(name: str) -> list[str]:

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 
 from schemas.brokers import Account, PaperAccount
 from schemas.instruments import Channel
+from schemas.predictions import PLACE_OF, Family
 from schemas.rest import RestSections, Url
 from schemas.retraining import RetrainingSettings
 
@@ -247,16 +248,32 @@ class FeatureSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class InferenceSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The model chain: the network on MLX, the same network in numpy, positions only."""
+    """The model chain: the network on MLX, in numpy, positions only; and the models beside it."""
 
     enabled: bool = True
     model: str = "models/shipped/tcn"
     device: Literal["auto", "cpu", "gpu", "numpy"] = "auto"
     deadline_ms: Seconds = 50.0
     misses_to_fall: Positive = 20
-    """Deadlines missed in a row before the chain falls a rung."""
+    """Deadlines missed in a row before the chain falls a rung, and before a model that misses its
+    share of the deadline is left out."""
     retry_s: Seconds = 30.0
-    """How long after a fall the rung above is tried again."""
+    """How long after a fall the rung above is tried again, and a model that was left out."""
+    families: Annotated[tuple[Family, ...], Meta(min_length=1)] = ("tcn", "moving_average_cross")
+    """Models that run side by side, one in each place: the promoted version of a family, or the
+    shipped one."""
+    learn: bool = True
+    """Whether an online model goes on learning while it runs."""
+    checkpoint_s: Seconds = 60.0
+    """How often what it has learnt is kept on disk; what a restart then has to learn again."""
+    max_memory_mb: Annotated[int, Meta(ge=64)] = 2048
+    """Above so much resident memory the process ends in order, and is started again."""
+
+    def __post_init__(self) -> None:
+        """Refuse two models in one place."""
+        places = [PLACE_OF[family] for family in self.families]
+        if twice := [family for family in self.families if places.count(PLACE_OF[family]) > 1]:
+            raise ValueError(f"{', '.join(twice)} stand in one place: name one of them")
 
 
 class VolatilityTrendSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -272,9 +289,10 @@ class StrategySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What turns predictions into signals."""
 
     enabled: bool = True
-    name: Literal["moving_average_cross", "tcn", "always_flat", "volatility_trend"] = (
-        "moving_average_cross"
-    )
+    name: Literal[
+        "moving_average_cross", "tcn", "always_flat", "volatility_trend", "cnn", "linear", "gbdt",
+        "regime", "blend",
+    ] = "moving_average_cross"  # fmt: skip
     enter_threshold: Annotated[float, Meta(ge=0)] = 0.4
     """Confidence a signal needs, 0 to 1."""
     min_expected_value_bps: float = 0.0

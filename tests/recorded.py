@@ -210,6 +210,7 @@ class Recorder:
             self.settings.inference, folder, len(self.tables.instruments),
             lambda address, count, _: self.predictions.append_at(address, count),
             lambda: self.now_ns, QuietLog(), lambda *_: None,
+            keep=lambda lineup: self.folder.keep_lineup(lineup.version, lineup.encode()),
         )  # fmt: skip
         chain.load()
         chain.compile()

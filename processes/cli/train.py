@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,8 @@ from processes.cli.screen import complain, say, say_json, span, table
 from processes.clock import Clock, measure_offset_ns, monotonic_s
 from processes.model_registry import models_folder, prune
 from processes.recordings.span import FOREVER, Span
+from processes.sessions import versions_used
+from processes.training.blending import BLEND, train_blend
 from processes.training.dataset import Selection, Source, collect
 from processes.training.trainer import Desk, Trained, train
 from processes.training.work import Work, mark_of
@@ -102,8 +105,9 @@ def run_train(
         desk = Desk(folder, work, settings, source, dataset, folds or settings.training.folds, seed)
         made, failed = _all(desk, names, targets, bar)
     bar.end()
+    used = versions_used(data)
     for name in names:
-        prune(folder, name, settings.training.keep)
+        prune(folder, name, settings.training.keep, used.get(name, ()))
     if as_json:
         say_json([_told(one) for one in made])
     elif made:
@@ -123,12 +127,12 @@ def _all(
         for name in names:
             what = f"{target.horizon_s:g} s"
             try:
+                make = train_blend if name == BLEND else partial(train, family=name)
                 made.append(
-                    train(
+                    make(
                         desk,
-                        name,
-                        target,
-                        lambda told, share, at=what: bar.report(  # type: ignore[misc]
+                        target=target,
+                        report=lambda told, share, at=what: bar.report(  # type: ignore[misc]
                             f"{at}, {told}", share
                         ),
                     )
@@ -145,9 +149,9 @@ def _families(text: str, settings: Settings) -> list[str]:
             f"training.baselines names {', '.join(unknown)}; there is {', '.join(FAMILIES)}"
         )
     if text == "all":
-        return list(FAMILIES)
-    if text not in FAMILIES:
-        raise UsageError(f"no family {text}: say all, or one of {', '.join(FAMILIES)}")
+        return [*FAMILIES, BLEND]
+    if text not in {*FAMILIES, BLEND}:
+        raise UsageError(f"no family {text}: say all, or one of {', '.join([*FAMILIES, BLEND])}")
     return [text]
 
 

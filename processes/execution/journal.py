@@ -16,7 +16,7 @@ from processes.execution.effects import Decision, no_market
 from processes.execution.policy import Prediction
 from schemas import decisions, predictions
 from schemas.decisions import MESSAGE_BYTES, NUMBERS, STRATEGIES, SlotKind
-from schemas.predictions import MODELS
+from schemas.predictions import MODELS, SPEAKERS
 from schemas.trading import BrokerEvent, ExternalSignal, KillLevel
 from shm.atomics import memory
 
@@ -25,7 +25,9 @@ INTEGERS_BYTES: Final = 64
 _INPUT = int(SlotKind.INPUT_PREDICTION)
 _TAIL_WORDS: Final = (predictions.SLOT_BYTES - 96) // 4
 _MODELS: Final = len(MODELS)
-_REGIME: Final = 4 + 5 * _MODELS
+_SPEAKERS: Final = len(SPEAKERS)
+_BLEND: Final = 4 + 5 * _MODELS
+_REGIME: Final = 4 + 5 * _SPEAKERS
 FLOATS: Final = _REGIME + 1
 _DECISION: Final = int(SlotKind.DECISION)
 _SEEN: Final = (
@@ -95,10 +97,12 @@ def carry_predictions(
         broken[index, 1] = one.spread_bps
         broken[index, 2] = one.volatility_bps
         broken[index, 3] = one.book_age_s
-        outputs = one.outputs
+        outputs, blend = one.outputs, one.blend
         for model in range(_MODELS):
             for column in range(5):
                 broken[index, 4 + 5 * model + column] = outputs[model, column]
+        for column in range(5):
+            broken[index, _BLEND + column] = blend[column]
         broken[index, _REGIME] = one.regime
 
 
@@ -211,7 +215,7 @@ class InputJournal:
     def prediction(self, index: int) -> Prediction:
         """What the prediction at this place of the drain says."""
         numbers, parts = self._integers[index].tolist(), self._floats[index].tolist()
-        outputs = tuple(tuple(parts[4 + 5 * m : 9 + 5 * m]) for m in range(_MODELS))
+        outputs = tuple(tuple(parts[4 + 5 * m : 9 + 5 * m]) for m in range(_SPEAKERS))
         return Prediction._make((*numbers, *parts[:4], outputs, parts[_REGIME]))
 
     def best_rung(self, count: int) -> int:

@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
     volatility_bps: float
     book_age_s: float
     outputs: tuple[tuple[float, ...], ...]
-    """(up, flat, down, move, spread of the move) a model, in the order of MODELS."""
+    """(up, flat, down, move, spread of the move) a model, in the order of SPEAKERS."""
     regime: float = nan
 
 

@@ -19,7 +19,7 @@ from processes.execution.policy import Prediction
 from schemas import decisions
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
-from schemas.predictions import MODELS
+from schemas.predictions import spoken
 from schemas.trading import ExternalSignal
 from shm.ring import RingWriter
 
@@ -105,6 +105,6 @@ def last_market(slots: np.ndarray, instrument: int) -> Prediction | None:
         spread_bps=float(slot["spread_bps"]),
         volatility_bps=float(slot["volatility_bps"]),
         book_age_s=float(slot["book_age_s"]),
-        outputs=tuple(tuple(row) for row in slot["outputs"][: len(MODELS)].tolist()),
+        outputs=spoken(slot),
         regime=float(slot["regime"]),
     )

@@ -3,7 +3,8 @@
 Every feature row is in the network's memory of its instrument; of several rows that wait, only the
 newest is published, and only those are computed that an output can still depend on. A rung falls at
 once when it raises, and after so many deadlines missed in a row; the rung above is tried again
-after a while by a real forward pass. The rule strategies need no rung.
+after a while by a real forward pass. The rule strategies need no rung, nor do the models beside the
+network (`places.py`): the line-up of all that spoke is what a prediction names as its version.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from models.base import Manifest, ModelError, load_manifest, load_weights
+from models.base import Manifest, ModelError
 from models.drift import SEEN_EDGES, SEEN_SHARES
 from models.tcn import (
     BATCHES,
@@ -25,13 +26,17 @@ from models.tcn import (
 )
 from processes.clock import monotonic_s
 from processes.inference import kernels
+from processes.inference.choice import opened
 from processes.inference.drift import Drift
+from processes.inference.flight import Flight
 from processes.inference.kernels import MOST_ROWS
+from processes.inference.places import Place, Places
 from processes.inference.threads import patient
 from processes.logs import Log
 from schemas import features, predictions
 from schemas.features import CATALOGUE
-from schemas.predictions import Device, PredictionFlag, Rung
+from schemas.lineup import LineUp, Standing
+from schemas.predictions import MODELS, Device, PredictionFlag, Rung
 from schemas.settings import InferenceSettings
 
 TRIAL_ROUNDS: Final = 200
@@ -39,6 +44,13 @@ _MLX_NAMES: Final = {Device.MLX_CPU: "cpu", Device.MLX_GPU: "gpu"}
 _LATE: Final = int(PredictionFlag.LATE)
 # Kernels are given plain integers: an IntEnum costs numba 30 µs to recognise.
 
+NETWORK: Final = "tcn"
+_NETWORK: Final = MODELS.index(NETWORK)
+_RULE: Final = "moving_average_cross"
+_RULE_STANDING: Final = Standing(place=_RULE, family=_RULE)
+
+Keep = Callable[[LineUp], object]
+"""Takes a line-up that predictions are about to name."""
 Publish = Callable[[int, int, int], None]
 """Takes predictions: the address where they stand, how many, and the time of their cut."""
 
@@ -66,7 +78,7 @@ class Batch:
 class Memory:
     """What the network remembers of each instrument, and the table of addresses of it all."""
 
-    def __init__(self, instruments: int, weights: dict[str, np.ndarray]) -> None:
+    def __init__(self, places: Places, instruments: int, weights: dict[str, np.ndarray]) -> None:
         columns = len(CATALOGUE)
         hidden = weights["B"].shape[1] if weights else 1
         shapes = {
@@ -96,6 +108,9 @@ class Memory:
             kernels.A_SECOND_BIAS: w["b"],
             kernels.A_HEAD: w["C"],
             kernels.A_HEAD_BIAS: w["c"],
+            kernels.A_SAID: places.said,
+            kernels.A_REGIMES: places.regimes,
+            kernels.A_LAYERS: places.layers,
         }
         self._table = np.zeros(kernels.TABLE, np.int64)
         for place, array in self._arrays.items():
@@ -117,6 +132,8 @@ class Chain:
     Args:
         folder: of the network's model. instruments: how many there are.
         publish: takes finished predictions. on_rung: told of every fall and rise.
+        keep: takes every line-up before the first prediction that names it, to keep it.
+        on_out: told of every model beside the network that is left out. flight: who computes.
     """
 
     def __init__(
@@ -128,6 +145,10 @@ class Chain:
         now_ns: Callable[[], int],
         log: Log,
         on_rung: Callable[[Rung, str], None],
+        *,
+        keep: Keep = lambda *_: None,
+        on_out: Callable[[Place, str], None] = lambda *_: None,
+        flight: Flight | None = None,
     ) -> None:
         self.rung = Rung.POSITIONS_ONLY
         self.cold = True
@@ -156,9 +177,21 @@ class Chain:
         self._stepper: Stepper | None = None
         self._missed_in_a_row = 0
         self._retry_s = 0.0
+        self._shy_s = 0.0
+        self._is_asked = settings.enabled and NETWORK in settings.families
         self._batch_rows = 0
-        self._version = 0
-        self._memory = Memory(self._instruments, {})
+        self._keep = keep
+        self._flight = flight or Flight(None)
+        families = settings.families
+        self._has_rule = _RULE in families
+        self._standing: Standing | None = None
+        self._versions: dict[tuple[Standing, ...], int] = {}
+        self._newest: tuple[tuple[Standing, ...], bool, int] = ((), False, -1)
+        self.places = Places(
+            self._instruments, self._deadline_ns / len(families), settings.misses_to_fall, now_ns,
+            log, self._flight, on_out,
+        )  # fmt: skip
+        self._memory = Memory(self.places, self._instruments, {})
 
     # ---- rungs
 
@@ -167,33 +200,45 @@ class Chain:
         if not self._settings.enabled:
             self._set_rung(Rung.POSITIONS_ONLY, "inference.enabled is false")
             return
+        if NETWORK not in self._settings.families:
+            self._set_rung(Rung.POSITIONS_ONLY, f"inference.families has no {NETWORK}")
+            return
         try:
-            manifest = load_manifest(self._folder, features.FINGERPRINT)
-            self.open(manifest, load_weights(self._folder))
+            found = opened(self._folder, NETWORK)
         except ModelError as error:
             self._set_rung(Rung.POSITIONS_ONLY, str(error))
             return
-        self._climb()
+        self.open(found.manifest, found.weights)
+        self.climb()
 
     def open(self, manifest: Manifest, weights: dict[str, np.ndarray]) -> None:
-        """Take a network, on no rung yet."""
+        """Take a network that was looked at, on no rung yet."""
         self.manifest, self._weights = manifest, weights
-        self._version = manifest.fingerprint
-        self._memory = Memory(self._instruments, weights)
+        self._standing = Standing(
+            place=NETWORK, family=manifest.family, version=manifest.version,
+            fingerprint=manifest.fingerprint,
+        )  # fmt: skip
+        self._newest = ((), False, -1)
+        self._stepper = None
+        self._memory = Memory(self.places, self._instruments, weights)
+        self.drift = None
         if SEEN_EDGES in weights and SEEN_SHARES in weights:
             self.drift = Drift(weights[SEEN_EDGES], weights[SEEN_SHARES], weights["scale"] > 0)
 
-    def _climb(self) -> None:
+    def climb(self) -> None:
         """Try the rungs from the best down; each by a real forward pass."""
-        if self._settings.device != "numpy":
+        if self._settings.device != "numpy" and monotonic_s() >= self._shy_s:
+            self._flight.enter(_NETWORK)
             try:
                 with patient():
                     self._stepper, self._device = self._make_mlx()
             except Exception as error:  # noqa: BLE001  (whatever MLX raises: the next rung)
                 self._log.warning("MLX cannot be used", reason=repr(error))
             else:
+                self._flight.leave()
                 self._set_rung(Rung.MLX, "")
                 return
+            self._flight.leave()
         why = "" if self._settings.device == "numpy" else "MLX cannot be used"
         self.use(Rung.CPU, Device.NUMPY, why)
 
@@ -210,9 +255,9 @@ class Chain:
             self._stepper = MlxStepper(self._weights, _MLX_NAMES[device])
         self._set_rung(rung, why)
 
-    def mute(self) -> None:
-        """Stay on the rung with no word of the network: what a drain is in which it failed."""
-        self._stepper = None
+    def mute(self, rung: Rung, device: Device) -> None:
+        """Be on a rung with no word of the network: what a drain is in which it failed."""
+        self.rung, self._device, self._stepper = rung, device, None
         self.cold = True
 
     def _make_mlx(self) -> tuple[Stepper, Device]:
@@ -260,13 +305,31 @@ class Chain:
     def retry(self) -> None:
         """Once in a while, try to climb back."""
         wanted = Rung.CPU if self._settings.device == "numpy" else Rung.MLX
-        if not self._settings.enabled or self.rung == wanted or monotonic_s() < self._retry_s:
+        if not self._is_asked or self.rung == wanted or monotonic_s() < self._retry_s:
+            return
+        if self.rung == Rung.CPU and monotonic_s() < self._shy_s:
             return
         self._retry_s = monotonic_s() + self._settings.retry_s
         if self.manifest is None:
             self.load()
         else:
-            self._climb()
+            self.climb()
+
+    def shun_mlx(self, until_s: float) -> None:
+        """Do not try MLX before a time of the monotonic clock: the process has died of it."""
+        self._shy_s = until_s
+
+    def prove(self) -> None:
+        """A real forward pass of the network, which touches no memory; it falls if that raises."""
+        if self._stepper is None:
+            return
+        self._flight.enter(_NETWORK)
+        try:
+            self._memory.batches[0].step(self._stepper)
+        except Exception as error:  # noqa: BLE001  (a rung that raises is a rung that falls)
+            self._log.exception("the network failed")
+            self.fall(repr(error))
+        self._flight.leave()
 
     # ---- rows
 
@@ -276,7 +339,9 @@ class Chain:
         if self.drift is not None:
             self.drift.take(0, int(rows.ctypes.data))
         publish, self._publish = self._publish, lambda *_: None
-        self.take(rows, int(rows.ctypes.data))
+        address = int(rows.ctypes.data)
+        self.take(rows, address)
+        self.places.compile(self._memory.table, address)
         self._publish = publish
         self.published = self.steps = self.superseded = self.misses = 0
         self._missed_in_a_row = 0
@@ -292,6 +357,23 @@ class Chain:
         if kernels.arrange(self._memory.table, address, len(rows)):
             self._step(address, len(rows))
 
+    def follow(self, rows: np.ndarray, address: int) -> None:
+        """As `warm`, of rows that no model has seen: those beside the network too, and learn."""
+        self.warm(rows, address)
+        self.places.follow(self._memory.table, address, len(rows))
+        self.places.learn(rows)
+
+    def catch_up(self, place: Place, rows: np.ndarray, address: int) -> None:
+        """Let a model that does not stand yet follow rows, and learn from them.
+
+        Raises:
+            ModelError: it cannot.
+        """
+        kernels.arrange(self._memory.table, address, len(rows))
+        self.places.catch_up(place, self._memory.table, address, len(rows))
+        if place.learner is not None:
+            place.learner.take(rows)
+
     def take(self, rows: np.ndarray, address: int) -> None:
         """Take all rows in, publish the newest of each instrument.
 
@@ -303,19 +385,54 @@ class Chain:
         assert count <= MOST_ROWS
         good = kernels.arrange(memory.table, address, count)
         if not good:
+            self.places.learn(rows)
             return
         network = self._step(address, count)
+        spent_ns = self._now_ns() - began_ns
+        places, learner = self.places, self.places.learner
+        places.step(memory.table, address, count)
         now_ns = self._now_ns()
-        late = now_ns - began_ns > self._deadline_ns
         made = kernels.write_predictions(
-            memory.table, address, count, network, self._version if network else 0,
-            int(self.rung), int(self._device), self._batch_rows if network else 0,
-            self.generation, now_ns, _LATE if late else 0,
+            memory.table, address, count, network, self._has_rule, self._version(network),
+            learner.state if learner is not None and places.learner is learner else 0,
+            int(self.told_rung), int(self._device), self._batch_rows if network else 0,
+            self.generation, now_ns, _LATE if now_ns - began_ns > self._deadline_ns else 0,
         )  # fmt: skip
+        before = places.standings
+        places.blend(memory.out[:made])
+        if places.standings is not before:
+            memory.out["model_version"][:made] = self._version(network)
         self._publish(memory.out_address, made, int(rows["cut_ns"][-1]))
         self.published += made
         self.superseded += good - made
-        self._judge(late=late)
+        self._judge(late=spent_ns > self._deadline_ns)
+        places.learn(rows)
+
+    @property
+    def told_rung(self) -> Rung:
+        """The rung that predictions tell: with a fitted model beside it, no network is no end."""
+        return Rung.CPU if self.rung == Rung.POSITIONS_ONLY and self.places.speaks else self.rung
+
+    @property
+    def speaking(self) -> set[str]:
+        """The places of the network and the rule, if they speak."""
+        network = {NETWORK} if self._stepper is not None else set()
+        return network | ({_RULE} if self._has_rule else set())
+
+    def _version(self, network: bool) -> int:
+        """Fingerprint of the line-up that speaks now, which is kept before it is told."""
+        standings, with_network, version = self._newest
+        if standings is self.places.standings and with_network == network and version >= 0:
+            return version
+        spoken = [self._standing] if network and self._standing is not None else []
+        spoken += [_RULE_STANDING] if self._has_rule else []
+        lineup = LineUp(standings=(*spoken, *self.places.standings))
+        if lineup.standings not in self._versions:
+            self._keep(lineup)
+            self._versions[lineup.standings] = lineup.version
+        version = self._versions[lineup.standings]
+        self._newest = (self.places.standings, network, version)
+        return version
 
     def _step(self, address: int, count: int) -> bool:
         """Step the rows that were arranged, if there is a network; whether it has spoken."""
@@ -327,13 +444,16 @@ class Chain:
         # Few instruments always go in small batches: how rows were grouped changes no bit then.
         small = 2 * self._instruments <= BATCHES[0] or listed <= BATCHES[0]
         batch = self._memory.batches[0 if small else -1]
+        self._flight.enter(_NETWORK)
         try:
             self._step_listed(stepper, batch, 0, before)
             self._step_listed(stepper, batch, before, listed)
         except Exception as error:  # noqa: BLE001  (a rung that raises is a rung that falls)
+            self._flight.leave()
             self._log.exception("the network failed")
             self.fall(repr(error))
             return False
+        self._flight.leave()
         self._batch_rows = batch.rows
         self.steps += listed
         return True

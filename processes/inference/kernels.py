@@ -4,7 +4,7 @@ All arrays of the chain are handed over at once, as a table of their addresses: 
 call less to hand over than an array, and one number less than many.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import carray, njit
@@ -14,14 +14,16 @@ from models.stack import outputs_of
 from models.tcn import CLIP, DEPTH, HIDDEN_DEPTH, OUTPUTS
 from schemas import features, predictions
 from schemas.features import COLUMN, Invalid
+from schemas.predictions import MAX_MODELS
+from schemas.tape import LEVELS
 from shm.atomics import memory
 
 MOST_ROWS: Final = 4096
 _CROSS, _VOLATILITY = COLUMN["mean_cross_bps"], COLUMN["volatility_60s_bps"]
 _SPREAD, _AGE = COLUMN["spread_bps"], COLUMN["book_age_s"]
 _COLUMNS: Final = len(COLUMN)
+_BOOK: Final = 4 * LEVELS
 _DROPPED: Final = int(Invalid.DROPPED)
-_NAN: Final = np.float32(np.nan)
 _NOTHING: Final = np.float32(0)
 _LOOKS_BACK: Final = 2
 """The age of the youngest hidden row, but the newest itself, that the second layer looks at."""
@@ -45,10 +47,13 @@ _NETWORK, _RULE = predictions.MODELS.index("tcn"), predictions.MODELS.index("mov
     A_SECOND_BIAS,  # (H) float32
     A_HEAD,  # (H, OUTPUTS) float32
     A_HEAD_BIAS,  # (OUTPUTS) float32
+    A_SAID,  # (MAX_MODELS, instruments, OUTPUTS) float32: what the models beside the network said
+    A_REGIMES,  # (instruments) float32: the state each instrument's market is in, NaN without one
+    A_LAYERS,  # (MOST_ROWS) int64: rows in the order in which they are followed
     N_INSTRUMENTS,
     N_HIDDEN,
-) = range(18)
-TABLE: Final = 18
+) = range(21)
+TABLE: Final = 21
 
 
 @njit(cache=True, nogil=True)
@@ -79,6 +84,91 @@ def arrange(table: int, rows_address: int, count: int) -> int:
         counts[instrument] = age + 1
         good += 1
     return good
+
+
+@njit(cache=True, nogil=True)
+def lay_out(table: int, rows_address: int, count: int, ends_address: int) -> int:
+    """Order the rows that count into layers, none of which has two rows of an instrument.
+
+    The first rows of all instruments come first, then the second ones, and so on; `arrange` was
+    called with the same rows. Where each layer ends is written to (count) int64 at `ends_address`.
+    Returns how many there are.
+    """
+    t = carray(memory(table), (TABLE,), np.int64)
+    rows = carray(memory(rows_address), (count,), features.SLOT)
+    instruments = t[N_INSTRUMENTS]
+    counts = carray(memory(t[A_COUNTS]), (instruments,), np.int64)
+    order = carray(memory(t[A_LAYERS]), (MOST_ROWS,), np.int64)
+    ends = carray(memory(ends_address), (MOST_ROWS,), np.int64)
+    layers = listed = 0
+    for instrument in range(instruments):
+        layers = max(layers, counts[instrument])
+    for layer in range(layers):
+        ends[layer] = 0
+    seen = np.zeros(instruments, np.int64)
+    for index in range(count):
+        instrument = rows[index].instrument
+        if instrument < instruments and rows[index].invalid & _DROPPED == 0:
+            ends[seen[instrument]] += 1
+            seen[instrument] += 1
+    for layer in range(layers):
+        listed += ends[layer]
+        ends[layer] = listed - ends[layer]  # where it begins, until it is filled
+    seen[:] = 0
+    for index in range(count):
+        instrument = rows[index].instrument
+        if instrument < instruments and rows[index].invalid & _DROPPED == 0:
+            layer = seen[instrument]
+            order[ends[layer]] = index
+            ends[layer] += 1
+            seen[instrument] += 1
+    return layers
+
+
+@njit(cache=True, nogil=True)
+def list_newest(table: int) -> int:
+    """Put the newest row of each instrument in the place of the layers; how many there are."""
+    t = carray(memory(table), (TABLE,), np.int64)
+    instruments = t[N_INSTRUMENTS]
+    newest = carray(memory(t[A_NEWEST]), (instruments,), np.int64)
+    order = carray(memory(t[A_LAYERS]), (MOST_ROWS,), np.int64)
+    listed = 0
+    for instrument in range(instruments):
+        if newest[instrument] >= 0:
+            order[listed] = newest[instrument]
+            listed += 1
+    return listed
+
+
+@njit(cache=True, nogil=True)
+def copy_rows(
+    table: int, rows_address: int, count: int, begin: int, end: int, values: Any, book: Any,
+    price: Any, instrument: Any,
+) -> None:  # fmt: skip
+    """The rows listed from `begin` to `end`, as a follower takes them."""
+    t = carray(memory(table), (TABLE,), np.int64)
+    rows = carray(memory(rows_address), (count,), features.SLOT)
+    order = carray(memory(t[A_LAYERS]), (MOST_ROWS,), np.int64)
+    for place in range(end - begin):
+        row = rows[order[begin + place]]
+        seen, levels = row["values"], row["book"]
+        for column in range(_COLUMNS):
+            values[place, column] = seen[column]
+        for level in range(_BOOK):
+            book[place, level] = levels[level]
+        price[place] = row.reference_price
+        instrument[place] = row.instrument
+
+
+@njit(cache=True, nogil=True)
+def keep_said(table: int, model: int, said: Any, instrument: Any) -> None:
+    """What a follower said of some instruments, until it says more of them."""
+    t = carray(memory(table), (TABLE,), np.int64)
+    instruments = t[N_INSTRUMENTS]
+    kept = carray(memory(t[A_SAID]), (MAX_MODELS, instruments, OUTPUTS), np.float32)
+    for place in range(len(instrument)):
+        for column in range(OUTPUTS):
+            kept[model, instrument[place], column] = said[place, column]
 
 
 @njit(cache=True, nogil=True)
@@ -204,18 +294,21 @@ def absorb(table: int, begin: int, end: int, batch: int, hidden: int, deeper: in
 
 @njit(cache=True, nogil=True)
 def write_predictions(
-    table: int, rows_address: int, count: int, has_network: bool, version: int, rung: int,
-    device: int, batch_rows: int, generation: int, made_ns: int, flags: int,
+    table: int, rows_address: int, count: int, has_network: bool, has_rule: bool, version: int,
+    learnt: int, rung: int, device: int, batch_rows: int, generation: int, made_ns: int, flags: int,
 ) -> int:  # fmt: skip
     """A prediction slot for the newest row of each instrument; how many.
 
-    The blend is the network's word where there is one, the rule's where there is none.
+    The blend is the network's word where there is one, the rule's where there is none: what holds
+    until a fitted blend has spoken.
     """
     t = carray(memory(table), (TABLE,), np.int64)
     instruments = t[N_INSTRUMENTS]
     rows = carray(memory(rows_address), (count,), features.SLOT)
     newest = carray(memory(t[A_NEWEST]), (instruments,), np.int64)
     network = carray(memory(t[A_NETWORK]), (instruments, OUTPUTS), np.float32)
+    said = carray(memory(t[A_SAID]), (MAX_MODELS, instruments, OUTPUTS), np.float32)
+    regimes = carray(memory(t[A_REGIMES]), (instruments,), np.float32)
     slots = carray(memory(t[A_OUT]), (instruments,), predictions.SLOT)
     made = 0
     for instrument in range(instruments):
@@ -233,6 +326,7 @@ def write_predictions(
         slot.reference_price = row.reference_price
         slot.invalid = row.invalid
         slot.model_version = version
+        slot.learner_state = learnt
         slot.instrument = instrument
         slot.rung = rung
         slot.device = device
@@ -241,15 +335,16 @@ def write_predictions(
         slot.config_generation = generation
         slot.drain_first = rows[0].sequence & 0xFFFFFFFF
         outputs, blend = slot.outputs, slot.blend
-        for model in range(predictions.MAX_MODELS):
+        for model in range(MAX_MODELS):
             for column in range(OUTPUTS):
-                outputs[model, column] = _NAN
-        up, flat, down, move, spread = moving_average_cross(values[_CROSS], values[_VOLATILITY])
-        outputs[_RULE, 0] = up
-        outputs[_RULE, 1] = flat
-        outputs[_RULE, 2] = down
-        outputs[_RULE, 3] = move
-        outputs[_RULE, 4] = spread
+                outputs[model, column] = said[model, instrument, column]
+        if has_rule:
+            up, flat, down, move, spread = moving_average_cross(values[_CROSS], values[_VOLATILITY])
+            outputs[_RULE, 0] = up
+            outputs[_RULE, 1] = flat
+            outputs[_RULE, 2] = down
+            outputs[_RULE, 3] = move
+            outputs[_RULE, 4] = spread
         if has_network:
             outputs_of(network[instrument], outputs[_NETWORK])
         spoken = _NETWORK if has_network else _RULE
@@ -257,7 +352,7 @@ def write_predictions(
             blend[column] = outputs[spoken, column]
         slot.spread_bps = values[_SPREAD]
         slot.volatility_bps = values[_VOLATILITY]
-        slot.regime = _NAN
+        slot.regime = regimes[instrument]
         slot.book_age_s = values[_AGE]
         slot.mean_cross_bps = values[_CROSS]
     return made

@@ -108,6 +108,7 @@ class Recording:
 
     def __init__(self, data: Path, session: int) -> None:
         self.session = session
+        self.data = data
         self.folder = SessionFolder(data, session)
         self.generations = self.folder.generations()
         if not self.generations:

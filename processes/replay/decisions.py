@@ -26,7 +26,7 @@ from schemas import decisions
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
 from schemas.layout import join
-from schemas.predictions import MODELS
+from schemas.predictions import spoken
 from schemas.trading import BrokerEvent, ExternalSignal, KillLevel
 
 RESULTS: Final = UNLIKE | {"message"}
@@ -176,7 +176,7 @@ class DecisionReplay:
             volatility_bps=float(row["volatility_bps"]),
             book_age_s=float(row["book_age_s"]),
             regime=float(row["regime"]),
-            outputs=tuple(tuple(model) for model in row["outputs"][: len(MODELS)].tolist()),
+            outputs=spoken(row),
         )
 
     def _keep(self, run: np.ndarray) -> None:

@@ -21,6 +21,7 @@ from typing import IO, Final
 import msgspec
 import numpy as np
 
+from models.labels import Paths
 from models.samples import UNKNOWN, Samples
 from processes.clock import utc_text
 from processes.files import write_whole
@@ -29,7 +30,6 @@ from processes.recordings.features import FeatureReplay
 from processes.recordings.recording import Recording, whole
 from processes.recordings.span import Span, sessions_in
 from processes.sessions import sessions_of
-from processes.training.labels import Paths
 from schemas import features
 from schemas.errors import OperatorError, UsageError
 from schemas.features import CATALOGUE

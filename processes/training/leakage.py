@@ -18,11 +18,11 @@ from typing import Final, Literal
 import numpy as np
 from msgspec import Struct
 
+from models.labels import SECOND_NS, Paths, stretches
 from models.samples import FLAT, Samples, Target
 from processes.training.bootstrap import Blocks, Interval, auc
 from processes.training.evaluation import base_rates, chances_of, log_losses
 from processes.training.folds import Fold
-from processes.training.labels import SECOND_NS, Paths, stretches
 from schemas.features import CATALOGUE
 
 PARTS: Final = 20

@@ -9,23 +9,24 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import numpy as np
 
+from models import labels
 from models.base import Manifest, save_model
 from models.families import FAMILIES
-from models.family import Model
+from models.family import Weights
+from models.labels import SECOND_NS
 from models.samples import OUTPUTS, Samples, Target
 from processes import model_registry
 from processes.clock import file_stamp, utc_text
-from processes.training import labels, leakage
+from processes.training import leakage
 from processes.training.costs import round_trip_bps
 from processes.training.dataset import Dataset, Source
 from processes.training.evaluation import Forecasts, base_rates, chances_of, evaluate, log_losses
 from processes.training.folds import Fold, Plan, walk_forward
-from processes.training.labels import SECOND_NS
 from processes.training.leakage import Leakage
 from processes.training.report import page
 from processes.training.result import REPORT, FoldResult, Importance, TrainingReport, read_report
@@ -75,33 +76,49 @@ def train(desk: Desk, family: str, target: TargetSettings, report: Report) -> Tr
     Raises:
         ModelError: there is too little to learn from.
     """
-    return _Training(desk, family, target, report).run()
+    return Training(desk, family, target, report).run()
 
 
-class _Fits:
+class Fitted(Protocol):
+    """What is asked of a model once it was fitted."""
+
+    def predict(self, samples: Samples) -> np.ndarray:
+        """What it says of each sample: (n, OUTPUTS) float32."""
+
+    def explain(self, samples: Samples) -> np.ndarray:
+        """How much each column has moved each prediction: (n, F)."""
+
+    def weights(self) -> Weights:
+        """The numbers learnt."""
+
+
+class Fits:
     """Fits of one family on the folds of one target, kept in the work folder."""
 
-    def __init__(self, desk: Desk, family: str, target: TargetSettings, rows: Samples) -> None:
-        self.model: type[Model] = FAMILIES[family]
+    def __init__(
+        self, desk: Desk, family: str, target: TargetSettings, rows: Samples, *made_of: str
+    ) -> None:
         told = desk.settings.training
         horizon_ns = round(target.horizon_s * SECOND_NS)
+        rows_back = FAMILIES[family].rows_back if family in FAMILIES else 0
         self.target = Target(target.horizon_s, target.move_bps)
+        self._family = family
         self.mark = mark_of(
-            desk.source.mark, family, target, told.labels, told.take_bps, told.stop_bps,
+            desk.source.mark, family, target, *made_of, told.labels, told.take_bps, told.stop_bps,
             told.gap_s, told.slippage_bps, told.window_s, told.embargo_horizons, desk.folds,
             desk.seed, desk.settings.backtest.fees, desk.settings.execution.paper.fee_bps,
         )  # fmt: skip
         plan = Plan(
             desk.folds, round(told.embargo_horizons * horizon_ns), round(told.window_s * SECOND_NS),
-            self.model.rows_back,
+            rows_back,
         )  # fmt: skip
         self.folds = walk_forward(rows, plan)
         self._rows, self._seed = rows, desk.seed
         self._folder = desk.work.run(self.mark)
 
-    def fit(self, samples: Samples, report: Callable[[float], object]) -> Model:
+    def fit(self, samples: Samples, report: Callable[[float], object]) -> Fitted:
         """A model fitted on some of the samples."""
-        made = self.model()
+        made = FAMILIES[self._family]()
         made.fit(samples, self.target, seed=self._seed, report=report)
         return made
 
@@ -115,10 +132,14 @@ class _Fits:
 
         return kept(self._folder / f"fold-{fold.number}.npz", make)["said"]
 
-    def final(self, report: Callable[[float], object]) -> Model:
+    def final(self, report: Callable[[float], object]) -> Fitted:
         """A model that has learnt from everything."""
         found = kept(self._folder / "final.npz", lambda: self.fit(self._rows, report).weights())
-        return self.model.restored(found)
+        return self.restored(found)
+
+    def restored(self, weights: Weights) -> Fitted:
+        """A model with these numbers."""
+        return FAMILIES[self._family].restored(weights)
 
     def shuffled(self, train: Samples, test: Samples) -> np.ndarray:
         """What a model says that was fitted on shuffled labels."""
@@ -134,7 +155,7 @@ class _Fits:
         return self._folder
 
 
-class _Training:
+class Training:
     """One family and target."""
 
     def __init__(self, desk: Desk, family: str, target: TargetSettings, report: Report) -> None:
@@ -143,15 +164,21 @@ class _Training:
         self._cost = round_trip_bps(
             desk.dataset.samples, desk.source.instruments.values(), desk.settings
         )
-        self._rows = self._labelled()
-        self._fits = _Fits(desk, family, target, self._rows)
-        others = [name for name in desk.settings.training.baselines if name != family]
-        self._others = {name: _Fits(desk, name, target, self._rows) for name in others}
+        self._rows, self._paths = self._labelled(), desk.dataset.paths
+        self._fits, self._others = self._prepare()
         known = np.flatnonzero(self._rows.known)
         self._from_ns = int(self._rows.cut_ns[known[0]])
         self._to_ns = int(self._rows.cut_ns[known[-1]])
         self.version = f"{file_stamp(self._to_ns)}-{target.horizon_s:g}s-{self._fits.mark[:6]}"
         self._done, self._steps = 0, desk.folds * (1 + len(self._others)) + 2
+
+    def _prepare(self) -> tuple[Fits, dict[str, Fits]]:
+        """The fits of the family, and of those that it is compared with."""
+        desk, family, target = self._desk, self._family, self._target
+        others = [name for name in desk.settings.training.baselines if name != family]
+        return Fits(desk, family, target, self._rows), {
+            name: Fits(desk, name, target, self._rows) for name in others
+        }
 
     def _labelled(self) -> Samples:
         told, rows = self._desk.settings.training, self._desk.dataset.samples
@@ -166,11 +193,12 @@ class _Training:
         return Samples(**{**columns, **made._asdict()})
 
     def run(self) -> Trained:
+        """All of it; the version's folder if it is there already."""
         place = self._desk.models / self._family / self.version
         if place.exists():
             return Trained(place, read_report(place), was_there=True)
         said = self._walk(self._fits, self._family)
-        others = {name: self._walk(fits, name) for name, fits in self._others.items()}
+        others = self._said_by_others()
         model = self._fits.final(self._telling(f"{self._family}, all together"))
         self._done += 1
         found = self._check()
@@ -185,7 +213,7 @@ class _Training:
         report(0.0)
         return report
 
-    def _walk(self, fits: _Fits, name: str) -> np.ndarray:
+    def _walk(self, fits: Fits, name: str) -> np.ndarray:
         """(tests, OUTPUTS) of all folds' tests, in order."""
         found = []
         for fold in fits.folds:
@@ -194,10 +222,13 @@ class _Training:
             self._done += 1
         return np.concatenate(found)
 
+    def _said_by_others(self) -> dict[str, np.ndarray]:
+        return {name: self._walk(fits, name) for name, fits in self._others.items()}
+
     def _check(self) -> Leakage:
         self._telling(f"{self._family}, shuffled labels")
         return leakage.check(
-            self._rows, self._desk.dataset.paths, self._fits.folds, self._fits.target,
+            self._rows, self._paths, self._fits.folds, self._fits.target,
             self._desk.settings.training.gap_s, self._desk.seed, self._fits.shuffled,
         )  # fmt: skip
 
@@ -219,7 +250,7 @@ class _Training:
         )
 
     def _judge(
-        self, model: Model, said: np.ndarray, others: dict[str, np.ndarray], found: Leakage
+        self, model: Fitted, said: np.ndarray, others: dict[str, np.ndarray], found: Leakage
     ) -> TrainingReport:
         tests = self._rows.take(self._tests)
         known, flat = tests.known, self._flat()
@@ -272,7 +303,7 @@ class _Training:
             log_loss_flat=float(log_losses(silent[known], label[known]).mean()),
         )
 
-    def _importances(self, model: Model) -> list[Importance]:
+    def _importances(self, model: Fitted) -> list[Importance]:
         last = slice(max(self._rows.count - EXPLAINED, 0), None)
         told = np.abs(model.explain(self._rows.take(last)))
         sizes = np.nan_to_num(told).mean(axis=0)
@@ -287,7 +318,7 @@ class _Training:
 
     # ---- the model's folder
 
-    def _save(self, model: Model, told: TrainingReport, said: np.ndarray) -> Path:
+    def _save(self, model: Fitted, told: TrainingReport, said: np.ndarray) -> Path:
         made = self._fits.folder / "model"
         shutil.rmtree(made, ignore_errors=True)
         save_model(made, self._manifest(told), model.weights())
@@ -335,4 +366,9 @@ class _Training:
             expires_ns=told.to_ns + round(self._desk.settings.training.expiry_days * DAY_NS),
             seed=told.seed,
             instruments=list(made.instruments.values()),
+            members=self._members(),
         )
+
+    def _members(self) -> list[str]:
+        """Of a blend, whom it is made of."""
+        return []

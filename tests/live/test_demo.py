@@ -8,16 +8,25 @@ import urllib.error
 import urllib.request
 
 import msgspec
+import numpy as np
 import pytest
 
 from processes.execution.reading import LedgerView
 from processes.places import is_locked
+from processes.recordings.recording import Recording
+from processes.replay.main import replay
+from processes.sessions import SessionFolder, sessions_of
+from schemas import predictions
 from schemas.features import COLUMN
+from schemas.layout import join
 from schemas.messages import Status
 from schemas.settings import LedgerSettings
-from tests.helpers import ROOT, wait_until
+from tests.helpers import ROOT, QuietLog, wait_until
+from tests.lineups import ALL, fitted, plant, promote
 from tests.live.conftest import Project
 
+MODELS = ("cnn", "sgd", "gbdt", "regime", "tcn")
+"""Families that are promoted, and promoted anew."""
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
 
 
@@ -30,6 +39,10 @@ def get(url: str) -> tuple[int, str]:
 
 
 def test_a_whole_day_in_a_minute(project):
+    project.set(inference__families=list(ALL))
+    for family in MODELS:
+        plant(project.data, family, "first", fitted(family))
+        promote(project.data, family, "first")
     text = project.dcctl("start")
     for word in ("collector.bitfinex", "ready", "profile demo", "paper", "dcctl stop"):
         assert word in text
@@ -41,12 +54,14 @@ def test_a_whole_day_in_a_minute(project):
     check_switch(project)
     check_reload(project)
     check_restart(project)
+    check_swap(project)
     assert "runs here already" in project.dcctl("start", code=1)
     wait_until(lambda: project.ring("decisions").committed > 60, 60)
     stopped = project.dcctl("stop")
     assert "no process, no shared memory, no socket is left" in stopped
     project.assert_clean()
     check_lake(project)
+    check_replay(project)
     assert "not running" in project.dcctl("status", code=3)
     assert "not running" in project.dcctl("stop", code=3)
 
@@ -132,6 +147,38 @@ def check_restart(project: Project) -> None:
     after = {p.name: p.pid for p in project.status().processes}
     assert {name for name in before if before[name] != after[name]} == {"features"}
     assert "no process nobody" in project.dcctl("restart", "nobody", code=2)
+
+
+def lineups(project: Project) -> set[tuple[str, str]]:
+    """Families and versions that have spoken."""
+    spoken = SessionFolder(project.data, sessions_of(project.data)[-1]).lineups()
+    return {(one.family, one.version) for lineup in spoken for one in lineup.standings}
+
+
+def check_swap(project: Project) -> None:
+    wait_until(lambda: lineups(project) >= {(family, "first") for family in MODELS}, 30)
+    for family in MODELS:
+        plant(project.data, family, "second", fitted(family, 2))
+        promote(project.data, family, "second")
+    wait_until(lambda: lineups(project) >= {(family, "second") for family in MODELS}, 30)
+    project.wait_slots("predictions", 20)
+    said = project.dcctl("models", "rollback", "gbdt")
+    assert "first" in said
+    text = project.dcctl("logs", "inference")
+    assert "a version is taken" in text
+
+
+def check_replay(project: Project) -> None:
+    """With six models, a swap of each and learning between: the same bits."""
+    session = sessions_of(project.data)[-1]
+    verdict = replay(project.data, session, QuietLog())
+    assert verdict.first_difference is None
+    assert verdict.identical
+    assert verdict.predictions > 60
+    assert not [span for span in verdict.excluded if span.stage == "predictions"]
+    recorded = join(list(Recording(project.data, session).predictions()), predictions.SLOT)
+    assert len(np.unique(recorded["learner_state"])) > 5
+    assert np.isfinite(recorded["outputs"][-1]).all()
 
 
 def check_lake(project: Project) -> None:

@@ -139,6 +139,8 @@ def test_rows_are_those_of_a_builder_that_reads_the_tape_as_it_comes(data, trigg
     instruments = recording.tables.instruments
 
     class Taken:
+        rows_back = 1
+
         def __init__(self) -> None:
             self.rows: list[np.ndarray] = []
 

@@ -29,7 +29,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/databases": {"psycopg"},
     "processes/collector": {"numba", "uvloop", "venues"},
     "processes/features": {"numba"},
-    "processes/inference": {"numba", "mlx", "models"},
+    # psutil: how much memory it has
+    "processes/inference": {"numba", "mlx", "models", "psutil"},
     # uvloop, venues: brokers of accounts at venues; aiohttp: the control interface of a Freqtrade
     # bot
     "processes/execution": {"numba", "aiohttp", "uvloop", "venues"},

@@ -3,7 +3,7 @@
 from numba import njit
 
 from processes.execution.strategies.base import EXIT, FLAT, HOLD, NONE, Parameters
-from schemas.predictions import MODELS
+from schemas.predictions import SPEAKERS
 from schemas.settings import StrategySettings
 
 
@@ -19,7 +19,7 @@ class AlwaysFlat:
     """Reads no model at all."""
 
     rule = FLAT
-    model = MODELS.index("moving_average_cross")
+    model = SPEAKERS.index("moving_average_cross")
     needs_network = False
 
     def parameters(self, settings: StrategySettings) -> Parameters:

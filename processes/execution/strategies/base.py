@@ -28,7 +28,7 @@ class Strategy(Protocol):
 
     rule: int
     model: int
-    """Place of the model it reads in MODELS."""
+    """Place of the model it reads in SPEAKERS."""
     needs_network: bool
 
     def parameters(self, settings: StrategySettings) -> Parameters:

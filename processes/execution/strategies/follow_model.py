@@ -6,7 +6,7 @@ Parameters of the rule: the threshold.
 from numba import njit
 
 from processes.execution.strategies.base import FOLLOW, HOLD, LONG, SHORT, Parameters
-from schemas.predictions import MODELS
+from schemas.predictions import SPEAKERS
 from schemas.settings import StrategySettings
 
 
@@ -22,12 +22,12 @@ def follow(threshold: float, up: float, down: float, move: float) -> tuple[int, 
 
 
 class FollowModel:
-    """Of a model of inference's chain, by its name."""
+    """Of a model of inference's line-up by its place, or of the blend."""
 
     rule = FOLLOW
 
     def __init__(self, model: str, *, needs_network: bool) -> None:
-        self.model = MODELS.index(model)
+        self.model = SPEAKERS.index(model)
         self.needs_network = needs_network
 
     def parameters(self, settings: StrategySettings) -> Parameters:

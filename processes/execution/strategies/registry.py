@@ -14,5 +14,9 @@ REGISTRY: Final[dict[str, Strategy]] = {
     "tcn": FollowModel("tcn", needs_network=True),
     "always_flat": AlwaysFlat(),
     "volatility_trend": VolatilityTrend(),
+    **{
+        name: FollowModel(name, needs_network=False)
+        for name in ("cnn", "linear", "gbdt", "regime", "blend")
+    },
 }
 assert set(REGISTRY) < set(STRATEGIES)

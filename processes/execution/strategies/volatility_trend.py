@@ -10,7 +10,7 @@ from math import isfinite
 from numba import njit
 
 from processes.execution.strategies.base import HOLD, LONG, SHORT, TREND, Parameters
-from schemas.predictions import MODELS
+from schemas.predictions import SPEAKERS
 from schemas.settings import StrategySettings
 
 
@@ -34,7 +34,7 @@ class VolatilityTrend:
     """Settings: `strategy.volatility_trend`."""
 
     rule = TREND
-    model = MODELS.index("moving_average_cross")
+    model = SPEAKERS.index("moving_average_cross")
     needs_network = False
 
     def parameters(self, settings: StrategySettings) -> Parameters:

@@ -11,6 +11,7 @@ from config.loader import flatten
 from processes.clock import utc_text
 from processes.execution.beginning import Beginning
 from processes.execution.positions import ZERO
+from processes.model_registry import models_folder
 from processes.recordings.recording import Recording
 from processes.recordings.span import FOREVER, SESSION_NS, Span
 from processes.replay.backtest.gaps import Gaps
@@ -66,7 +67,7 @@ class Session:
         self._span = span
         self._record = record
         self._tops = Tops(len(instruments))
-        self.predictor = Predictor(settings, len(instruments))
+        self.predictor = Predictor(settings, len(instruments), models_folder(recording.data))
         self.trading = Trading(
             recording.session, recording.tables, settings, self._tops, Journal(record),
             record.on_send, record.on_fill, record.on_time, record.on_pull,

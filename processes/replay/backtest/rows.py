@@ -6,6 +6,7 @@ first event that is due. Predictions come of the live chain, on one rung for the
 comes before the span goes in without a word, so that windows and memories begin full.
 """
 
+import contextlib
 import ctypes
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,12 +16,17 @@ import numpy as np
 import structlog
 
 from config.loader import ROOT
-from models.base import ModelError, load_manifest, load_weights
+from models.base import ModelError
+from models.family import OnlineModel
+from models.maturing import room_for
 from models.tcn import DEPTH, HIDDEN_DEPTH
 from processes.execution.strategies.registry import REGISTRY
 from processes.features.cutter import SILENCE_GRACE_NS, Cutter
-from processes.inference.chain import Chain
+from processes.inference.chain import NETWORK, Chain
+from processes.inference.choice import BLEND, Candidate, chosen, is_rule, place_of
 from processes.inference.kernels import MOST_ROWS
+from processes.inference.learner import Learner
+from processes.inference.places import Place
 from processes.logs import Log
 from processes.recordings.span import FOREVER
 from processes.replay.backtest.stretches import Piece
@@ -28,7 +34,8 @@ from schemas import features, predictions, tape
 from schemas.errors import OperatorError
 from schemas.features import CutReason
 from schemas.instruments import Instrument
-from schemas.predictions import Device, Rung
+from schemas.lineup import Standing
+from schemas.predictions import SPEAKERS, Device, Rung
 from schemas.settings import Settings
 
 REMEMBERED: Final = DEPTH + HIDDEN_DEPTH
@@ -40,10 +47,17 @@ Decide = Callable[[int, int, int], None]
 
 
 class Predictor:
-    """The chain on a rung that does not change."""
+    """The line-up, with the network on a rung that does not change.
 
-    def __init__(self, settings: Settings, instruments: int) -> None:
+    Args:
+        models: where trained ones are: the promoted version of each family speaks, and an online
+            one begins as it was trained and learns on its way.
+    """
+
+    def __init__(self, settings: Settings, instruments: int, models: Path) -> None:
         self.made = 0
+        self.rows_back = REMEMBERED
+        """Rows of an instrument that a prediction is made of."""
         self._made = np.zeros(max(instruments, 1), predictions.SLOT)
         self._count = 0
         self.device = Device.NONE
@@ -51,25 +65,60 @@ class Predictor:
         # Nobody reads a log of it: what fails ends the run, and says so itself.
         log: Log = structlog.wrap_logger(structlog.ReturnLogger())
         self._why = ""
+        self._shipped = ROOT / Path(told.model)
         self._chain = Chain(
-            told, ROOT / Path(told.model), instruments, self._publish, lambda: 0, log,
-            self._on_rung,
+            told, self._shipped, instruments, self._publish, lambda: 0, log, self._on_rung,
+            on_out=self._on_out,
         )  # fmt: skip
         self._chain.generation = 1
         if told.enabled:
-            self._open(settings, ROOT / Path(told.model))
+            for family in (*told.families, BLEND):
+                if not is_rule(family):
+                    self._stand(settings, models, family)
         self.rung = self._chain.rung
         self._chain.forget()
 
-    def _open(self, settings: Settings, folder: Path) -> None:
+    def _stand(self, settings: Settings, models: Path, family: str) -> None:
+        """Let the promoted version of a family speak.
+
+        Raises:
+            OperatorError: there is none that is sound, and the strategy reads it.
+        """
+        found, why = None, f"none is promoted; type: dcctl models promote {family}"
         try:
-            manifest = load_manifest(folder, features.FINGERPRINT)
-            self._chain.open(manifest, load_weights(folder))
+            found = chosen(models, family, self._shipped)
         except ModelError as error:
-            if REGISTRY[settings.strategy.name].needs_network:
-                raise OperatorError(f"strategy.name needs the network: {error}") from None
-            return
-        self._use(settings.inference.device)
+            why = str(error)
+        if found is None:
+            name = settings.strategy.name
+            if SPEAKERS[REGISTRY[name].model] == place_of(family) and family != BLEND:
+                raise OperatorError(f"strategy.name = {name} needs the {family}: {why}")
+        elif family == NETWORK:
+            self._chain.open(found.manifest, found.weights)
+            self._use(settings.inference.device)
+        else:
+            self._chain.places.put(self._place(settings, found))
+
+    def _place(self, settings: Settings, found: Candidate) -> Place:
+        manifest, model, instruments = found.manifest, found.model, len(self._made)
+        standing = Standing(
+            place=found.place, family=found.family, version=manifest.version,
+            fingerprint=manifest.fingerprint,
+        )  # fmt: skip
+        learner = None
+        if isinstance(model, OnlineModel) and settings.inference.learn:
+            waiting = room_for(instruments, manifest.horizon_s, settings.features.cut_interval_s)
+            with contextlib.suppress(ModelError):  # of other labels: it speaks as it is
+                learner = Learner(
+                    model, manifest, 0, instruments=instruments, gap_s=settings.training.gap_s,
+                    waiting=waiting, after=0,
+                )  # fmt: skip
+        place = Place(standing, model, instruments, manifest.members, learner)
+        self.rows_back = max(self.rows_back, place.rows_back + 1)
+        return place
+
+    def _on_out(self, place: Place, why: str) -> None:
+        raise OperatorError(f"{place.standing.family} failed: {why}")
 
     def _use(self, wanted: str) -> None:
         """A rung: of `auto` the processor, which is there on every machine that has MLX at all."""
@@ -100,7 +149,7 @@ class Predictor:
 
     def warm(self, rows: np.ndarray, address: int) -> None:
         """Rows from before the span."""
-        self._chain.warm(rows, address)
+        self._chain.follow(rows, address)
 
     def take(self, rows: np.ndarray, address: int) -> tuple[int, int]:
         """Predictions about the rows of a cut: their address, and how many.
@@ -139,7 +188,9 @@ class Rows:
         self.made = 0
         self._settings = settings.features
         self._first_ns = first_ns
-        self._begin_ns = first_ns - int(REMEMBERED * settings.features.cut_interval_s * 1e9)
+        self._begin_ns = first_ns - int(
+            predictor.rows_back * settings.features.cut_interval_s * 1e9
+        )
         """Rows are cut from here on."""
         self._is_cutting = False
         self._predictor = predictor

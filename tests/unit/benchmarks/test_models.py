@@ -31,4 +31,17 @@ def test_every_family_has_its_figures(monkeypatch):
         for instruments in INSTRUMENTS:
             assert found[f"model_{name}_{instruments}"].value > 0
         assert (f"model_{name}_learns" in found) == family.learns_online
+    for instruments in INSTRUMENTS:
+        whole, shipped = (
+            found[f"model_{one}_{instruments}"] for one in ("lineup", "lineup_shipped")
+        )
+        assert whole.value > shipped.value > 0
     assert np.isfinite([peer.ratio for peer in found["model_tcn_8"].peers.values() if peer]).all()
+
+
+def test_the_whole_line_up_speaks_in_the_benchmark():
+    rows = drawn(60, 3)
+    cuts = models.LineUpCuts([made(FAMILIES[name], rows) for name in models.LINE_UP], 3, 5)
+    cuts.run()
+    told = cuts._chain._memory.out[:3]
+    assert np.isfinite(told["outputs"]).all()

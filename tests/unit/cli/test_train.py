@@ -146,3 +146,17 @@ def test_each_target_has_a_model_of_its_own(dcctl, lake):
         assert told in dcctl.err
     assert dcctl("models", "list", "--json") == 0
     assert sorted(one["horizon_s"] for one in json.loads(dcctl.out)) == [5.0, 15.0]
+
+
+def test_a_blend_is_trained_of_what_is_there_and_promoted(dcctl, lake):
+    asked = ("--horizon", "5", "--folds", "4", "--recorded", "--json")
+    assert dcctl("train", "blend", *asked) == EXIT_FAILED
+    assert "a blend takes two models of 5 s and there is 0; type: dcctl train all" in dcctl.err
+    for family in ("ridge", "moving_average_cross"):
+        assert dcctl("train", family, *asked) == 0, dcctl.err
+    assert dcctl("train", "blend", *asked) == 0, dcctl.err
+    told = json.loads(dcctl.out)[0]
+    assert told["less_flat"]["high"] < 0
+    assert dcctl("models", "promote", "blend", told["version"]) == 0, dcctl.err
+    assert dcctl("models", "show", "blend", "promoted") == 0
+    assert promoted(lake / "models", "blend") == lake / "models" / "blend" / told["version"]

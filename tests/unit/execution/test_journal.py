@@ -9,10 +9,12 @@ from processes import runtime
 from processes.execution.effects import Decision, Seen
 from processes.execution.journal import InputJournal
 from processes.execution.policy import Wish
+from processes.execution.strategies.registry import REGISTRY
 from processes.runtime import Context
 from schemas import decisions, predictions
 from schemas.decisions import NUMBERS, STRATEGIES, SlotKind
 from schemas.layout import join
+from schemas.predictions import MODELS, SPEAKERS, spoken
 from schemas.trading import Action, KillLevel, Reason
 from tests.instances import bare_instance
 
@@ -45,6 +47,26 @@ def told(count: int, seed: int) -> np.ndarray:
         slots[name] = draw.normal(100, 10, count)
     slots["outputs"] = draw.normal(size=(count, predictions.MAX_MODELS, 5))
     return slots
+
+
+def test_every_strategy_reads_whom_it_names(journal):
+    """The kernel of a drain, the machine's numbers and an outside signal's market agree on it."""
+    slots = told(3, 1)
+    slots["blend"] = np.arange(15).reshape(3, 5) + 1000
+    journal.take(slots.ctypes.data, 3, T0)
+    for name, strategy in REGISTRY.items():
+        speaker = name if name in SPEAKERS else "moving_average_cross"
+        for index in range(3):
+            wanted = (
+                slots["blend"][index]
+                if speaker == "blend"
+                else slots["outputs"][index, MODELS.index(speaker)]
+            )
+            read = journal.prediction(index).outputs[strategy.model]
+            assert read == tuple(wanted.tolist()), name
+            assert journal._floats[index, 4 + 5 * strategy.model] == wanted[0]
+            assert spoken(slots[index])[strategy.model] == tuple(wanted.tolist())
+    assert len(journal.prediction(0).outputs) == len(SPEAKERS)
 
 
 def decided(index: int) -> Decision:

@@ -16,10 +16,12 @@ from processes.places import ROOT
 from schemas import features, predictions
 from schemas.features import CATALOGUE, COLUMN, Invalid
 from schemas.layout import join
+from schemas.lineup import LineUp, Standing
 from schemas.predictions import MODELS, Device, Rung
 from schemas.settings import InferenceSettings
 from tests.helpers import QuietLog
 
+RULE = Standing(place="moving_average_cross", family="moving_average_cross")
 SHIPPED = ROOT / "models" / "shipped" / "tcn"
 
 
@@ -192,7 +194,7 @@ def test_the_rule_speaks_on_every_rung():
     assert np.isnan(told["outputs"][0]).all()
     assert told["outputs"][1] == pytest.approx(moving_average_cross(5.0, 10.0), rel=1e-6)
     assert (told["blend"] == told["outputs"][1]).all()
-    assert told["model_version"] == 0
+    assert told["model_version"] == LineUp(standings=(RULE,)).version
     assert told["rung"] == Rung.POSITIONS_ONLY
 
 

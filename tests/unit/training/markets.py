@@ -6,8 +6,8 @@ import numpy as np
 
 from models.base import ModelError
 from models.family import Follower, Model, NotFittedError, Report, Weights
+from models.labels import Paths, move_labels
 from models.samples import CLASSES, DOWN, FLAT, OUTPUTS, UP, Samples, Target
-from processes.training.labels import Paths, move_labels
 from schemas.features import CATALOGUE, COLUMN
 
 SECOND = 10**9

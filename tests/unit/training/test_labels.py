@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.labels import Barriers, Labels, Paths, barrier_labels, move_labels
 from models.samples import DOWN, FLAT, UNKNOWN, UP, Target
-from processes.training.labels import Barriers, Labels, Paths, barrier_labels, move_labels
 
 SECOND = 10**9
 GAP_S = 3.0

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from processes import model_registry
 from processes.model_registry import find, history, pointer, promote, promoted, prune, roll_back
+from processes.sessions import SessionFolder, versions_used
 from schemas.errors import OperatorError, UsageError
+from schemas.lineup import LineUp, Standing
 
 
 def folder_of(tmp_path, *versions):
@@ -99,8 +101,18 @@ def test_what_is_promoted_is_never_pruned(tmp_path):
     folder = folder_of(tmp_path, *"abcdefgh")
     promote(folder, "ridge", "a", 1, "", [])
     promote(folder, "ridge", "b", 2, "", [])
-    assert prune(folder, "ridge", 3) == ["c", "d", "e"]
+    assert prune(folder, "ridge", 3, {"d"}) == ["c", "e"]  # by d predictions were made
+    assert prune(folder, "ridge", 3) == ["d"]
     assert model_registry.versions(folder, "ridge") == ["a", "b", "f", "g", "h"]
+
+
+def test_versions_that_spoke_in_a_session_are_known(tmp_path):
+    for session, version in ((1, "a"), (2, "b")):
+        standing = Standing(place="linear", family="sgd", version=version)
+        lineup = LineUp(standings=(standing,))
+        SessionFolder(tmp_path, session).keep_lineup(lineup.version, lineup.encode())
+    (tmp_path / "sessions" / "2" / "lineup-00.json").write_text("{")
+    assert versions_used(tmp_path) == {"sgd": {"a", "b"}}
 
 
 def test_a_version_appears_whole(tmp_path):

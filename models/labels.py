@@ -19,7 +19,7 @@ from models.samples import DOWN, FLAT, UNKNOWN, UP, Target
 from schemas.features import Invalid
 
 SECOND_NS: Final = 1_000_000_000
-_COLUMN_BITS: Final = sum(
+COLUMN_BITS: Final = sum(
     int(bit) for name, bit in Invalid.__members__.items() if name in {"NOT_FINITE", "DROPPED"}
 )
 """A column of such a row is not to be trusted, but its price is: paths lead over it."""
@@ -64,7 +64,7 @@ def stretches(paths: Paths, where: np.ndarray, gap_ns: int) -> np.ndarray:
 
     Returns (m) int64; a row whose price is not to be trusted is in a stretch of its own.
     """
-    bad = paths.invalid[where] & ~np.uint64(_COLUMN_BITS) != 0
+    bad = paths.invalid[where] & ~np.uint64(COLUMN_BITS) != 0
     breaks = np.zeros(len(where), np.int64)
     breaks += bad
     breaks[1:] += bad[:-1]
@@ -80,19 +80,21 @@ def move_labels(paths: Paths, target: Target, gap_s: float) -> Labels:
     Args:
         gap_s: rows of an instrument further apart have a gap between.
     """
-    horizon_ns = _horizon_ns(target)
+    horizon_ns = horizon_of(target)
     labels = _unknown(paths, horizon_ns)
     for where in _instruments(paths):
         cuts = paths.cut_ns[where]
         end, known = _ends(paths, where, horizon_ns, int(gap_s * SECOND_NS))
         at, to = where[known], where[end[known]]
-        move = np.log(paths.price[to] / paths.price[at]) * 1e4
-        labels.move_bps[at] = move
-        labels.label[at] = np.where(
-            np.abs(move) < target.move_bps, FLAT, np.where(move > 0, UP, DOWN)
-        )
+        labels.move_bps[at], labels.label[at] = moves_of(paths.price[at], paths.price[to], target)
         labels.matured_ns[at] = cuts[end[known]]
     return labels
+
+
+def moves_of(before: np.ndarray, after: np.ndarray, target: Target) -> tuple[np.ndarray, ...]:
+    """Moves in basis points from one mid to another, and their labels."""
+    move = np.log(after / before) * 1e4
+    return move, np.where(np.abs(move) < target.move_bps, FLAT, np.where(move > 0, UP, DOWN))
 
 
 def barrier_labels(
@@ -107,7 +109,7 @@ def barrier_labels(
         cost_bps: (n) what a round trip costs that is entered at each row: fees, spread, slippage.
         gap_s: rows of an instrument further apart have a gap between.
     """
-    horizon_ns = _horizon_ns(target)
+    horizon_ns = horizon_of(target)
     labels = _unknown(paths, horizon_ns)
     for where in _instruments(paths):
         numbers = stretches(paths, where, int(gap_s * SECOND_NS))
@@ -126,7 +128,8 @@ def barrier_labels(
     return labels
 
 
-def _horizon_ns(target: Target) -> int:
+def horizon_of(target: Target) -> int:
+    """The horizon in nanoseconds."""
     return round(target.horizon_s * SECOND_NS)
 
 
