@@ -13,15 +13,9 @@ from schemas.brokers import Account, PaperAccount
 from schemas.instruments import Channel
 from schemas.predictions import PLACE_OF, Family
 from schemas.rest import RestSections, Url
-from schemas.retraining import RetrainingSettings
+from schemas.training import RetrainingSettings, TrainingSettings
+from schemas.units import BasisPoints, Decimals, NotNegative, Positive, Seconds, Share
 
-Positive = Annotated[int, Meta(ge=1)]
-NotNegative = Annotated[int, Meta(ge=0)]
-Seconds = Annotated[float, Meta(gt=0)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-BasisPoints = Annotated[float, Meta(ge=0)]
-Decimals = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$")]
-"""An amount of money or goods as decimal text."""
 PullLevel = Literal["none", "pause", "cancel", "flatten"]
 AccountName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -359,50 +353,6 @@ class BacktestSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of cancels at a resting order's price, the part ahead of it in proportion to the queue, times
     this: 0 = all cancels are behind it, 1 = cancels are spread evenly."""
     fees: VenueFees = VenueFees()
-
-
-class TargetSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a model predicts."""
-
-    horizon_s: Seconds
-    move_bps: BasisPoints
-    """Moves of mid smaller than this count as flat."""
-
-
-class TrainingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How models are trained and judged; docs/training.md."""
-
-    targets: Annotated[tuple[TargetSettings, ...], Meta(min_length=1)] = (
-        TargetSettings(horizon_s=60.0, move_bps=3.0),
-        TargetSettings(horizon_s=300.0, move_bps=6.0),
-        TargetSettings(horizon_s=900.0, move_bps=11.0),
-        TargetSettings(horizon_s=3600.0, move_bps=22.0),
-        TargetSettings(horizon_s=7200.0, move_bps=32.0),
-    )
-    """A model of each, if `--horizon` names none of them."""
-    labels: Literal["move", "triple_barrier"] = "move"
-    """Of where mid is at the horizon, or of which barrier it touches first, after costs."""
-    take_bps: BasisPoints = 10.0
-    """Of triple barriers: profit at which a trade ends, net of its costs."""
-    stop_bps: BasisPoints = 30.0
-    """Loss at which it ends, costs included; rows that cost as much have no label."""
-    gap_s: Seconds = 10.0
-    """Rows of an instrument further apart than this have a gap between, which no label crosses."""
-    slippage_bps: BasisPoints = 1.0
-    """Of a fill, beside the spread and the venue's fee."""
-    folds: Annotated[int, Meta(ge=1, le=100)] = 5
-    window_s: Annotated[float, Meta(ge=0)] = 0.0
-    """A fold learns from at most so long before its test; 0 = from all that came before."""
-    embargo_horizons: Annotated[float, Meta(ge=0)] = 1.0
-    """So many horizons are kept free between what is learnt from and a test."""
-    baselines: tuple[str, ...] = ("ridge", "logistic")
-    """Families that each report is compared with, beside the base rates; fitted on its folds."""
-    expiry_days: Annotated[float, Meta(gt=0)] = 7.0
-    """A model is too old to be promoted so long after the last row it was fitted on."""
-    keep: Positive = 30
-    """Versions of a family that are kept; the promoted one and the one before it stay anyway."""
-    max_rows: Positive = 20_000_000
-    """Rows of a training; each is some 450 bytes on disk while it lasts."""
 
 
 class ScopeLimits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,7 +20,8 @@ from processes.training.dataset import Selection, Source, collect
 from processes.training.trainer import Desk, Trained, train
 from processes.training.work import Work, mark_of
 from schemas.errors import OperatorError, UsageError
-from schemas.settings import Settings, TargetSettings
+from schemas.settings import Settings
+from schemas.training import TargetSettings
 
 BAR: Final = 24
 DRAW_S: Final = 0.1

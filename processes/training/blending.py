@@ -25,7 +25,7 @@ from schemas import features
 from schemas.errors import OperatorError
 from schemas.features import WIDTH
 from schemas.predictions import MODELS, PLACE_OF
-from schemas.settings import TargetSettings
+from schemas.training import TargetSettings
 
 BLEND: Final = "blend"
 LEAST: Final = 2

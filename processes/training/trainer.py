@@ -33,7 +33,8 @@ from processes.training.result import REPORT, FoldResult, Importance, TrainingRe
 from processes.training.work import Work, kept, libraries, mark_of
 from schemas import features
 from schemas.features import CATALOGUE
-from schemas.settings import Settings, TargetSettings
+from schemas.settings import Settings
+from schemas.training import TargetSettings
 
 PAGE: Final = "report.html"
 OUT_OF_FOLD: Final = "out_of_fold.npz"

@@ -14,7 +14,7 @@ from processes.files import write_whole
 from processes.model_registry import models_folder, promoted, versions
 from processes.retraining.schedule import Last
 from schemas.errors import ConfigError
-from schemas.retraining import RetrainingSettings
+from schemas.training import RetrainingSettings
 from tests.helpers import python, wait_until
 from tests.instances import bare_instance
 from tests.unit.training.lakes import write_rows

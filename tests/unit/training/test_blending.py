@@ -15,7 +15,7 @@ from processes.training.promotion import objections
 from processes.training.trainer import OUT_OF_FOLD, Desk, train
 from processes.training.work import Work
 from schemas import features
-from schemas.settings import TargetSettings
+from schemas.training import TargetSettings
 
 TARGET = TargetSettings(horizon_s=5.0, move_bps=1.0)
 

@@ -11,7 +11,7 @@ from models.families import FAMILIES
 from processes.training.promotion import beside, objections
 from processes.training.result import REPORT
 from schemas.errors import OperatorError
-from schemas.settings import TargetSettings
+from schemas.training import TargetSettings
 from tests.unit.training.lakes import write_rows
 from tests.unit.training.markets import SECOND, START, ClosedForm, changed, rows
 from tests.unit.training.test_trainer import go

@@ -15,7 +15,7 @@ from processes.training.work import Work
 from schemas import features
 from schemas.errors import OperatorError
 from schemas.features import COLUMN
-from schemas.settings import TargetSettings
+from schemas.training import TargetSettings
 from tests.unit.training.lakes import write_rows
 from tests.unit.training.markets import ClosedForm, changed, knowable, rows
 
