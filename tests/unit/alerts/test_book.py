@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processes.alerts.book import (
-    ALERTS_MAX, OVER_MAX, Book, Finding, Item, Kind, Memory, is_quiet,
+    ALERTS_MAX,
+    OVER_MAX,
+    Book,
+    Finding,
+    Item,
+    Kind,
+    Memory,
+    is_quiet,
 )  # fmt: skip
 from processes.alerts.messages import body_of, title_of, type_of
 from schemas.alert_rules import BY_NAME
@@ -162,7 +169,7 @@ def test_the_last_message_of_an_hour_tells_all_the_rest():
     assert desk.go(60, *many(9)) == []
     assert desk.book.held(desk.now_ns) == {"phone": 5}
     assert desk.go(3000, *many(2)) == []
-    (_, summary), = desk.go(541, *many(2))
+    ((_, summary),) = desk.go(541, *many(2))
     assert sorted({kind for kind, _ in summary}) == ["end", "missed"]
     assert len(summary) == 7  # of two the end is told, five came and went
 
