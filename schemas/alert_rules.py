@@ -79,7 +79,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     _lasting(
         "trading_positions_only", "warning", "no usable prediction: nothing is opened",
-        "dcctl logs inference; it climbs back by itself", for_s=10.0,
+        "dcctl logs inference; it climbs back by itself", for_s=30.0,
     ),
     _lasting(
         "trading_flat", "critical", "trading is flat and stopped for want of predictions",

@@ -43,14 +43,30 @@ def _grew(metric: str, at_least: int, text: str, *processes: str) -> Finder:
     return find
 
 
+def _detail(sight: Sight, process: str) -> str:
+    """What a process says of itself in `dcctl status`."""
+    return next((one.detail for one in sight.processes() if one.name == process), "")
+
+
 def _gauge(process: str, metric: str, at_least: int, text: str, most: int = 1 << 62) -> Finder:
-    """A gauge stands between two values."""
+    """A gauge stands between two values; told in the process's own words unless `text` counts."""
 
     def find(sight: Sight) -> Found:
         value = sight.gauge(process, metric)
         if at_least <= value <= most:
-            detail = next((p.detail for p in sight.processes() if p.name == process), "")
-            yield "", text.format(value) + (f": {detail}" if detail else "")
+            own = "" if "{}" in text else _detail(sight, process)
+            yield "", own or text.format(value)
+
+    return find
+
+
+def _step(step: Step, text: str) -> Finder:
+    """Trading has fallen so far. While an instance begins it has no prediction yet."""
+    look = _gauge("execution", "trading_step", step, text, step)
+
+    def find(sight: Sight) -> Found:
+        if sight.has_run:
+            yield from look(sight)
 
     return find
 
@@ -117,7 +133,7 @@ def _rung(rung: Rung) -> Finder:
         if not settings.enabled or (rung is Rung.CPU and settings.device == "numpy"):
             return  # it is meant to be so
         if sight.status is not None and sight.status.rung == rung.name.lower():
-            yield "", next((p.detail for p in sight.processes() if p.name == "inference"), "")
+            yield "", _detail(sight, "inference")
 
     return find
 
@@ -140,15 +156,14 @@ def reader_lost(sight: Sight) -> Found:
 def bridge_away(sight: Sight) -> Found:
     """A bridge that lives and has no Redis."""
     if "bridge" in sight.values and not sight.gauge("bridge", "bridge_connected"):
-        yield "", next((p.detail for p in sight.processes() if p.name == "bridge"), "")
+        yield "", _detail(sight, "bridge")
 
 
 def archive_refused(sight: Sight) -> Found:
     """Credentials, or files that are other than ours."""
     refused = sight.gauge("archive", "archive_refused")
     if sight.gauge("archive", "archive_state") == 2 or refused:
-        detail = next((p.detail for p in sight.processes() if p.name == "archive"), "")
-        yield "", detail or f"{refused} files are other than ours"
+        yield "", _detail(sight, "archive") or f"{refused} files are other than ours"
 
 
 def process_failed(sight: Sight) -> Found:
@@ -206,12 +221,10 @@ FINDERS: Final[dict[str, Finder]] = {
     "vanished": _alarms("vanished"),
     "ambiguous": _alarms("ambiguous"),
     "account_alarm": _alarms(),
-    "accounts_away": _gauge("execution", "accounts_away", 1, "{} accounts"),
+    "accounts_away": _gauge("execution", "accounts_away", 1, "not reconciled"),
     "ledger_away": _gauge("execution", "ledger_away", 1, "nothing is sent"),
-    "trading_positions_only": _gauge(
-        "execution", "trading_step", Step.POSITIONS_ONLY, "nothing is opened", Step.POSITIONS_ONLY
-    ),
-    "trading_flat": _gauge("execution", "trading_step", Step.FLAT, "nothing is sent"),
+    "trading_positions_only": _step(Step.POSITIONS_ONLY, "nothing is opened"),
+    "trading_flat": _step(Step.FLAT, "nothing is sent"),
     "feed_down": feed_down,
     "feed_stale": feed_stale,
     "feed_unstable": _grew("reconnects", RECONNECTS, "{} reconnects in ten minutes"),
@@ -230,11 +243,11 @@ FINDERS: Final[dict[str, Finder]] = {
     "training_refused": _grew("retrainings_refused", 1, "{} not promoted", "retraining"),
     "storage_paused": _gauge("storage", "storage_paused", 1, "nothing is recorded"),
     "disk_low": disk_low,
-    "storage_behind": _gauge("storage", "storage_step", 1, "step {}"),
+    "storage_behind": _gauge("storage", "storage_step", 1, "books are thinned"),
     "storage_owed": _gauge("storage", "storage_owed", 1, "{} levels"),
     "storage_lost": _grew("storage_lost", 1, "{} slots lost in ten minutes", "storage"),
     "reader_lost": reader_lost,
-    "history_away": _gauge("storage", "history_away", 1, "it is written when it is back"),
+    "history_away": _gauge("storage", "history_away", 1, "{} database is away"),
     "history_holes": _grew("history_holes", 1, "{} stretches missed", "storage"),
     "archive_away": _gauge("archive", "archive_state", 1, "tried again by itself", 1),
     "archive_refused": archive_refused,

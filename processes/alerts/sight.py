@@ -81,6 +81,8 @@ class Sight(Struct, kw_only=True):
     failing: dict[str, str] = field(default_factory=dict)
     """Channels that take no messages, and why."""
     is_orphan: bool = False
+    has_run: bool
+    """Whether everything has been ready at once since this process began."""
 
     def processes(self) -> list[ProcessStatus]:
         """As status has them."""
@@ -103,6 +105,7 @@ class Watch:
         self._facts: deque[Fact] = deque(maxlen=FACTS_MAX)
         self._first_values = True
         self._first_status = True
+        self._has_run = False
 
     def hear(self, fact: Fact) -> None:
         """A fact has come over the bus."""
@@ -134,6 +137,7 @@ class Watch:
             facts=list(self._facts),
             failing=failing,
             is_orphan=is_orphan,
+            has_run=self._has_run,
         )
 
     def _note(self, status: Status | None, values: Values, now_ns: int) -> None:
@@ -147,6 +151,7 @@ class Watch:
         self._first_values = False
         if status is None:
             return
+        self._has_run = self._has_run or status.state == "running"
         for ring in status.rings:
             self._tapes.note(ring.name, ring.committed, now_ns)
         counts = {

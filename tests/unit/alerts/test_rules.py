@@ -48,7 +48,7 @@ class World:
         self.values["bridge"][place("bridge_connected")] = 1
         self.committed, self.lost = 1, 0
         self.rung, self.level = "mlx", "none"
-        self.answers = True
+        self.answers, self.state = True, "running"
         self.failing: dict[str, str] = {}
         self.orphan = False
         self.now_ns = NOW
@@ -61,7 +61,7 @@ class World:
         rings = [RingStatus(name="tape.bitfinex", committed=self.committed, rate_per_s=1.0,
                             readers=[reader])]  # fmt: skip
         return Status(
-            state="running", profile="demo", mode="paper", rung=self.rung,
+            state=self.state, profile="demo", mode="paper", rung=self.rung,
             kill_switch=KillSwitchStatus(level=self.level, latched_by="you", since="now"),
             processes=list(self.processes.values()), rings=rings, latency_us={}, endpoints={},
         )  # fmt: skip
@@ -191,6 +191,17 @@ def test_a_tape_that_stands_still_is_stale(world):
     assert world.found(1) == {"feed_stale.collector.bitfinex": "nothing for 30 s: word"}
     world.committed += 1
     assert world.found() == {}
+
+
+def test_an_instance_that_begins_has_no_prediction_yet(tmp_path):
+    fresh = World(tmp_path)
+    fresh.state = "starting"
+    fresh.set("execution", "trading_step", 1)
+    assert fresh.found() == {}
+    fresh.state = "running"
+    assert fresh.found() == {"trading_positions_only": "word"}
+    fresh.state = "degraded"
+    assert fresh.found() == {"trading_positions_only": "word"}
 
 
 def test_rungs(world):
