@@ -20,7 +20,7 @@ from processes.alerts.channels import Channel, Heartbeat
 from processes.alerts.finders import CHANNEL_FAILURES, find_all
 from processes.alerts.sight import Watch
 from processes.bus import request, subscribe
-from processes.clock import monotonic_s, nap, utc_text
+from processes.clock import Clock, measure_offset_ns, monotonic_s, nap, utc_text
 from processes.files import write_whole
 from processes.runtime import Context, run
 from schemas.alert_rules import BY_NAME
@@ -41,6 +41,11 @@ FACTS_MAX: Final = 1000
 STATE: Final = "alerts.json"
 
 
+def now_ns() -> int:
+    """The system's clock: the session's stands still while a machine sleeps, quiet hours do not."""
+    return Clock(measure_offset_ns()).now_ns()
+
+
 def read_memory(path: Path) -> Memory:
     """What an earlier life has kept; nothing of a file that is broken or of another version."""
     try:
@@ -59,7 +64,7 @@ class Alerts:
         memory = read_memory(self._path)
         memory.alerts = {n: one for n, one in memory.alerts.items() if one.rule in BY_NAME}
         memory.over = [one for one in memory.over if one.rule in BY_NAME]
-        self._book = Book(self._settings, memory, context.clock.now_ns())
+        self._book = Book(self._settings, memory, now_ns())
         label = self._settings.label or f"{context.settings.profile} on {socket.gethostname()}"
         self._channels = {
             name: Channel(name, self._settings, label) for name in self._settings.channels
@@ -107,7 +112,7 @@ class Alerts:
         for _ in range(FACTS_MAX):
             if not self._facts.poll(0):
                 break
-            self._watch.hear(decode_fact(self._facts.recv_multipart()[-1]))
+            self._watch.hear(decode_fact(self._facts.recv_multipart()[-1]), now_ns())
 
     def _look(self, *, is_orphan: bool = False) -> None:
         """Take the rules through the moment. While everything stops on purpose nobody looks."""
@@ -116,11 +121,11 @@ class Alerts:
             self._status = None
             return
         self._status = None if is_orphan else self._ask()
-        now_ns = context.clock.now_ns()
+        at_ns = now_ns()
         states = self._book.memory.channels
         failing = {n: s.reason for n, s in states.items() if s.failures >= CHANNEL_FAILURES}
-        sight = self._watch.look(self._status, self._values(), failing, now_ns, is_orphan=is_orphan)
-        changed = self._book.observe(find_all(sight), now_ns)
+        sight = self._watch.look(self._status, self._values(), failing, at_ns, is_orphan=is_orphan)
+        changed = self._book.observe(find_all(sight), at_ns)
         for item in changed:
             self._log(item)
         if changed:
@@ -157,9 +162,9 @@ class Alerts:
     # ---- telling
 
     def _tell(self) -> None:
-        now_ns = self._context.clock.now_ns()
+        at_ns = now_ns()
         for channel in self._channels.values():
-            outcome = channel.turn(self._book, now_ns)
+            outcome = channel.turn(self._book, at_ns)
             if outcome is not None:
                 self._save()
                 if outcome.reason:
@@ -171,10 +176,10 @@ class Alerts:
         """The supervisor is dead, and so is everything soon."""
         until_s = monotonic_s() + LAST_WORDS_S
         self._look(is_orphan=True)
-        now_ns = self._context.clock.now_ns()
+        at_ns = now_ns()
         self._tell()
         while monotonic_s() < until_s and any(
-            one.is_busy or self._book.next_message(one.name, now_ns)
+            one.is_busy or self._book.next_message(one.name, at_ns)
             for one in self._channels.values()
         ):
             nap(POLL_S)
@@ -190,7 +195,7 @@ class Alerts:
         context, book = self._context, self._book
         lasting = list(book.memory.alerts.values())
         critical = sum(one.severity == "critical" for one in lasting)
-        owed = sum(book.held(context.clock.now_ns()).values())
+        owed = sum(book.held(now_ns()).values())
         for name, value in (
             ("alerts_active", len(lasting)), ("alerts_critical", critical), ("alerts_owed", owed),
         ):  # fmt: skip
@@ -212,8 +217,8 @@ class Alerts:
     # ---- commands
 
     def _on_list(self, _: dict[str, Any]) -> dict[str, Any]:
-        book, now_ns = self._book, self._context.clock.now_ns()
-        held = book.held(now_ns)
+        book = self._book
+        held = book.held(now_ns())
         return {
             "alerts": [
                 {
@@ -247,7 +252,7 @@ class Alerts:
 
     def _on_ack(self, arguments: dict[str, Any]) -> dict[str, Any]:
         name = str(arguments["name"])
-        if not self._book.ack(name, self._context.clock.now_ns()):
+        if not self._book.ack(name, now_ns()):
             lasting = ", ".join(sorted(self._book.memory.alerts)) or "none at all"
             raise OperatorError(f"no alert {name} lasts; there are: {lasting}")
         self._save()

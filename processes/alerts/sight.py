@@ -102,15 +102,15 @@ class Watch:
         self._data = data
         self._growth = Growth()
         self._tapes = Tapes()
-        self._facts: deque[Fact] = deque(maxlen=FACTS_MAX)
+        self._facts: deque[tuple[int, Fact]] = deque(maxlen=FACTS_MAX)
         self._first_values = True
         self._first_status = True
         self._has_run = False
 
-    def hear(self, fact: Fact) -> None:
+    def hear(self, fact: Fact, now_ns: int) -> None:
         """A fact has come over the bus."""
         if isinstance(fact, HEARD):
-            self._facts.append(fact)
+            self._facts.append((now_ns, fact))
 
     def look(
         self,
@@ -123,7 +123,7 @@ class Watch:
     ) -> Sight:
         """The moment's sight."""
         self._note(status, values, now_ns)
-        while self._facts and now_ns - self._facts[0].time_ns > WINDOW_S * SECOND_NS:
+        while self._facts and now_ns - self._facts[0][0] > WINDOW_S * SECOND_NS:
             self._facts.popleft()
         return Sight(
             now_ns=now_ns,
@@ -134,7 +134,7 @@ class Watch:
             memory_percent=psutil.virtual_memory().percent,
             growth=self._growth,
             tapes=self._tapes,
-            facts=list(self._facts),
+            facts=[fact for _, fact in self._facts],
             failing=failing,
             is_orphan=is_orphan,
             has_run=self._has_run,

@@ -22,6 +22,7 @@ from tests.helpers import ROOT
 
 S = 10**9
 NOW = 1_800_057_600 * S
+SETTINGS = load("demo", environment={}, changes={"alerts.disk_low_bytes": "0"})
 
 
 def process(name, state="ready", restarts=0, detail="word"):
@@ -40,8 +41,8 @@ NAMES = (
 class World:
     """An instance in which all is well, until it is made otherwise."""
 
-    def __init__(self, tmp_path, monkeypatch=None, **settings):
-        self.settings = load("demo", environment={}, changes={"alerts.disk_low_bytes": "0"})
+    def __init__(self, tmp_path):
+        self.settings = SETTINGS
         self.watch = Watch(self.settings, tmp_path)
         self.processes = {name: process(name) for name in NAMES}
         self.values = {name: [0] * SLOTS for name in NAMES}
@@ -231,7 +232,7 @@ def test_what_the_bus_tells_is_an_alert_for_ten_minutes(world):
         KillChanged(level=1, by="", time_ns=NOW),
     ]
     for fact in facts:
-        world.watch.hear(fact)
+        world.watch.hear(fact, NOW)
     assert world.found() == {
         "trigger.daily_loss": "lost",
         "trigger_told.accounts_away": "away",
