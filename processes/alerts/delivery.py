@@ -2,7 +2,7 @@
 
 Why a process a message and no thread: a library's call that hangs cannot be taken out of a thread,
 and what hangs is what a channel is: somebody else's server, a resolver, a desktop's bus. A process
-is killed when its time is over. It costs a fifth of a second of a processor a message, of which
+is killed when its time is over. It costs half a second of a processor a message, of which
 there are few, and no memory while nobody is told anything.
 """
 
