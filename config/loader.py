@@ -18,9 +18,10 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 import msgspec
 import yaml
 
+from schemas.alerts import check_alerts
 from schemas.databases import check_url
 from schemas.errors import ConfigError
-from schemas.settings import REFUSED, RESTARTS, FeedSettings, InfluxSettings, Settings
+from schemas.settings import REFUSED, RESTARTS, SWITCHES, FeedSettings, InfluxSettings, Settings
 from schemas.stores import parse_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -146,7 +147,11 @@ def _explain(error: msgspec.ValidationError, raw: dict[str, Any]) -> str:
     hint = f". Allowed: {', '.join(map(str, choices))}" if choices else ""
     if found and found[2]:
         return f"{name or 'the settings'}: a key is wrong: {text[:1].lower()}{text[1:]}{hint}"
-    told = _shown(keys[-1] if keys else "", value)
+    # What was written among channels of alerts may be an address, and an address is a secret.
+    is_hidden = keys[:1] == ["alerts"] and (keys[1:2] or ["channels"])[0] in {
+        "channels", "heartbeat",
+    }  # fmt: skip
+    told = "(not shown)" if is_hidden else _shown(keys[-1] if keys else "", value)
     return f"{name} = {told!r}: {text[:1].lower()}{text[1:]}{hint}"
 
 
@@ -309,6 +314,7 @@ def _check_whole(settings: Settings) -> None:
             f"than journal_max_bytes = {settings.storage.journal_max_bytes}"
         )
     _check_influx(settings.influx)
+    check_alerts(settings.alerts)
     if settings.lake.store:
         parse_store("lake.store", settings.lake.store)
     horizons = [one.horizon_s for one in settings.training.targets]
@@ -363,7 +369,8 @@ def effect_of(key: str) -> tuple[str, ...] | None:
     def covers(rule: str) -> bool:
         return key == rule or key.startswith(f"{rule}.")
 
-    if any(covers(rule) for rule in REFUSED):
+    # A table stands among the differences by its own name when it was empty, or becomes so.
+    if key in SWITCHES or any(covers(rule) for rule in REFUSED):
         return None
     restarts: tuple[str, ...] = ()
     for rule, processes in RESTARTS.items():

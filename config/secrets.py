@@ -12,7 +12,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
+from schemas.alerts import ELSEWHERE, VARIABLE
 from schemas.errors import ConfigError
 
 COMMAND_S: Final = 20.0
@@ -50,6 +52,20 @@ def read_secret(
     if how == "command":
         return _from_program(key, reference, shlex.split(rest))
     raise ConfigError(f"{key}: name where it is: ${{NAME}}, file:, keychain: or command:")
+
+
+def read_address(key: str, url: str, environment: Mapping[str, str] = os.environ) -> str:
+    """An address of alerts with its secrets in it, each percent-encoded; not to be shown.
+
+    Args:
+        url: with `${NAME}` in it; or all of it as `read_secret` takes one.
+
+    Raises:
+        ConfigError: a secret is not where the setting says; the text says what to do.
+    """
+    if url.startswith(ELSEWHERE) or VARIABLE.fullmatch(url):
+        return read_secret(key, url, environment)
+    return VARIABLE.sub(lambda one: quote(read_secret(key, one[0], environment), safe=""), url)
 
 
 def _from_file(key: str, path: Path) -> str:

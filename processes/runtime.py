@@ -91,9 +91,7 @@ class Context:
         self.row = self.control.find(name)
         self.clock = Clock(self.control.get(Word.CLOCK_OFFSET_NS))
         self.log: Log = open_log(self.paths.logs, name, self.settings.log, self.clock.now_ns)
-        self.metrics: CounterPage = CounterPages(self._segment("counters"), metrics.SLOTS).take(
-            self.row
-        )
+        self.metrics: CounterPage = self.counter_pages().take(self.row)
         self.bus = Bus(run, name)
         self.stopping = False
         self._state = ProcessState.STARTING
@@ -179,6 +177,10 @@ class Context:
         """Instruments and streams, as the supervisor has allotted them."""
         path = self.paths.data / "state" / "instruments.json"
         return msgspec.json.decode(path.read_bytes(), type=Tables)
+
+    def counter_pages(self) -> CounterPages:
+        """Everybody's counters, to be read."""
+        return CounterPages(self._segment("counters"), metrics.SLOTS)
 
     @property
     def session(self) -> int:

@@ -53,6 +53,15 @@ class TriggerFired(Struct, frozen=True, tag="trigger"):
     time_ns: int
 
 
+class AccountAlarmed(Struct, frozen=True, tag="alarm"):
+    """Something about an account that a person must look at; `schemas/trading.py` AccountAlarm."""
+
+    account: str
+    code: str
+    text: str
+    time_ns: int
+
+
 class OrderChanged(Struct, frozen=True, tag="order"):
     """An order went from one state to another."""
 
@@ -108,6 +117,7 @@ Fact = (
     | RungChanged
     | KillChanged
     | TriggerFired
+    | AccountAlarmed
     | StepChanged
     | OrderChanged
     | PositionChanged

@@ -139,6 +139,8 @@ TABLE: tuple[Metric, ...] = (
     Metric("losing_streak", "gauge", "trades", "trades in a row that ended with a loss"),
     Metric("trading_step", "gauge", "step", "0 in full, 1 positions only, 2 flat and stopped"),
     Metric("trading_falls", "counter", "falls", "falls to a lower step of trading"),
+    Metric("ledger_away", "gauge", "flag", "1 while the ledger does not answer"),
+    Metric("accounts_away", "gauge", "accounts", "accounts that are not reconciled"),
     Metric("triggers_fired", "counter", "triggers", "triggers of risk that have fired"),
     Metric(
         "recv_to_decision",
@@ -166,6 +168,15 @@ TABLE: tuple[Metric, ...] = (
     Metric("retrainings", "counter", "models", "models that were trained by themselves"),
     Metric("retrainings_failed", "counter", "trainings", "trainings that came to no model"),
     Metric("retrainings_refused", "counter", "models", "models trained that were not promoted"),
+    # alerts
+    Metric("alerts_active", "gauge", "alerts", "alerts that last"),
+    Metric("alerts_critical", "gauge", "alerts", "critical alerts that last"),
+    Metric("alerts_owed", "gauge", "messages", "words that channels are owed and not told yet"),
+    Metric("alerts_told", "counter", "messages", "messages that channels have taken"),
+    Metric("alerts_failed", "counter", "messages", "messages that channels have not taken"),
+    Metric("alerts_dropped", "counter", "alerts", "alerts beyond the bounds, told to nobody"),
+    Metric("heartbeats", "counter", "heartbeats", "heartbeats that the outside has taken"),
+    Metric("heartbeats_failed", "counter", "heartbeats", "heartbeats it has not taken"),
     # archive
     Metric("archive_files", "counter", "files", "files proved to be in the lake's store"),
     Metric("archive_bytes", "counter", "bytes", "size of the files brought to the store"),

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from schemas.alerts import AlertSettings
 from schemas.brokers import Account, PaperAccount
 from schemas.instruments import Channel
 from schemas.predictions import PLACE_OF, Family
@@ -743,6 +744,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lake: LakeSettings = LakeSettings()
     influx: InfluxSettings = InfluxSettings()
     bridge: BridgeSettings = BridgeSettings()
+    alerts: AlertSettings = AlertSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
     simulator: SimulatorSettings = SimulatorSettings()
 
@@ -752,6 +754,10 @@ REFUSED: tuple[str, ...] = (
     "bridge.enabled", "lake.store", "retraining",
 )  # fmt: skip
 """Keys (and all below them) that only a stop and start can change."""
+
+SWITCHES: tuple[str, ...] = ("alerts.channels",)
+"""Tables that only a stop and start can fill or empty, since a process is for what is in them; what
+is in them may change."""
 
 RESTARTS: dict[str, tuple[str, ...]] = {
     "venues.bitfinex": ("collector.bitfinex",),
@@ -764,6 +770,7 @@ RESTARTS: dict[str, tuple[str, ...]] = {
     "history": ("storage",),
     "influx": ("influx",),
     "bridge": ("bridge",),
+    "alerts": ("alerts",),
     "simulator": ("simulator",),
     "execution.live": ("execution",),
     "execution.accounts": ("execution",),

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from processes.cli.alert import app as alert_app
 from processes.cli.freqtrade import app as freqtrade_app
 from processes.cli.history import app as history_app
 from processes.cli.influx import app as influx_app
@@ -27,6 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(alert_app, name="alert")
 app.add_typer(freqtrade_app, name="freqtrade")
 app.add_typer(history_app, name="history")
 app.add_typer(influx_app, name="influx")

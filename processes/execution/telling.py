@@ -11,7 +11,13 @@ from processes.execution.effects import Pull, Stepped
 from processes.execution.machine import Machine
 from processes.execution.orders import Order
 from processes.runtime import Context
-from schemas.messages import OrderChanged, PositionChanged, StepChanged, TriggerFired
+from schemas.messages import (
+    AccountAlarmed,
+    OrderChanged,
+    PositionChanged,
+    StepChanged,
+    TriggerFired,
+)
 from schemas.metrics import place
 from schemas.trading import AccountAlarm, AccountAway, AccountFact, AssetHeld, Step
 
@@ -35,6 +41,12 @@ class Teller:
             self._context.log.warning("account", **told)
         elif not isinstance(fact, AssetHeld):
             self._context.log.info("account", **told)
+        if isinstance(fact, AccountAlarm):
+            self._context.bus.publish(
+                AccountAlarmed(
+                    account=fact.account, code=fact.code, text=fact.text, time_ns=fact.time_ns
+                )
+            )
 
     def order(self, order: Order, now_ns: int) -> None:
         """An order has another state."""
@@ -110,3 +122,5 @@ class Teller:
         metrics.set(place("unrealized_pnl_micros"), int(book.unrealized() * MICROS))
         metrics.set(place("drawdown_micros"), int(book.drawdown() * MICROS))
         metrics.set(place("losing_streak"), book.losses.streak)
+        metrics.set(place("ledger_away"), int(self._machine.ledger_away))
+        metrics.set(place("accounts_away"), len(self._machine.accounts.waited_for()))

@@ -30,6 +30,7 @@ from processes.supervisor.memory import open_memory
 from processes.supervisor.shutdown import Shutdown
 from processes.supervisor.status import Observer
 from processes.supervisor.tables import Allotment
+from schemas.alerts import check_secrets
 from schemas.control import Mode, Word
 from schemas.databases import with_secrets
 from schemas.errors import ConfigError, OperatorError
@@ -53,6 +54,7 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
     specs += [spec("influx", 0, 4)] if settings.influx.enabled else []
     specs += [spec("archive", 0, 4)] if settings.lake.store else []
     specs += [spec("retraining", 0, 4)] if settings.retraining.families else []
+    specs += [spec("alerts", 0, 5)] if settings.alerts.channels else []
     if settings.bridge.enabled:
         specs.append(spec("bridge", 0, 5))
     specs += [
@@ -341,6 +343,7 @@ def supervise(profile: str, file: Path | None) -> None:
     settings = with_ports(load(profile, file=file))
     for key, url in (("ledger.url", settings.ledger.url), ("history.url", settings.history.url)):
         with_secrets(key, url, os.environ)
+    check_secrets(settings.alerts, os.environ)
     paths = resolve(settings, ROOT)
     refuse_shut_down(paths.data)
     held = lock(paths.run)

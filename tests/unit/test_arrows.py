@@ -52,6 +52,8 @@ ARROWS: dict[str, set[str]] = {
     # what a trained one says of itself; benchmarks: bench runs them
     "processes/cli": {"venues", "models", "typer", "psutil", "benchmarks"},
     "processes/archive": set(),
+    # psutil: how much memory the machine has left; apprise: the channels
+    "processes/alerts": {"psutil", "apprise"},
     "processes/retraining": set(),
     # what is done with sealed files: looking, proving, packing, asking
     "processes/lake": {"pyarrow", "duckdb"},
@@ -91,6 +93,7 @@ ROOTS: dict[str, dict[str, str]] = {
         "training": "train is a command",
         "history": "history downloads, shows, cancels and resumes",
         "influx": "influx makes buckets, shows the spool and sends it",
+        "alerts": "alert test sends as the process does, where none runs",
         "lake": "lake lists, shows, verifies, compacts and asks",
     },
     "processes/retraining": {"cli": "types the commands that a person would type"},
@@ -114,6 +117,7 @@ ROOTS: dict[str, dict[str, str]] = {
 """Who may name other processes, which ones, and why."""
 
 LAZY = {
+    "apprise": {"processes/alerts"},
     "distributed": {"processes/replay"},
     "lightgbm": {"models"},
     "matplotlib": {"processes/replay", "processes/training", "processes"},

@@ -4,7 +4,7 @@ import pytest
 
 from config.loader import differences, effect_of, flatten, load, profiles
 from schemas.errors import ConfigError
-from schemas.settings import REFUSED, RESTARTS
+from schemas.settings import REFUSED, RESTARTS, SWITCHES
 from tests.planted import plant
 
 
@@ -165,5 +165,5 @@ def test_changes_are_found_and_classified():
 
 def test_every_rule_of_effects_names_settings_that_exist():
     keys = set(flatten(load("demo", environment={})))
-    for rule in (*REFUSED, *RESTARTS):
+    for rule in (*REFUSED, *RESTARTS, *SWITCHES):
         assert any(key == rule or key.startswith(f"{rule}.") for key in keys), rule

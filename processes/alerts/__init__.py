@@ -1,0 +1,1 @@
+"""Alerts: what is wrong, told to people by channels of theirs."""
