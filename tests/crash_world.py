@@ -62,7 +62,8 @@ ACCOUNT: Final = "one"
 LOOP_TURNS: Final = 20
 LATER_S: Final = 90.0
 LIFE_S: Final = 20.0
-LATEST_S: Final = 30.0
+LATEST_S: Final = 75.0
+"""A request that was lost in silence is known to be lost after 32 s at Bitfinex, and sent anew."""
 PAPER: Final = BrokerSubject(
     name="paper", symbol="tBTCUSD", base="BTC", quote="USD", served="", socket="", rest="",
     quantity="0.25", too_small="0", balances={},
