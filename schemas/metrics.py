@@ -19,6 +19,7 @@ from schemas.predictions import SPEAKERS
 BUCKETS = 104
 FIRST_OCTAVE = 10
 
+PREFIX = "data_controller"
 MetricKind = Literal["counter", "gauge", "histogram"]
 LABELS: dict[str, tuple[str, ...]] = {
     "": (), "channel": CHANNELS, "feature": tuple(COLUMN), "model": SPEAKERS,
@@ -34,6 +35,20 @@ class Metric(Struct, frozen=True):
     unit: str
     help: str
     by: Literal["", "channel", "feature", "model"] = ""
+
+    @property
+    def exposed(self) -> str:
+        """Its Prometheus name: a counter's samples have `_total` behind it, ns become seconds."""
+        if self.kind != "histogram":
+            return f"{PREFIX}_{self.name}"
+        # The users' own name for this one has no prefix.
+        prefix = "" if self.name == "prediction_latency" else f"{PREFIX}_"
+        return f"{prefix}{self.name}_seconds"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of its samples."""
+        return ("process", self.by) if self.by else ("process",)
 
     @property
     def slots(self) -> int:
@@ -217,6 +232,61 @@ TABLE: tuple[Metric, ...] = (
     Metric("simulator_frames", "counter", "frames", "frames sent to clients"),
     Metric("simulator_clients", "gauge", "clients", "sockets open at the simulator"),
 )
+
+
+class Told(Struct, frozen=True):
+    """A number that the supervisor tells of the instance, and no process counts."""
+
+    exposed: str
+    """Its Prometheus name."""
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+PROCESS_UP = Told(f"{PREFIX}_process_up", "gauge", "1 while ready", ("process",))
+PROCESS_RESTARTS = Told(
+    f"{PREFIX}_process_restarts", "counter", "restarts by the supervisor", ("process",)
+)
+PROCESS_MEMORY = Told(
+    f"{PREFIX}_process_memory_bytes",
+    "gauge",
+    "resident memory, shared rings included",
+    ("process",),
+)
+PROCESS_CPU = Told(
+    f"{PREFIX}_process_cpu_seconds", "counter", "processor time, user and system", ("process",)
+)
+INGEST_RATE = Told(f"{PREFIX}_ingest_rate", "gauge", "events a second", ("exchange", "channel"))
+KILL_SWITCH_ACTIVE = Told("kill_switch_active", "gauge", "1 while the kill switch is on")
+KILL_SWITCH_LEVEL = Told(
+    f"{PREFIX}_kill_switch_level", "gauge", "0 off, 1 pause, 2 cancel, 3 flatten, 4 shutdown"
+)
+RING_COMMITTED = Told(f"{PREFIX}_ring_committed", "counter", "slots committed", ("ring",))
+RING_READER_LAG = Told(
+    f"{PREFIX}_ring_reader_lag", "gauge", "slots a reader is behind", ("ring", "reader")
+)
+RING_READER_LOST = Told(
+    f"{PREFIX}_ring_reader_lost", "counter", "slots a reader has missed", ("ring", "reader")
+)
+TOLD: tuple[Told, ...] = (
+    PROCESS_UP, PROCESS_RESTARTS, PROCESS_MEMORY, PROCESS_CPU, INGEST_RATE, KILL_SWITCH_ACTIVE,
+    KILL_SWITCH_LEVEL, RING_COMMITTED, RING_READER_LAG, RING_READER_LOST,
+)  # fmt: skip
+
+
+def series() -> dict[str, tuple[str, ...]]:
+    """Every name that a query of Prometheus may use, with the labels of its samples."""
+    of_processes = [(one.exposed, one.kind, one.labels) for one in TABLE]
+    of_instance = [(one.exposed, one.kind, one.labels) for one in TOLD]
+    found: dict[str, tuple[str, ...]] = {}
+    for name, kind, labels in (*of_processes, *of_instance):
+        if kind == "histogram":
+            found[f"{name}_bucket"] = (*labels, "le")
+            found[f"{name}_sum"] = found[f"{name}_count"] = labels
+        else:
+            found[name + ("_total" if kind == "counter" else "")] = labels
+    return found
 
 
 def _places() -> dict[str, int]:

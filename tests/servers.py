@@ -1,12 +1,14 @@
-"""Real servers for tests: Redis, PostgreSQL, InfluxDB, S3. Each on a free port of loopback, in a
-folder of its own, gone afterwards.
+"""Real servers for tests: Redis, PostgreSQL, InfluxDB, Prometheus, S3. Each on a free port of
+loopback, in a folder of its own, gone afterwards.
 
 A server that is not installed skips the test by name; where `CI` is set it fails it, since there
 every server is installed (`.ci/run`).
 """
 
 import contextlib
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +20,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -267,6 +270,63 @@ def influx_server() -> Iterator[InfluxServer]:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 server.kill()
+
+
+class PrometheusServer(Server):
+    """A Prometheus that scrapes once a second."""
+
+    @property
+    def address(self) -> str:
+        """Where its API listens."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def ready(self) -> bool:
+        """It takes queries."""
+        try:
+            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=2) as answer:
+                return int(answer.status) == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def ask(self, call: str, **arguments: str) -> Any:
+        """What its API answers, the data of it."""
+        told = urllib.parse.urlencode(arguments)
+        try:
+            with urllib.request.urlopen(f"{self.address}/api/v1/{call}?{told}", timeout=10) as got:
+                return json.loads(got.read())["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{call} {arguments}: {error.read().decode()}") from None
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The rows of an expression, now."""
+        rows: list[dict[str, Any]] = self.ask("query", query=expression)["result"]
+        return rows
+
+
+@contextmanager
+def prometheus_server(target: str, rules: Path, interval_s: int = 1) -> Iterator[PrometheusServer]:
+    """A running Prometheus that reads a target's /metrics (host:port) and works out these rules."""
+    path = program("prometheus", "prometheus")
+    with server_folder() as folder:
+        port = free_port()
+        text = re.sub(r"interval: \d+s", f"interval: {interval_s}s", rules.read_text())
+        (folder / "rules.yml").write_text(text)
+        (folder / "prometheus.yml").write_text(
+            f"global: {{scrape_interval: {interval_s}s, evaluation_interval: {interval_s}s}}\n"
+            "rule_files: [rules.yml]\n"
+            "scrape_configs: [{job_name: data-controller, static_configs: "
+            f"[{{targets: ['{target}']}}]}}]\n"
+        )
+        command = [
+            path, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
+        ]  # fmt: skip
+        server = PrometheusServer(command, port, folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
 
 
 S3RVER = "s3rver@3.7.1"

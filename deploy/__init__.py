@@ -1,0 +1,1 @@
+"""What runs beside the pipeline: databases, Prometheus, Grafana, and what they show."""
