@@ -47,7 +47,8 @@ from processes.rings import ring_layout
 from processes.runtime import SignallingWriter
 from processes.supervisor.tables import Allotment
 from schemas import metrics
-from schemas.settings import BitfinexSettings, RingSettings
+from schemas.feeds import BitfinexSettings
+from schemas.settings import RingSettings
 from shm.doorbell import DatagramRinger
 from shm.readers import ReadersPage
 from shm.ring import RingWriter

@@ -116,6 +116,7 @@ def running_instance(profile: str = "demo", **settings: Any) -> Iterator[Instanc
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "DC__http__port": "0",
+        "DC__console__enabled": "false",
         "DC__paths__run": str(folder / "run"),
         "DC__paths__data": str(folder / "data"),
         "DC__paths__logs": str(folder / "logs"),

@@ -4,39 +4,43 @@ A cut is one call of the family's follower with a row of every instrument, as in
 standardisation, memory and head included. Cases are interleaved, and the first cuts of each are not
 counted. Networks have drawn weights (a product costs the same whatever it multiplies), all others
 are fitted on drawn rows. The peer of a network is the plain way to the same number: the whole
-network in numpy over the window that an output is made of. For families that go on learning, what
-a matured sample costs is measured too.
+network in numpy over the window that an output is made of; that of the shipped kind, `tcn`, also
+the same in onnxruntime, in `.venv-peers`. For families that go on learning, what a matured sample
+costs is measured too.
 """
 
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import structlog
 from msgspec import convert
 
-from benchmarks.figures import Figure, figure, interleave
+from benchmarks.figures import Figure, Runs, figure, interleave
+from benchmarks.peering import PeerProcess, peer_processes
 from models import stack
 from models.families import FAMILIES
 from models.family import Follower, Model, OnlineModel, Weights
 from models.network import BOOK, HIDDEN, Network
 from models.samples import DOWN, FLAT, UP, Samples, Target
-from processes.inference.chain import NETWORK, Chain
+from processes.inference.chain import Chain
 from processes.inference.places import Place
 from processes.places import ROOT
 from schemas import features
 from schemas.features import CATALOGUE
 from schemas.lineup import Standing
-from schemas.predictions import PLACE_OF
+from schemas.predictions import NETWORK, PLACE_OF, RULE, RULES
 from schemas.settings import InferenceSettings
 
 INSTRUMENTS: Final = (1, 8, 64)
 TARGET: Final = Target(horizon_s=10.0, move_bps=1.0)
 START_NS: Final = 1_760_000_000_000_000_000
-RULE: Final = "moving_average_cross"
-LINE_UP: Final = ("tcn", "cnn", "sgd", "gbdt", "regime")
-"""One model in each place, beside the rule."""
+LINE_UP: Final = ("tcn", "cnn", "sgd", "gbdt", "regime", *RULES[1:])
+"""One model in each place, beside the rule that the chain has itself."""
+ONNX: Final = "onnxruntime"
 WARM: Final = 50
 """Cuts before those that count."""
 
@@ -188,6 +192,26 @@ def followers(model: Model, instruments: int) -> dict[str, Follower]:
     return found
 
 
+def ask_onnx(
+    peer: PeerProcess, network: Network, instruments: int, cuts: int, folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same cuts in onnxruntime: (cuts) microseconds, and (instruments, 5) of the last cut."""
+    weights, rows = network.weights_in_use, drawn(cuts + WARM, instruments).values
+    arrays: Any = {
+        f"{what}_{number}": weights[name]
+        for number, layer in enumerate(network.layers)
+        for what, name in (("kernel", layer.kernel), ("bias", layer.bias))
+    }
+    path = folder / f"network_{instruments}.npz"
+    np.savez(
+        path, mean=weights["mean"], scale=weights["scale"], head=weights[stack.HEAD[0]],
+        head_bias=weights[stack.HEAD[1]], rows=rows.reshape(-1, instruments, rows.shape[1]),
+        dilations=np.array([layer.dilation for layer in network.layers]), **arrays,
+    )  # fmt: skip
+    told = peer.ask(f"run {path}")
+    return np.array(told["taken_us"])[WARM:], np.array(told["said"])
+
+
 def _learning(model: OnlineModel, samples: Samples) -> Callable[[], float]:
     """Microseconds a sample that an online model learns from one at a time."""
     rows = [samples.take(slice(row, row + 1)) for row in range(2000)]
@@ -220,30 +244,50 @@ def _lineups(models: Sequence[Model], cuts: int, rounds: int) -> dict[str, Figur
     return found
 
 
+def _families(models: Sequence[Model], cuts: int, rounds: int) -> dict[str, Figure]:
+    """A cut by every family, and by onnxruntime, turn by turn."""
+    network = next(model for model in models if model.family == NETWORK)
+    assert isinstance(network, Network)
+    found: dict[str, Figure] = {}
+    with (
+        peer_processes({ONNX: ("network.py",)}) as (running, absent),
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        for instruments in INSTRUMENTS:
+            cases = {
+                name: Cuts(follower, instruments, cuts)
+                for model in models
+                for name, follower in followers(model, instruments).items()
+            }
+            asked: dict[str, Callable[[], float]] = {name: one.run for name, one in cases.items()}
+            for name, peer in running.items():
+                asked[name] = lambda peer=peer, count=instruments: float(  # type: ignore[misc]
+                    np.median(ask_onnx(peer, network, count, cuts, Path(folder))[0])
+                )
+            runs: dict[str, Runs] = {**interleave(asked, rounds), **absent}
+            for name, case in cases.items():
+                found[f"model_{name}_{instruments}"] = _figure(name, case, runs, cuts, instruments)
+    return found
+
+
+def _figure(name: str, case: Cuts, runs: Mapping[str, Runs], cuts: int, instruments: int) -> Figure:
+    family, ours = name.removesuffix("_mlx"), runs[name]
+    assert not isinstance(ours, str)
+    wanted = [f"{family}_window", *([ONNX] if family == NETWORK else [])]
+    peers = {peer: runs[peer] for peer in wanted if peer in runs and peer != name}
+    note = (
+        f"median of {cuts} cuts of {instruments} instruments; p99 {figure(case.p99, '').value:g} µs"
+    )
+    return figure(ours, "µs/cut", peers, less_is_better=True, note=note)
+
+
 def measure(*, quick: bool = False) -> dict[str, Figure]:
     """All figures of the families."""
     cuts, rounds = (50, 1) if quick else (1000, 5)
     samples = drawn(500, 8)
     models = [made(family, samples) for family in FAMILIES.values()]
-    found: dict[str, Figure] = {}
-    for instruments in INSTRUMENTS:
-        cases = {
-            name: Cuts(follower, instruments, cuts)
-            for model in models
-            for name, follower in followers(model, instruments).items()
-        }
-        runs = interleave({name: case.run for name, case in cases.items()}, rounds)
-        for name, case in cases.items():
-            peer = f"{name.removesuffix('_mlx')}_window"
-            peers = {peer: runs[peer]} if peer in runs and peer != name else {}
-            p99 = figure(case.p99, "µs").value
-            found[f"model_{name}_{instruments}"] = figure(
-                runs[name], "µs/cut", peers, less_is_better=True,
-                note=f"median of {cuts} cuts of {instruments} instruments; p99 {p99:g} µs",
-            )  # fmt: skip
-    found |= _lineups(models, cuts, rounds)
+    found = _families(models, cuts, rounds) | _lineups(models, cuts, rounds)
     online = {m.family: _learning(m, samples) for m in models if isinstance(m, OnlineModel)}
-    runs = interleave(online, rounds)
-    for name, taken in runs.items():
+    for name, taken in interleave(online, rounds).items():
         found[f"model_{name}_learns"] = figure(taken, "µs/sample", note="one sample a call")
     return found

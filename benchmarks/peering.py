@@ -25,7 +25,9 @@ INSTALL = (
     "python3 -m venv .venv-peers && "
     ".venv-peers/bin/python -m pip install -r benchmarks/requirements-peers.txt"
 )
-NAMED = frozenset({"ccxt", "cryptofeed", "hiredis", "orjson", "redis", "order-book", "order_book"})
+NAMED = frozenset(
+    {"ccxt", "cryptofeed", "hiredis", "orjson", "redis", "order-book", "order_book", "onnxruntime"}
+)
 
 
 def peer_versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Rule strategies as models: they need no training and give the same five outputs as a network.
+"""Rule strategies as models: they speak without training, with the five outputs of a network.
 
 Each looks at one indicator of the catalogue and at the last minute's volatility, which is what a
 market usually moves and the measure of every expected move:
@@ -9,8 +9,9 @@ market usually moves and the measure of every expected move:
     bollinger_touch       a close at a band turns (Bollinger: Bollinger on Bollinger Bands, 2001)
     donchian_breakout     a close at the edge of 20 bars goes on (Donchian's channel, 1960)
 
-Scalar functions, compiled: inference calls them for every row that it publishes. Their chances are
-convictions, not frequencies: the blend is what calibrates them.
+Scalar functions, compiled: inference calls them for every row that it publishes. What they say as
+the textbook has it are convictions, not frequencies. Trained, a rule keeps its indicator and its
+three zones; where the edges of these tell most, and what came of each, is counted (`zones.py`).
 """
 
 import math
@@ -21,8 +22,10 @@ from numba import njit
 
 from models.base import ModelError
 from models.family import Report, Weights
+from models.learnable import LEAST, learnable
 from models.rowwise import RowModel
-from models.samples import DOWN, UP, Samples, Target
+from models.samples import DOWN, OUTPUTS, UP, Samples, Target
+from models.zones import Zones, counted, say_zone, zones_of
 from schemas.features import COLUMN
 
 STRENGTH = 4.0
@@ -102,6 +105,12 @@ _CROSS, _RSI, _BOLLINGER, _DONCHIAN = range(4)
 
 
 @njit(cache=True, nogil=True)
+def _reading(rule: int, signal: float, volatility: float) -> float:
+    """What the zones of a rule are zones of: how far means have come apart is so by volatility."""
+    return signal / max(volatility, VOLATILITY_LEAST) if rule == _CROSS else signal
+
+
+@njit(cache=True, nogil=True)
 def _say(rule: int, values: Any, signal_at: int, volatility_at: int, out: Any) -> None:
     for row in range(len(values)):
         signal = np.float64(values[row, signal_at])
@@ -115,32 +124,61 @@ def _say(rule: int, values: Any, signal_at: int, volatility_at: int, out: Any) -
         else:
             said = donchian_breakout(signal, volatility)
         there = math.isfinite(signal) and math.isfinite(volatility)
-        for k in range(5):
+        for k in range(OUTPUTS):
             out[row, k] = said[k] if there else np.nan
 
 
+@njit(cache=True, nogil=True)
+def _say_counted(
+    rule: int, values: Any, signal_at: int, volatility_at: int, edges: Any, outputs: Any, out: Any
+) -> None:
+    for row in range(len(values)):
+        signal = np.float64(values[row, signal_at])
+        volatility = np.float64(values[row, volatility_at])
+        if math.isfinite(signal) and math.isfinite(volatility):
+            usual = max(volatility, VOLATILITY_LEAST)
+            say_zone(_reading(rule, signal, volatility), usual, edges, outputs, out[row])
+        else:
+            out[row] = np.nan
+
+
 class Rule(RowModel):
-    """A rule: nothing is fitted, and there are no weights."""
+    """A rule as the textbook has it, or one whose zones were counted."""
 
     rule: ClassVar[int]
     signal: ClassVar[str]
     """The column it looks at."""
+    edges: ClassVar[tuple[float, float]]
+    """Of its zones, in the textbook."""
 
     def __init__(self) -> None:
         self._signal_at = COLUMN[self.signal]
         self._volatility_at = COLUMN["volatility_60s_bps"]
+        self._zones: Zones | None = None
 
     def fit(
         self, samples: Samples, target: Target, *, seed: int, report: Report = lambda _: None
     ) -> None:
-        """There is nothing to learn."""
-        del samples, target, seed
+        """Count what came of its zones."""
+        del target, seed
+        known = learnable(samples)
+        signal = known.values[:, self._signal_at].astype(np.float64)
+        volatility = known.values[:, self._volatility_at].astype(np.float64)
+        had = np.isfinite(signal) & np.isfinite(volatility)
+        if had.sum() < LEAST:
+            raise ModelError(f"{self.signal} is none in nearly all rows: take a longer span")
+        usual = np.maximum(volatility[had], VOLATILITY_LEAST)
+        reading = signal[had] / usual if self.rule == _CROSS else signal[had]
+        self._zones = counted(reading, known.label[had], known.move_bps[had] / usual, self.edges)
         report(1.0)
 
     def say(self, values: np.ndarray, book: np.ndarray, out: np.ndarray) -> None:
         """Write what it says of each row; NaN where the indicator is none."""
         del book
-        _say(self.rule, values, self._signal_at, self._volatility_at, out)
+        if self._zones is None:
+            _say(self.rule, values, self._signal_at, self._volatility_at, out)
+        else:
+            _say_counted(self.rule, values, self._signal_at, self._volatility_at, *self._zones, out)
 
     def explain(self, samples: Samples) -> np.ndarray:
         """The log-odds, all of them its indicator's; 0 where it says nothing."""
@@ -150,15 +188,15 @@ class Rule(RowModel):
         return found
 
     def weights(self) -> Weights:
-        """None."""
-        return {}
+        """Its zones; none of the textbook's."""
+        return self._zones.weights() if self._zones is not None else {}
 
     @classmethod
     def restored(cls, weights: Weights) -> Self:
-        """The rule."""
-        if weights:
-            raise ModelError(f"{cls.family} is a rule and has no weights: these are not its own")
-        return cls()
+        """The rule with these zones, or as the textbook has it."""
+        model = cls()
+        model._zones = zones_of(weights) if weights else None
+        return model
 
 
 class MovingAverageCross(Rule):
@@ -167,6 +205,7 @@ class MovingAverageCross(Rule):
     family = "moving_average_cross"
     rule = _CROSS
     signal = "mean_cross_bps"
+    edges = (-math.atanh(CONVICTION) / STRENGTH, math.atanh(CONVICTION) / STRENGTH)
 
 
 class RsiThresholds(Rule):
@@ -175,6 +214,7 @@ class RsiThresholds(Rule):
     family = "rsi_thresholds"
     rule = _RSI
     signal = "rsi_14_1m"
+    edges = (OVERSOLD, OVERBOUGHT)
 
 
 class BollingerTouch(Rule):
@@ -183,6 +223,7 @@ class BollingerTouch(Rule):
     family = "bollinger_touch"
     rule = _BOLLINGER
     signal = "bollinger_20_1m"
+    edges = (0.0, 1.0)
 
 
 class DonchianBreakout(Rule):
@@ -191,3 +232,4 @@ class DonchianBreakout(Rule):
     family = "donchian_breakout"
     rule = _DONCHIAN
     signal = "donchian_20_1m"
+    edges = (0.0, 1.0)

@@ -39,7 +39,7 @@ from processes.lake_places import (
     opened,
 )
 from schemas.errors import LakeError
-from schemas.lake import CATALOGUED, SCHEMAS
+from schemas.lake import CATALOGUED, LATER, PLACED, SCHEMAS
 
 ARROW: Final = ".arrow"
 PART: Final = ".part"
@@ -400,7 +400,8 @@ def superseded(folder: Place) -> list[LakeFile]:
 def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
     """A file's rows as its table's columns (all, or those named), in blocks, in their order.
 
-    What a file of an older feature catalogue has no column for is null.
+    What a file of an older feature catalogue, or of a line-up with fewer places, has no column for
+    is null.
 
     Raises:
         FileNotFoundError: it is gone, or another stands in its place: list the folder again.
@@ -424,8 +425,8 @@ def batches(file: LakeFile, columns: Sequence[str] = ()) -> Iterator[pa.RecordBa
 
 
 def _had(columns: Sequence[str], held: Collection[str]) -> list[str]:
-    """The columns but those that only a later catalogue has."""
-    return [name for name in columns if name in held or name not in CATALOGUED]
+    """The columns but those that only a later catalogue, or line-up, has."""
+    return [name for name in columns if name in held or name not in CATALOGUED | PLACED]
 
 
 def _sealed_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -438,10 +439,10 @@ def _sealed_batches(file: LakeFile, columns: Sequence[str]) -> Iterator[pa.Recor
 
 
 def _whole(batch: pa.RecordBatch, table: str, columns: Sequence[str]) -> pa.RecordBatch:
-    """The batch with every column of the catalogue that is wanted; the same if it has them all."""
+    """The batch with every column that is wanted; the same if it has them all."""
     held = batch.schema.names
     names = columns or SCHEMAS[table].names
-    if table != "features" or set(names) - set(held) - CATALOGUED:
+    if table not in LATER or set(names) - set(held) - LATER[table]:
         return batch
     if len(held) == len(names):
         return batch

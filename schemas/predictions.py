@@ -1,4 +1,4 @@
-"""What inference says of one instrument at one cut. Slot layout, 256 bytes:
+"""What inference says of one instrument at one cut. Slot layout, 320 bytes:
 
 offset size field              what it holds
 ------ ---- ------------------ -------------------------------------------------------------
@@ -19,12 +19,13 @@ offset size field              what it holds
     86    2 flags              u16, `PredictionFlag` bits
     88    4 config_generation  u32
     92    4 drain_first        u32, low half of the sequence of the first row of its drain
-    96  120 outputs            6 models x (up, flat, down, expected move bp, its spread bp), f32
-   216   20 blend              the same five of the blend
-   236    4 spread_bps         f32, from the row, since execution reads nothing else
-   240    4 volatility_bps     f32, volatility_60s_bps of the row
-   244    4 regime             f32, the likeliest state by the regime model; NaN without one
-   248    8 book_age_s, mean_cross_bps   f32 each, from the row
+    96  180 outputs            9 models x (up, flat, down, expected move bp, its spread bp), f32
+   276   20 blend              the same five of the blend
+   296    4 spread_bps         f32, from the row, since execution reads nothing else
+   300    4 volatility_bps     f32, volatility_60s_bps of the row
+   304    4 regime             f32, the likeliest state by the regime model; NaN without one
+   308    8 book_age_s, mean_cross_bps   f32 each, from the row
+   316    4 spare
 
 Of the rows of a drain only the newest of each instrument is published; rows before `drain_first`
 that no prediction is about were taken in silence, after a restart. That is what a replay needs to
@@ -38,9 +39,9 @@ import numpy as np
 
 from schemas.layout import fingerprint, layout
 
-VERSION = 3
-SLOT_BYTES = 256
-MAX_MODELS = 6
+VERSION = 4
+SLOT_BYTES = 320
+MAX_MODELS = 9
 
 
 class Rung(IntEnum):
@@ -67,10 +68,17 @@ class PredictionFlag(IntFlag):
     """The deadline of the cut had passed when it was made."""
 
 
-MODELS: tuple[str, ...] = ("tcn", "moving_average_cross", "cnn", "linear", "gbdt", "regime")
+NETWORK = "tcn"
+"""Family and place of the network that the rungs are of; the one of which a version is shipped."""
+RULE = "moving_average_cross"
+"""Family and place of the rule that speaks where nothing else can, and is in the chain itself."""
+RULES: tuple[str, ...] = (RULE, "rsi_thresholds", "bollinger_touch", "donchian_breakout")
+"""Families, and places, that speak without a version: what the textbook says of one indicator."""
+BLEND = "blend"
+MODELS: tuple[str, ...] = (NETWORK, RULE, "cnn", "linear", "gbdt", "regime", *RULES[1:])
 """Names behind the rows of `outputs`: places in which one model each can stand. A place where none
 stands, or none that could speak, has NaN there."""
-SPEAKERS: tuple[str, ...] = (*MODELS, "blend")
+SPEAKERS: tuple[str, ...] = (*MODELS, BLEND)
 """Whom a strategy can follow."""
 PLACE_OF: dict[str, str] = {
     "tcn": "tcn",
@@ -83,11 +91,14 @@ PLACE_OF: dict[str, str] = {
     "logistic": "linear",
     "gbdt": "gbdt",
     "regime": "regime",
+    "rsi_thresholds": "rsi_thresholds",
+    "bollinger_touch": "bollinger_touch",
+    "donchian_breakout": "donchian_breakout",
 }
 """The place of each family that can stand in inference's line-up."""
 Family = Literal[
     "tcn", "moving_average_cross", "cnn", "sgd", "ftrl", "passive_aggressive", "ridge", "logistic",
-    "gbdt", "regime",
+    "gbdt", "regime", "rsi_thresholds", "bollinger_touch", "donchian_breakout",
 ]  # fmt: skip
 assert get_args(Family) == tuple(PLACE_OF)
 assert len(MODELS) <= MAX_MODELS
@@ -125,12 +136,13 @@ SLOT = layout(
         ("config_generation", "<u4", 88),
         ("drain_first", "<u4", 92),
         ("outputs", ("<f4", (MAX_MODELS, 5)), 96),
-        ("blend", ("<f4", (5,)), 216),
-        ("spread_bps", "<f4", 236),
-        ("volatility_bps", "<f4", 240),
-        ("regime", "<f4", 244),
-        ("book_age_s", "<f4", 248),
-        ("mean_cross_bps", "<f4", 252),
+        ("blend", ("<f4", (5,)), 276),
+        ("spread_bps", "<f4", 296),
+        ("volatility_bps", "<f4", 300),
+        ("regime", "<f4", 304),
+        ("book_age_s", "<f4", 308),
+        ("mean_cross_bps", "<f4", 312),
+        ("spare", "<u4", 316),
     ],
     SLOT_BYTES,
 )

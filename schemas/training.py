@@ -16,9 +16,13 @@ Fitted = Literal[
     "regime",
     "ridge",
     "logistic",
+    "moving_average_cross",
+    "rsi_thresholds",
+    "bollinger_touch",
+    "donchian_breakout",
     "blend",
 ]
-"""Families that a promotion makes sense of: rules have nothing to fit, base rates no skill."""
+"""Families that a promotion makes sense of: base rates have no skill."""
 TimeOfDay = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 
 
@@ -63,7 +67,7 @@ class TrainingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     keep: Positive = 30
     """Versions of a family that are kept; the promoted one and the one before it stay anyway."""
     max_rows: Positive = 20_000_000
-    """Rows of a training; each is some 450 bytes on disk while it lasts."""
+    """Rows of a training; each is some 480 bytes on disk while it lasts."""
 
 
 class RetrainingSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -2,6 +2,8 @@
 a replay of what it said."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +32,7 @@ from schemas.instruments import Instrument, Tables
 from schemas.layout import join
 from schemas.predictions import MODELS, PLACE_OF
 from tests.helpers import QuietLog
-from tests.instances import Bare
+from tests.instances import Bare, bare_instance
 from tests.unit.models.markets import planted
 
 SECOND = 10**9
@@ -38,6 +40,7 @@ START_NS = 1_760_000_000 * SECOND
 MARKETS = 3
 TARGET = Target(horizon_s=4.0, move_bps=1.0)
 ALL = ("tcn", "moving_average_cross", "cnn", "sgd", "gbdt", "regime")
+V1, V2 = "20261121T000000-4s-aaaaaa", "20261122T000000-4s-bbbbbb"
 HEAD = {"rings__features": 8192, "rings__predictions": 8192, "inference__device": "numpy"}
 
 
@@ -191,3 +194,36 @@ class Instance:
             self.stop()
         self._features.close()
         self._storage.close()
+
+
+Make = Callable[..., Instance]
+
+
+@contextmanager
+def instances(rows: np.ndarray) -> Iterator[Make]:
+    """Instances whose line-up is these families, some of them promoted; all end with the test."""
+    with ExitStack() as held:
+
+        def instance(
+            *families: str,
+            promoted: tuple[str, ...] = (),
+            manifest: dict[str, object] | None = None,
+            **settings: object,
+        ) -> Instance:
+            wanted = {**HEAD, "inference__families": list(families), **settings}
+            one = Instance(held.enter_context(bare_instance(**wanted)), rows)
+            held.callback(one.end)
+            for family in promoted:
+                plant(one.data, family, V1, fitted(family), **(manifest or {}))
+                promote(one.data, family, V1)
+            return one
+
+        yield instance
+
+
+def assert_replayed(one: Instance) -> None:
+    """Everything comes out again, to the bit."""
+    found = one.replayed()
+    assert found.comparison.first is None
+    assert found.comparison.excluded == []
+    assert found.comparison.compared == len(one.slots) > 0

@@ -101,6 +101,12 @@ def _models(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _skill(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.attainable import measure
+
+    return measure(quick=quick)
+
+
 def _pressure(quick: bool) -> "dict[str, Figure]":
     from benchmarks.pressure import measure
 
@@ -168,6 +174,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "bridge": _bridge,
     "backtest": _backtest,
     "models": _models,
+    "skill": _skill,
     "training": _training,
 }
 

@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from processes.cli.options import Json
+
 app = typer.Typer(
     help="Trained models: list, show, compare, promote, roll back.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Family = Annotated[str, typer.Argument(help="As in models list.")]
 Version = Annotated[str, typer.Argument(help="Its first letters, last, or promoted.")]
 

@@ -9,17 +9,18 @@ from typing import Final
 from models.base import ModelError
 from models.families import FAMILIES
 from processes.cli.backtest import choose_settings, read_time
-from processes.cli.instance import find_paths
 from processes.cli.screen import complain, say, say_json, span, table
 from processes.clock import Clock, measure_offset_ns, monotonic_s
 from processes.model_registry import models_folder, prune
+from processes.operations.instance import find_paths
 from processes.recordings.span import FOREVER, Span
 from processes.sessions import versions_used
-from processes.training.blending import BLEND, train_blend
+from processes.training.blending import train_blend
 from processes.training.dataset import Selection, Source, collect
 from processes.training.trainer import Desk, Trained, train
 from processes.training.work import Work, mark_of
 from schemas.errors import OperatorError, UsageError
+from schemas.predictions import BLEND
 from schemas.settings import Settings
 from schemas.training import TargetSettings
 

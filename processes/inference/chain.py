@@ -15,28 +15,21 @@ import numpy as np
 
 from models.base import Manifest, ModelError
 from models.drift import SEEN_EDGES, SEEN_SHARES
-from models.tcn import (
-    BATCHES,
-    DEPTH,
-    HIDDEN_DEPTH,
-    OUTPUTS,
-    MlxStepper,
-    NumpyStepper,
-    Stepper,
-)
+from models.family import Weights
+from models.tcn import BATCHES, MlxStepper, NumpyStepper, Stepper
 from processes.clock import monotonic_s
 from processes.inference import kernels
 from processes.inference.choice import opened
 from processes.inference.drift import Drift
 from processes.inference.flight import Flight
 from processes.inference.kernels import MOST_ROWS
+from processes.inference.memory import Batch, Memory
 from processes.inference.places import Place, Places
 from processes.inference.threads import patient
 from processes.logs import Log
-from schemas import features, predictions
-from schemas.features import CATALOGUE
+from schemas import features
 from schemas.lineup import LineUp, Standing
-from schemas.predictions import MODELS, Device, PredictionFlag, Rung
+from schemas.predictions import MODELS, NETWORK, RULE, Device, PredictionFlag, Rung
 from schemas.settings import InferenceSettings
 
 TRIAL_ROUNDS: Final = 200
@@ -44,86 +37,13 @@ _MLX_NAMES: Final = {Device.MLX_CPU: "cpu", Device.MLX_GPU: "gpu"}
 _LATE: Final = int(PredictionFlag.LATE)
 # Kernels are given plain integers: an IntEnum costs numba 30 µs to recognise.
 
-NETWORK: Final = "tcn"
 _NETWORK: Final = MODELS.index(NETWORK)
-_RULE: Final = "moving_average_cross"
-_RULE_STANDING: Final = Standing(place=_RULE, family=_RULE)
+_RULE_STANDING: Final = Standing(place=RULE, family=RULE)
 
 Keep = Callable[[LineUp], object]
 """Takes a line-up that predictions are about to name."""
 Publish = Callable[[int, int, int], None]
 """Takes predictions: the address where they stand, how many, and the time of their cut."""
-
-
-class Batch:
-    """The arrays of one batch size, and where they stand."""
-
-    def __init__(self, rows: int, columns: int, hidden: int) -> None:
-        self.rows = rows
-        self.inputs = np.zeros((rows, columns), np.float32)
-        self.first = np.zeros((rows, hidden), np.float32)
-        self.second = np.zeros((rows, hidden), np.float32)
-        self.hidden = np.zeros((rows, hidden), np.float32)
-        self.deeper = np.zeros((rows, hidden), np.float32)
-        arrays = (self.inputs, self.first, self.second, self.hidden, self.deeper)
-        self.inputs_at, self.first_at, self.second_at, self.hidden_at, self.deeper_at = (
-            int(array.ctypes.data) for array in arrays
-        )
-
-    def step(self, stepper: Stepper) -> None:
-        """Compute what stands in inputs, first and second."""
-        self.hidden[:], self.deeper[:] = stepper(self.inputs, self.first, self.second)
-
-
-class Memory:
-    """What the network remembers of each instrument, and the table of addresses of it all."""
-
-    def __init__(self, places: Places, instruments: int, weights: dict[str, np.ndarray]) -> None:
-        columns = len(CATALOGUE)
-        hidden = weights["B"].shape[1] if weights else 1
-        shapes = {
-            "mean": (columns,), "scale": (columns,), "A": (3 * columns, hidden), "a": (hidden,),
-            "B": (3 * hidden, hidden), "b": (hidden,), "C": (hidden, OUTPUTS), "c": (OUTPUTS,),
-        }  # fmt: skip
-        w = {
-            name: np.ascontiguousarray(weights.get(name, np.zeros(shape)), np.float32)
-            for name, shape in shapes.items()
-        }
-        self.out = np.zeros(instruments, predictions.SLOT)
-        self.out_address = int(self.out.ctypes.data)
-        self._arrays: dict[int, np.ndarray] = {
-            kernels.A_NEWEST: np.zeros(instruments, np.int64),
-            kernels.A_COUNTS: np.zeros(instruments, np.int64),
-            kernels.A_RECENT: np.zeros((instruments, DEPTH), np.int64),
-            kernels.A_MEMBERS: np.zeros((instruments * HIDDEN_DEPTH, 2), np.int64),
-            kernels.A_MEAN: w["mean"],
-            kernels.A_SCALE: w["scale"],
-            kernels.A_INPUTS: np.zeros((instruments, DEPTH, columns), np.float32),
-            kernels.A_HIDDEN: np.zeros((instruments, HIDDEN_DEPTH, hidden), np.float32),
-            kernels.A_NETWORK: np.zeros((instruments, OUTPUTS), np.float32),
-            kernels.A_OUT: self.out,
-            kernels.A_FIRST: w["A"],
-            kernels.A_FIRST_BIAS: w["a"],
-            kernels.A_SECOND: w["B"],
-            kernels.A_SECOND_BIAS: w["b"],
-            kernels.A_HEAD: w["C"],
-            kernels.A_HEAD_BIAS: w["c"],
-            kernels.A_SAID: places.said,
-            kernels.A_REGIMES: places.regimes,
-            kernels.A_LAYERS: places.layers,
-        }
-        self._table = np.zeros(kernels.TABLE, np.int64)
-        for place, array in self._arrays.items():
-            self._table[place] = array.ctypes.data
-        self._table[kernels.N_INSTRUMENTS] = instruments
-        self._table[kernels.N_HIDDEN] = hidden
-        self.table = int(self._table.ctypes.data)
-        self.batches = [Batch(rows, columns, hidden) for rows in BATCHES]
-
-    def forget(self) -> None:
-        """Begin anew, as if no row had ever come."""
-        self._arrays[kernels.A_INPUTS][:] = 0
-        self._arrays[kernels.A_HIDDEN][:] = 0
 
 
 class Chain:
@@ -157,7 +77,7 @@ class Chain:
         restarted or fell before it."""
         self.manifest: Manifest | None = None
         self.drift: Drift | None = None
-        """Of a network that brought the bins of its training."""
+        """Of the network, or of the first beside it, that brought the bins of its training."""
         self.generation = 0
         self.published = 0
         self.steps = 0
@@ -175,6 +95,7 @@ class Chain:
         self._on_rung = on_rung
         self._weights: dict[str, np.ndarray] = {}
         self._stepper: Stepper | None = None
+        self._binned_by = ""
         self._missed_in_a_row = 0
         self._retry_s = 0.0
         self._shy_s = 0.0
@@ -183,7 +104,7 @@ class Chain:
         self._keep = keep
         self._flight = flight or Flight(None)
         families = settings.families
-        self._has_rule = _RULE in families
+        self._is_rule_asked = RULE in families
         self._standing: Standing | None = None
         self._versions: dict[tuple[Standing, ...], int] = {}
         self._newest: tuple[tuple[Standing, ...], bool, int] = ((), False, -1)
@@ -221,9 +142,23 @@ class Chain:
         self._newest = ((), False, -1)
         self._stepper = None
         self._memory = Memory(self.places, self._instruments, weights)
-        self.drift = None
-        if SEEN_EDGES in weights and SEEN_SHARES in weights:
-            self.drift = Drift(weights[SEEN_EDGES], weights[SEEN_SHARES], weights["scale"] > 0)
+        self.drift, self._binned_by = None, ""
+        self.take_bins(NETWORK, weights)
+
+    def take_bins(self, family: str, weights: Weights) -> None:
+        """Tell the drift against a training, if no other's is told: the network's before all.
+
+        Raises:
+            ModelError: the bins have another shape.
+        """
+        others = self._binned_by not in {"", family} or (
+            family != NETWORK and self.manifest is not None
+        )
+        if others or SEEN_EDGES not in weights or SEEN_SHARES not in weights:
+            return
+        used = weights["scale"] > 0 if family == NETWORK else np.ones(features.WIDTH, bool)
+        self.drift = Drift(weights[SEEN_EDGES], weights[SEEN_SHARES], used)
+        self._binned_by = family
 
     def climb(self) -> None:
         """Try the rungs from the best down; each by a real forward pass."""
@@ -392,8 +327,9 @@ class Chain:
         places, learner = self.places, self.places.learner
         places.step(memory.table, address, count)
         now_ns = self._now_ns()
+        has_rule = self._has_rule
         made = kernels.write_predictions(
-            memory.table, address, count, network, self._has_rule, self._version(network),
+            memory.table, address, count, network, has_rule, self._version(network),
             learner.state if learner is not None and places.learner is learner else 0,
             int(self.told_rung), int(self._device), self._batch_rows if network else 0,
             self.generation, now_ns, _LATE if now_ns - began_ns > self._deadline_ns else 0,
@@ -415,9 +351,14 @@ class Chain:
 
     @property
     def speaking(self) -> set[str]:
-        """The places of the network and the rule, if they speak."""
+        """The places of the network and the textbook's rule, if they speak."""
         network = {NETWORK} if self._stepper is not None else set()
-        return network | ({_RULE} if self._has_rule else set())
+        return network | ({RULE} if self._has_rule else set())
+
+    @property
+    def _has_rule(self) -> bool:
+        """Whether the rule of the textbook speaks: no version of it stands in its place."""
+        return self._is_rule_asked and self.places.get(RULE) is None
 
     def _version(self, network: bool) -> int:
         """Fingerprint of the line-up that speaks now, which is kept before it is told."""

@@ -6,7 +6,7 @@ and a real forward pass gives five numbers. Fails with ModelError, in words that
 """
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,12 +21,8 @@ from processes import model_registry
 from schemas import features
 from schemas.errors import OperatorError
 from schemas.features import WIDTH
-from schemas.predictions import PLACE_OF, SPEAKERS
+from schemas.predictions import BLEND, NETWORK, PLACE_OF, SPEAKERS
 from schemas.tape import LEVELS
-
-BLEND: Final = "blend"
-SHIPPED: Final = "tcn"
-"""The family of which one is shipped: `inference.model`."""
 
 
 class Candidate(NamedTuple):
@@ -61,7 +57,7 @@ def chosen(models: Path, family: str, shipped: Path) -> Candidate | None:
         raise ModelError(str(error)) from None
     if folder is not None:
         return opened(folder, family)
-    return opened(shipped, family) if family == SHIPPED else None
+    return opened(shipped, family) if family == NETWORK else None
 
 
 def version(models: Path, family: str, name: str, fingerprint: int, shipped: Path) -> Candidate:
@@ -70,7 +66,7 @@ def version(models: Path, family: str, name: str, fingerprint: int, shipped: Pat
     Raises:
         ModelError: it is not there any more, or not sound.
     """
-    places = [models / family / name, *([shipped] if family == SHIPPED else [])]
+    places = [models / family / name, *([shipped] if family == NETWORK else [])]
     for folder in places:
         if folder.is_dir():
             found = opened(folder, family)
@@ -105,7 +101,7 @@ def _opened(folder: Path, family: str) -> Candidate:
             raise ModelError(f"{folder} does not say which models it blends: train it anew")
         return Candidate(family, manifest, weights, blend, folder)
     model = FAMILIES[family].restored(weights)
-    if family == SHIPPED and isinstance(model, Network) and model.sees_book:
+    if family == NETWORK and isinstance(model, Network) and model.sees_book:
         raise ModelError(
             f"{folder} sees the book, which the network's chain does not feed: type dcctl train "
             "tcn, then dcctl models promote tcn last, or run the cnn"

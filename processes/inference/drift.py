@@ -14,7 +14,7 @@ from numba import carray, njit
 from models.base import ModelError
 from models.drift import BINS, EDGES, bin_of, stability
 from schemas import features
-from schemas.features import WIDTH, CutReason
+from schemas.features import COLUMN, WIDTH, CutReason
 from shm.atomics import memory
 
 WINDOW: Final = 8192
@@ -24,6 +24,7 @@ EVERY: Final = 256
 """Rows between two reports."""
 _BOUNDARY, _SILENCE = int(CutReason.BOUNDARY), int(CutReason.SILENCE)
 _ONE, _NONE = np.uint64(1), np.uint64(0)
+_CLOCKS: Final = np.isin(np.arange(WIDTH), [COLUMN[n] for n in ("day_sin", "day_cos", "history_s")])
 
 
 @njit(cache=True, nogil=True)
@@ -57,7 +58,7 @@ class Drift:
 
     Args:
         edges: (WIDTH, EDGES). shares: (WIDTH, BINS). is_used: (WIDTH) bool, what the model looks
-            at: another time of day is no drift to one that does not know the time.
+            at. Columns that are clocks never count: the hours of a window are not those of a day.
 
     Raises:
         ModelError: the bins have another shape.
@@ -66,7 +67,7 @@ class Drift:
     def __init__(self, edges: np.ndarray, shares: np.ndarray, is_used: np.ndarray) -> None:
         self._edges = np.ascontiguousarray(edges, np.float32)
         self._shares = shares
-        self._is_used = is_used
+        self._is_used = is_used & ~_CLOCKS
         self._counts = np.zeros((WIDTH, BINS), np.int64)
         self._kept = np.zeros((WINDOW, WIDTH), np.uint8)
         if self._edges.shape != (WIDTH, EDGES) or shares.shape != (WIDTH, BINS):

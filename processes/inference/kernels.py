@@ -14,7 +14,7 @@ from models.stack import outputs_of
 from models.tcn import CLIP, DEPTH, HIDDEN_DEPTH, OUTPUTS
 from schemas import features, predictions
 from schemas.features import COLUMN, Invalid
-from schemas.predictions import MAX_MODELS
+from schemas.predictions import MAX_MODELS, MODELS, NETWORK, RULE
 from schemas.tape import LEVELS
 from shm.atomics import memory
 
@@ -27,7 +27,7 @@ _DROPPED: Final = int(Invalid.DROPPED)
 _NOTHING: Final = np.float32(0)
 _LOOKS_BACK: Final = 2
 """The age of the youngest hidden row, but the newest itself, that the second layer looks at."""
-_NETWORK, _RULE = predictions.MODELS.index("tcn"), predictions.MODELS.index("moving_average_cross")
+_NETWORK, _RULE = MODELS.index(NETWORK), MODELS.index(RULE)
 
 # Addresses of the chain's arrays, and sizes, in one int64 table.
 (

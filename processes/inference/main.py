@@ -11,7 +11,7 @@ from config.loader import ROOT
 from models.base import ModelError
 from models.drift import ANOTHER
 from processes.clock import monotonic_s
-from processes.inference.chain import NETWORK, Chain
+from processes.inference.chain import Chain
 from processes.inference.choice import chosen
 from processes.inference.flight import Flight
 from processes.inference.kernels import MOST_ROWS
@@ -26,7 +26,7 @@ from schemas.features import CATALOGUE
 from schemas.lineup import LineUp
 from schemas.messages import RungChanged
 from schemas.metrics import place
-from schemas.predictions import SPEAKERS, Rung
+from schemas.predictions import NETWORK, SPEAKERS, Rung
 
 _SPENT: Final = place("prediction_latency")
 FLIGHT: Final = "inference.flight"

@@ -16,11 +16,14 @@ import numpy as np
 
 from models.base import ModelError
 from models.blend import Blend
+from models.families import FAMILIES
 from models.family import Model
 from models.regime import RegimeFollower
 from models.rowwise import RowFollower
+from models.rules import Rule
 from models.stack import BATCHES
 from processes.inference import kernels
+from processes.inference.choice import try_out
 from processes.inference.flight import Flight
 from processes.inference.kernels import MOST_ROWS
 from processes.inference.learner import Learner
@@ -72,8 +75,15 @@ class Place:
             self.follower.forget()
 
 
+def textbook(family: str, instruments: int) -> Place:
+    """A rule of which no version is promoted: what the textbook says."""
+    model = FAMILIES[family]()
+    try_out(model)
+    return Place(Standing(place=family, family=family), model, instruments)
+
+
 class Places:
-    """All models but the network and the rule.
+    """All models but the network, and the rule that speaks where nothing else can.
 
     Args:
         deadline_ns: the share of a drain's deadline that each has. misses: shares missed in a row
@@ -99,6 +109,7 @@ class Places:
         """Shares of the deadline missed, by place."""
         self.flight = flight
         self._held: dict[str, Place] = {}
+        self._speaks = False
         self._stateful: list[Place] = []
         self._rowwise: list[Place] = []
         self._blend: Place | None = None
@@ -132,8 +143,8 @@ class Places:
 
     @property
     def speaks(self) -> bool:
-        """Whether a fitted model stands beside the network."""
-        return bool(self._stateful or self._rowwise)
+        """Whether a model that is more than a rule stands beside the network."""
+        return self._speaks
 
     def put(self, place: Place) -> None:
         """Stand in a place from the next drain on, instead of who stood there."""
@@ -158,6 +169,8 @@ class Places:
         self._stateful = [one for one in order if one.remembers]
         self._blend = next((one for one in order if isinstance(one.model, Blend)), None)
         self._rowwise = [one for one in order if not one.remembers and one.follower is not None]
+        followed = [*self._stateful, *self._rowwise]
+        self._speaks = any(not isinstance(one.model, Rule) for one in followed)
         self.standings = tuple(one.standing for one in order)
 
     def refresh(self, place: Place, standing: Standing) -> None:

@@ -22,15 +22,16 @@ from models.base import ModelError
 from models.family import Model, OnlineModel
 from models.maturing import room_for
 from processes.clock import monotonic_s
-from processes.inference.chain import NETWORK, Chain
-from processes.inference.choice import BLEND, Candidate, chosen, is_rule, place_of, try_out
+from processes.inference.chain import Chain
+from processes.inference.choice import Candidate, chosen, is_rule, place_of, try_out
 from processes.inference.keeping import Keeping
 from processes.inference.learner import Learner, encode, mark_of
-from processes.inference.places import Place
+from processes.inference.places import Place, textbook
 from processes.logs import Log
 from processes.model_registry import POINTER, models_folder
 from processes.sessions import SessionFolder
 from schemas.lineup import Standing
+from schemas.predictions import BLEND, NETWORK, RULE
 from schemas.settings import Settings
 
 WATCH_S: Final = 0.5
@@ -93,12 +94,13 @@ class Roster:
         self._told = desk.settings.inference
         self._models = models_folder(desk.data)
         self._keeping = Keeping(desk.data / "state" / LEARNER, desk.log)
-        families = [one for one in self._told.families if not is_rule(one)]
-        self._watched = [*families, BLEND] if self._told.enabled else []
+        self._watched = [*self._told.families, BLEND] if self._told.enabled else []
         self._pointers = {family: self._pointer(family) for family in self._watched}
         self._loading: _Loading | None = None
         self._wanted: set[str] = set()
         self._again_s: dict[str, float] = {}
+        self._speechless: set[str] = set()
+        """Left out since the last look; a rule among them is its book's until it is back."""
         self._watch_s = 0.0
         self._keep_s = monotonic_s() + self._told.checkpoint_s
         self._learnt = 0
@@ -109,9 +111,14 @@ class Roster:
     def begin(self, position: int, *, without: str = "", until_s: float = 0.0) -> None:
         """Stand whoever is promoted, with what the ring still has up to a position.
 
+        Rules stand as the textbook has them, until a version is taken.
+
         Args:
             without: the place whose model the last process died of: it waits until a time.
         """
+        for rule in self._told.families:
+            if without != place_of(rule):
+                self._take_textbook(rule)
         for family in self._watched:
             if family == NETWORK:
                 continue
@@ -135,6 +142,10 @@ class Roster:
         """
         now_s = monotonic_s()
         changed = self._end_loading(position)
+        for rule in self._speechless:
+            self._take_textbook(rule)
+        changed |= bool(self._speechless)
+        self._speechless.clear()
         if now_s < self._watch_s:
             return changed
         self._watch_s = now_s + WATCH_S
@@ -160,6 +171,9 @@ class Roster:
         self.left_out += 1
         self._faults[family] = f"{family} left out: {why}"
         self._again_s[family] = monotonic_s() + self._told.retry_s
+        if place.standing.version:
+            # In this drain its place says nothing: what stands in a drain is asked about all of it.
+            self._speechless.add(family)
         self._desk.log.warning("a model is left out", family=family, reason=why)
         self._retire(place)
 
@@ -238,10 +252,12 @@ class Roster:
         before = self._places.get(place_of(family))
         self._faults.pop(family, None)
         if found is None:
-            self._places.take_out(place_of(family))
-            if family != BLEND:
-                told = f"dcctl train {family}, then dcctl models promote {family}"
-                self._faults[family] = f"{family}: none is promoted; type: {told}"
+            if before is None or before.standing.version:
+                self._places.take_out(place_of(family))
+                self._take_textbook(family)
+            if family != BLEND and not is_rule(family):
+                told = f"dcctl models promote {family} last"
+                self._faults[family] = f"no {family} is promoted; type: {told}"
                 self._desk.log.info("nobody speaks", family=family, type=told)
         elif family == NETWORK:
             self._take_network(found)
@@ -249,6 +265,7 @@ class Roster:
             try:
                 fresh = self._made(found, position, learn_after)
                 self._catch_up(fresh, position)
+                self._chain.take_bins(family, found.weights)
             except Exception as error:  # noqa: BLE001  (it is about this one, not about others)
                 self.refuse(family, str(error))
                 return
@@ -256,6 +273,11 @@ class Roster:
             self._tell_taken(found)
         if before is not None and self._places.get(place_of(family)) is not before:
             self._retire(before)
+
+    def _take_textbook(self, family: str) -> None:
+        """A rule speaks without a version; the chain itself has the one that is always there."""
+        if is_rule(family) and family != RULE:
+            self._places.put(textbook(family, self._desk.instruments))
 
     def _take_network(self, found: Candidate) -> None:
         before = self._chain.manifest

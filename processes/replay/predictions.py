@@ -16,11 +16,11 @@ from models.base import ModelError
 from models.families import FAMILIES
 from models.family import Model, OnlineModel
 from models.tcn import DEPTH, HIDDEN_DEPTH
-from processes.inference.chain import NETWORK, Chain
+from processes.inference.chain import Chain
 from processes.inference.choice import Candidate, is_rule, version
 from processes.inference.kernels import MOST_ROWS
 from processes.inference.learner import Learner, read_kept
-from processes.inference.places import Place
+from processes.inference.places import Place, textbook
 from processes.logs import Log
 from processes.model_registry import models_folder
 from processes.recordings.comparison import UNLIKE, Comparison
@@ -28,7 +28,7 @@ from processes.recordings.recording import Recording, Window
 from schemas import predictions
 from schemas.errors import OperatorError
 from schemas.lineup import LineUp, Standing
-from schemas.predictions import Device, Rung
+from schemas.predictions import NETWORK, RULE, Device, Rung
 
 RESULTS: Final = UNLIKE | {"flags"}
 """LATE is about the clock."""
@@ -137,7 +137,7 @@ class PredictionReplay:
         wanted = {
             one.place: one
             for one in lineup.standings
-            if one.place != NETWORK and not is_rule(one.family)
+            if one.place != NETWORK and (one.family != RULE or one.version)
         }
         for place in places.held:
             if wanted.get(place.standing.place) != place.standing:
@@ -160,8 +160,11 @@ class PredictionReplay:
         Raises:
             ModelError, OperatorError: it cannot be had.
         """
+        instruments, learner = len(self._seen), None
+        if is_rule(standing.family) and not standing.version:
+            return textbook(standing.family, instruments)
         found = self._version(standing)
-        model, instruments, learner = found.model, len(self._seen), None
+        model = found.model
         if standing.learns:
             model, learner = self._learner(standing, found)
         place = Place(standing, model, instruments, found.manifest.members, learner)

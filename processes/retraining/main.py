@@ -36,17 +36,14 @@ class Command:
         self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self._end_s = monotonic_s() + longest_s
         self._late = False
-        guard, self._guard = os.pipe()  # its end closes with this process, however that ends
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "processes.retraining.command", str(guard), *words],
+            [sys.executable, "-m", "processes.retraining.command", *words],
             cwd=ROOT,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,  # closes with this process, however that ends
             stdout=self._out,
             stderr=self._err,
-            pass_fds=[guard],
         )
-        os.close(guard)
 
     def is_over(self) -> bool:
         """Whether it has ended; one that takes too long is ended."""
@@ -71,9 +68,10 @@ class Command:
 
     def end(self) -> None:
         """End it, whatever it does."""
-        os.close(self._guard)
-        self._process.kill()  # a library's call may hold up the guard's thread
+        self._process.kill()
         self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
         self._out.close()
         self._err.close()
 

@@ -95,6 +95,10 @@ class Flow:
             sent += 1
         return sent
 
+    def part(self, seed: str) -> None:
+        """Draw anew from here on: one of the futures that this state may have."""
+        self._draw = random.Random(seed)  # noqa: S311 (a market, not a secret)
+
     def move(self, ticks: int, time_ns: int) -> None:
         """Trade all that rests on the way to a price, and at it; then quote around the price."""
         for side in SIDES:

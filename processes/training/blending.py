@@ -14,6 +14,7 @@ import numpy as np
 
 from models.base import Manifest, ModelError, load_manifest
 from models.blend import Blend
+from models.families import FAMILIES
 from models.family import Report as Progress
 from models.family import Weights
 from models.labels import Paths
@@ -24,10 +25,9 @@ from processes.training.trainer import OUT_OF_FOLD, Desk, Fits, Fitted, Report, 
 from schemas import features
 from schemas.errors import OperatorError
 from schemas.features import WIDTH
-from schemas.predictions import MODELS, PLACE_OF
+from schemas.predictions import BLEND, MODELS, PLACE_OF
 from schemas.training import TargetSettings
 
-BLEND: Final = "blend"
 LEAST: Final = 2
 
 
@@ -140,7 +140,7 @@ def _places(samples: Samples) -> Any:
     return keys
 
 
-class _BlendFits(Fits):
+class BlendFits(Fits):
     """Fits of the blend on the shared tests."""
 
     def __init__(
@@ -148,7 +148,9 @@ class _BlendFits(Fits):
         outputs: np.ndarray,
     ) -> None:  # fmt: skip
         versions = [f"{one.manifest.family} {one.manifest.version}" for one in members]
-        super().__init__(desk, BLEND, target, rows, *versions)
+        # What a member said is made of as many rows as the member looks at.
+        rows_back = max(FAMILIES[one.manifest.family].rows_back for one in members)
+        super().__init__(desk, BLEND, target, rows, rows_back, *versions)
         places = _places(rows)
         order = np.argsort(places)
         self._places, self._outputs = places[order], outputs[order]
@@ -196,7 +198,7 @@ class _BlendTraining(Training):
         self._rows, self._cost = rows.take(at), self._cost[at]
         self._paths = Paths(*(array[at] for array in self._paths))
         self._outputs = outputs
-        fits = _BlendFits(self._desk, self._target, self._rows, self._blended, outputs)
+        fits = BlendFits(self._desk, self._target, self._rows, self._blended, outputs)
         return fits, {}
 
     def _said_by_others(self) -> dict[str, np.ndarray]:
@@ -215,6 +217,10 @@ class _BlendTraining(Training):
             )
             for at in np.argsort(-means, kind="stable").tolist()
         ]  # fmt: skip
+
+    def _bins(self) -> Weights:
+        """None: it looks at no column."""
+        return {}
 
     def _members(self) -> list[str]:
         return [one.place for one in self._blended]

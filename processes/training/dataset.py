@@ -6,6 +6,9 @@ of its tape are in no file, or were sampled under pressure) is taken as it was r
 recorded rows are of another catalogue, it is left out. Or all rows are taken as recorded, which
 reads nothing but the span itself.
 
+Rows that were dropped, since a column is not believed that nothing is right without, are seen by no
+running model, and are not among the samples. Labels lead over them: their price is a price.
+
 Columns are files that are mapped: what is in memory is what is being looked at. They are whole or
 not there: `made.json` is written last. Fails with UsageError or OperatorError, and says what to
 type.
@@ -15,13 +18,16 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Final
 
 import msgspec
 import numpy as np
 
-from models.labels import Paths
+from models.drift import SEEN_EDGES, SEEN_SHARES, seen
+from models.family import Weights
+from models.labels import Labels, Paths
 from models.samples import UNKNOWN, Samples
 from processes.clock import utc_text
 from processes.files import write_whole
@@ -32,7 +38,7 @@ from processes.recordings.span import Span, sessions_in
 from processes.sessions import sessions_of
 from schemas import features
 from schemas.errors import OperatorError, UsageError
-from schemas.features import CATALOGUE
+from schemas.features import CATALOGUE, CutReason, Invalid
 from schemas.instruments import Instrument
 from schemas.tape import LEVELS
 
@@ -50,12 +56,26 @@ COLUMNS: Final = {
     "instrument": ("<u2", ()),
     "cut_ns": ("<i8", ()),
     "price": ("<f8", ()),
-    "session": ("<i8", ()),
+    "masked": ("<u8", ()),
+    "reason": ("u1", ()),
 }
+"""Of the rows that models see."""
+PATHS: Final = {
+    "path_instrument": ("<u2", ()),
+    "path_cut_ns": ("<i8", ()),
+    "path_price": ("<f8", ()),
+    "path_invalid": ("<u8", ()),
+    "path_session": ("<i8", ()),
+    "path_seen": ("?", ()),
+}
+"""Of all rows: what labels are made of, and which of them models see."""
 ROW_BYTES: Final = sum(
-    np.dtype(form).itemsize * int(np.prod(shape)) for form, shape in COLUMNS.values()
+    np.dtype(form).itemsize * int(np.prod(shape)) for form, shape in (COLUMNS | PATHS).values()
 )
 """What a row is on disk."""
+BINNED: Final = 1_000_000
+"""Bins of a training are made of so many rows: every k-th of more."""
+_REGULAR: Final = (int(CutReason.BOUNDARY), int(CutReason.SILENCE))
 
 Report = Callable[[float], object]
 
@@ -78,6 +98,8 @@ class Made(msgspec.Struct, kw_only=True):
     instruments: dict[int, str] = {}
     """`venue:symbol` by their numbers."""
     rows: int = 0
+    dropped: int = 0
+    """Rows beside these that no model sees."""
     events: int = 0
     """Slots of the tapes that went through the kernels."""
     compared: int = 0
@@ -96,15 +118,36 @@ class Dataset:
     """Rows without labels, in the order of the feature ring."""
 
     samples: Samples
-    session: np.ndarray
-    """(n) int64."""
+    """(n): those that a running model would have stepped on, and no others."""
+    masked: np.ndarray
+    """(n) uint64, bit k: column k is masked."""
+    reason: np.ndarray
+    """(n) uint8, `CutReason`."""
+    paths: Paths
+    """(m): all rows, of which labels are made."""
+    seen: np.ndarray
+    """(m) bool: which of these are the samples."""
     made: Made
 
-    @property
-    def paths(self) -> Paths:
-        """What labels are made of."""
-        rows = self.samples
-        return Paths(rows.instrument, rows.cut_ns, rows.price, rows.invalid, self.session)
+    def labelled(self, labels: Labels) -> Samples:
+        """The samples with what is known of all rows."""
+        columns = {name: getattr(self.samples, name) for name in Samples.__dataclass_fields__}
+        mine = {name: array[self.seen] for name, array in labels._asdict().items()}
+        return Samples(**{**columns, **mine})
+
+    @cached_property
+    def bins(self) -> Weights:
+        """What a model brings to see a drift by.
+
+        Of rows at a boundary that can be trusted, as inference counts them; nothing without any.
+        """
+        regular = np.isin(self.reason, _REGULAR) & (self.samples.invalid == 0)
+        where = np.flatnonzero(regular)
+        where = where[:: max(-(-len(where) // BINNED), 1)]
+        if not len(where):
+            return {}
+        edges, shares = seen(self.samples.values[where], self.masked[where])
+        return {SEEN_EDGES: edges, SEEN_SHARES: shares}
 
 
 class Source:
@@ -157,18 +200,20 @@ def collect(source: Source, folder: Path, report: Report = lambda _: None) -> Da
 
 def _open(folder: Path) -> Dataset:
     made = msgspec.json.decode((folder / MADE).read_bytes(), type=Made)
+    counts = dict.fromkeys(COLUMNS, made.rows) | dict.fromkeys(PATHS, made.rows + made.dropped)
     held = {
-        name: np.asarray(np.memmap(folder / name, form, "r", shape=(made.rows, *shape)))
-        for name, (form, shape) in COLUMNS.items()
+        name: np.asarray(np.memmap(folder / name, form, "r", shape=(counts[name], *shape)))
+        for name, (form, shape) in (COLUMNS | PATHS).items()
     }
-    session = held.pop("session")
+    masked, reason, is_seen = (held.pop(name) for name in ("masked", "reason", "path_seen"))
+    paths = Paths(*(held.pop(f"path_{name}") for name in Paths._fields))
     rows = Samples(
         **held,
         move_bps=np.full(made.rows, np.nan),
         label=np.full(made.rows, UNKNOWN, np.int8),
         matured_ns=held["cut_ns"],
     )
-    return Dataset(rows, session, made)
+    return Dataset(rows, masked, reason, paths, is_seen, made)
 
 
 class _Files:
@@ -179,22 +224,29 @@ class _Files:
         self._files: dict[str, IO[bytes]] = {}
 
     def __enter__(self) -> "_Files":
-        self._files = {name: (self._folder / name).open("wb") for name in COLUMNS}
+        self._files = {name: (self._folder / name).open("wb") for name in COLUMNS | PATHS}
         return self
 
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
             file.close()
 
-    def add(self, rows: np.ndarray, session: int) -> None:
+    def add(self, rows: np.ndarray, session: int) -> int:
+        """Add rows; how many of them models see."""
+        is_seen = rows["invalid"] & np.uint64(Invalid.DROPPED) == 0
+        mine = rows[is_seen]
         columns = {
-            "values": rows["values"][:, : len(CATALOGUE)],
-            "price": rows["reference_price"],
-            "session": np.full(len(rows), session),
-            **{name: rows[name] for name in ("book", "invalid", "instrument", "cut_ns")},
+            "values": mine["values"][:, : len(CATALOGUE)],
+            "price": mine["reference_price"],
+            **{name: mine[name] for name in COLUMNS if name not in {"values", "price"}},
+            "path_price": rows["reference_price"],
+            "path_session": np.full(len(rows), session),
+            "path_seen": is_seen,
+            **{f"path_{name}": rows[name] for name in ("instrument", "cut_ns", "invalid")},
         }
-        for name, (form, _) in COLUMNS.items():
+        for name, (form, _) in (COLUMNS | PATHS).items():
             self._files[name].write(np.ascontiguousarray(columns[name], form).data)
+        return len(mine)
 
 
 def _make(source: Source, files: _Files, report: Report) -> Made:
@@ -216,8 +268,9 @@ def _make(source: Source, files: _Files, report: Report) -> Made:
             )
             # A clock that was set back between two sessions: time goes on where it was.
             mine &= rows["cut_ns"] >= last_ns
-            files.add(kept := rows[mine], recording.session)
-            made.rows += len(kept)
+            kept = rows[mine]
+            made.rows += (many := files.add(kept, recording.session))
+            made.dropped += len(kept) - many
             last_ns = int(kept["cut_ns"][-1]) if len(kept) else last_ns
             _check_bound(made.rows, selection)
             report((number + share) / len(source.recordings))
@@ -227,7 +280,7 @@ def _make(source: Source, files: _Files, report: Report) -> Made:
             "shows what there is"
         )
     if selection.recorded:
-        made.as_recorded = made.rows
+        made.as_recorded = made.rows + made.dropped
     return made
 
 

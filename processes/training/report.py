@@ -206,7 +206,7 @@ def _end(report: TrainingReport) -> list[str]:
     rows = (
         f"<p>Sessions {', '.join(map(str, made.sessions))}; {made.events:,} events of the tapes. "
         f"{html.escape(again)}. {made.as_recorded:,} were taken as recorded, "
-        f"{made.left_out:,} left out.</p>"
+        f"{made.left_out:,} left out; {made.dropped:,} that were dropped are seen by no model.</p>"
     )
     spans = [[str(one.first), str(one.last), one.why] for one in made.excluded]
     return [

@@ -18,7 +18,7 @@ from models import labels
 from models.base import Manifest, save_model
 from models.families import FAMILIES
 from models.family import Weights
-from models.labels import SECOND_NS
+from models.labels import SECOND_NS, Paths
 from models.samples import OUTPUTS, Samples, Target
 from processes import model_registry
 from processes.clock import file_stamp, utc_text
@@ -94,14 +94,23 @@ class Fitted(Protocol):
 
 
 class Fits:
-    """Fits of one family on the folds of one target, kept in the work folder."""
+    """Fits of one family on the folds of one target, kept in the work folder.
+
+    Args:
+        rows_back: earlier rows that a prediction is made of. made_of: versions that it is made of.
+    """
 
     def __init__(
-        self, desk: Desk, family: str, target: TargetSettings, rows: Samples, *made_of: str
+        self,
+        desk: Desk,
+        family: str,
+        target: TargetSettings,
+        rows: Samples,
+        rows_back: int,
+        *made_of: str,
     ) -> None:
         told = desk.settings.training
         horizon_ns = round(target.horizon_s * SECOND_NS)
-        rows_back = FAMILIES[family].rows_back if family in FAMILIES else 0
         self.target = Target(target.horizon_s, target.move_bps)
         self._family = family
         self.mark = mark_of(
@@ -165,7 +174,8 @@ class Training:
         self._cost = round_trip_bps(
             desk.dataset.samples, desk.source.instruments.values(), desk.settings
         )
-        self._rows, self._paths = self._labelled(), desk.dataset.paths
+        self._rows = self._labelled()
+        self._paths = Paths(*(array[desk.dataset.seen] for array in desk.dataset.paths))
         self._fits, self._others = self._prepare()
         known = np.flatnonzero(self._rows.known)
         self._from_ns = int(self._rows.cut_ns[known[0]])
@@ -177,21 +187,23 @@ class Training:
         """The fits of the family, and of those that it is compared with."""
         desk, family, target = self._desk, self._family, self._target
         others = [name for name in desk.settings.training.baselines if name != family]
-        return Fits(desk, family, target, self._rows), {
-            name: Fits(desk, name, target, self._rows) for name in others
-        }
+
+        def fits(name: str) -> Fits:
+            return Fits(desk, name, target, self._rows, FAMILIES[name].rows_back)
+
+        return fits(family), {name: fits(name) for name in others}
 
     def _labelled(self) -> Samples:
-        told, rows = self._desk.settings.training, self._desk.dataset.samples
-        target = Target(self._target.horizon_s, self._target.move_bps)
-        paths = self._desk.dataset.paths
+        told, dataset = self._desk.settings.training, self._desk.dataset
+        target, paths = Target(self._target.horizon_s, self._target.move_bps), dataset.paths
         if told.labels == "triple_barrier":
             barriers = labels.Barriers(told.take_bps, told.stop_bps)
-            made = labels.barrier_labels(paths, target, barriers, self._cost, told.gap_s)
+            cost = np.zeros(len(dataset.seen))
+            cost[dataset.seen] = self._cost  # the others have no label
+            made = labels.barrier_labels(paths, target, barriers, cost, told.gap_s)
         else:
             made = labels.move_labels(paths, target, told.gap_s)
-        columns = {name: getattr(rows, name) for name in rows.__dataclass_fields__}
-        return Samples(**{**columns, **made._asdict()})
+        return dataset.labelled(made)
 
     def run(self) -> Trained:
         """All of it; the version's folder if it is there already."""
@@ -322,7 +334,7 @@ class Training:
     def _save(self, model: Fitted, told: TrainingReport, said: np.ndarray) -> Path:
         made = self._fits.folder / "model"
         shutil.rmtree(made, ignore_errors=True)
-        save_model(made, self._manifest(told), model.weights())
+        save_model(made, self._manifest(told), model.weights() | self._bins())
         tests = self._rows.take(self._tests)
         np.savez(
             made / OUT_OF_FOLD, cut_ns=tests.cut_ns, instrument=tests.instrument,
@@ -369,6 +381,10 @@ class Training:
             instruments=list(made.instruments.values()),
             members=self._members(),
         )
+
+    def _bins(self) -> Weights:
+        """What the model is to see a drift of its columns by."""
+        return self._desk.dataset.bins
 
     def _members(self) -> list[str]:
         """Of a blend, whom it is made of."""

@@ -10,7 +10,7 @@ from processes.model_registry import models_folder
 from processes.replay.backtest.rows import REMEMBERED, Predictor
 from schemas import predictions
 from schemas.errors import OperatorError
-from schemas.predictions import MODELS
+from schemas.predictions import MODELS, RULES
 from schemas.settings import Settings
 from tests.lineups import ALL, MARKETS, fitted, market, plant, promote
 
@@ -18,7 +18,7 @@ VERSION = "20261121T000000-4s-aaaaaa"
 
 
 def settings(strategy: str) -> Settings:
-    families = [one for one in ALL if one != "cnn"]
+    families = [*(one for one in ALL if one != "cnn"), *RULES[1:]]
     changes = {
         "inference.families": f"[{', '.join(families)}]", "inference.device": "numpy",
         "strategy.name": strategy,
@@ -52,7 +52,7 @@ def test_the_promoted_versions_speak_and_an_online_one_learns_on_its_way(models)
             said.append(slots)
         told.append(np.concatenate([some.view(np.uint8) for some in said]).tobytes())
         last = said[-1]
-        for name in ("tcn", "moving_average_cross", "linear", "gbdt", "regime"):
+        for name in ("tcn", *RULES, "linear", "gbdt", "regime"):
             assert np.isfinite(last["outputs"][:, MODELS.index(name)]).all(), name
         assert np.isnan(last["outputs"][:, MODELS.index("cnn")]).all()
         assert len({int(some["learner_state"][0]) for some in said}) > 10
@@ -62,4 +62,5 @@ def test_the_promoted_versions_speak_and_an_online_one_learns_on_its_way(models)
 def test_a_strategy_whose_model_is_not_promoted_is_refused_in_words(tmp_path):
     with pytest.raises(OperatorError, match="needs the gbdt: none is promoted; type: dcctl"):
         Predictor(settings("gbdt"), MARKETS, models_folder(tmp_path))
-    Predictor(settings("moving_average_cross"), MARKETS, models_folder(tmp_path))
+    for rule in RULES:
+        Predictor(settings(rule), MARKETS, models_folder(tmp_path))

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from processes.cli.chain import Chain, checks_of, find_chain
 from processes.cli.why import why
 from processes.execution.ledger import open_ledger
 from processes.execution.risk import ENTRY_CHECKS
+from processes.operations.chain import Chain, checks_of, find_chain
 from processes.places import Paths
 from schemas.decisions import NUMBERS
 from schemas.errors import OperatorError, UsageError

@@ -22,11 +22,11 @@ from models.maturing import room_for
 from models.tcn import DEPTH, HIDDEN_DEPTH
 from processes.execution.strategies.registry import REGISTRY
 from processes.features.cutter import SILENCE_GRACE_NS, Cutter
-from processes.inference.chain import NETWORK, Chain
-from processes.inference.choice import BLEND, Candidate, chosen, is_rule, place_of
+from processes.inference.chain import Chain
+from processes.inference.choice import Candidate, chosen, is_rule, place_of
 from processes.inference.kernels import MOST_ROWS
 from processes.inference.learner import Learner
-from processes.inference.places import Place
+from processes.inference.places import Place, textbook
 from processes.logs import Log
 from processes.recordings.span import FOREVER
 from processes.replay.backtest.stretches import Piece
@@ -35,7 +35,7 @@ from schemas.errors import OperatorError
 from schemas.features import CutReason
 from schemas.instruments import Instrument
 from schemas.lineup import Standing
-from schemas.predictions import SPEAKERS, Device, Rung
+from schemas.predictions import BLEND, NETWORK, RULE, SPEAKERS, Device, Rung
 from schemas.settings import Settings
 
 REMEMBERED: Final = DEPTH + HIDDEN_DEPTH
@@ -71,10 +71,12 @@ class Predictor:
             on_out=self._on_out,
         )  # fmt: skip
         self._chain.generation = 1
+        for rule in told.families:
+            if is_rule(rule) and rule != RULE:
+                self._chain.places.put(textbook(rule, instruments))
         if told.enabled:
             for family in (*told.families, BLEND):
-                if not is_rule(family):
-                    self._stand(settings, models, family)
+                self._stand(settings, models, family)
         self.rung = self._chain.rung
         self._chain.forget()
 
@@ -89,6 +91,8 @@ class Predictor:
             found = chosen(models, family, self._shipped)
         except ModelError as error:
             why = str(error)
+        if found is None and is_rule(family):
+            return
         if found is None:
             name = settings.strategy.name
             if SPEAKERS[REGISTRY[name].model] == place_of(family) and family != BLEND:

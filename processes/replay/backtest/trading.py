@@ -12,7 +12,16 @@ from decimal import Decimal
 from typing import Final
 
 from processes.execution.beginning import Beginning
-from processes.execution.effects import Cancel, CancelAll, Effect, Pull, Reconcile, Send, Stepped
+from processes.execution.effects import (
+    Adopt,
+    Cancel,
+    CancelAll,
+    Effect,
+    Pull,
+    Reconcile,
+    Send,
+    Stepped,
+)
 from processes.execution.journal import DRAIN, Destination, InputJournal
 from processes.execution.machine import Machine
 from processes.execution.screen import Screen
@@ -184,6 +193,8 @@ class Trading:
                     self._cancel(effect.command_id)
                 case Pull():
                     self._pull(effect)
+                case Adopt():
+                    raise AssertionError("nobody else trades on a tape")
                 case Stepped():
                     pass  # what it led to is in the decisions
                 case CancelAll() | Reconcile():

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks import models
-from benchmarks.models import INSTRUMENTS, drawn, followers, made, measure
+from benchmarks.models import INSTRUMENTS, ONNX, ask_onnx, drawn, followers, made, measure
+from benchmarks.peering import peer_processes
 from models.families import FAMILIES
 from models.network import Network
+from models.tcn import Tcn
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,18 @@ def test_every_family_has_its_figures(monkeypatch):
         )
         assert whole.value > shipped.value > 0
     assert np.isfinite([peer.ratio for peer in found["model_tcn_8"].peers.values() if peer]).all()
+
+
+def test_the_network_in_onnxruntime_says_the_same(tmp_path):
+    network = made(Tcn, drawn(60, 3))
+    with peer_processes({ONNX: ("network.py",)}) as (running, absent):
+        if ONNX in absent:
+            pytest.skip(f"onnxruntime is {absent[ONNX]}")
+        taken, said = ask_onnx(running[ONNX], network, 3, 20, tmp_path)
+    assert len(taken) == 20
+    assert (taken > 0).all()
+    wanted = network.predict(drawn(20 + models.WARM, 3))[-3:]
+    assert said == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
 def test_the_whole_line_up_speaks_in_the_benchmark():

@@ -61,15 +61,20 @@ def train(dcctl, *more):
     return json.loads(dcctl.out)[0]
 
 
-def test_promote_compare_and_roll_back(dcctl, lake):
+def test_promote_compare_and_roll_back(dcctl, lake, monkeypatch):
     first = train(dcctl)["version"]
     second = train(dcctl, "--symbols", "tBTCUSD")["version"]
     folder = lake / "models"
     assert promoted(folder, "ridge") is None
+    monkeypatch.setenv("DC__inference__families", '["sgd","tcn"]')  # it shares the place of sgd
     assert dcctl("models", "promote", "ridge", first) == 0
+    assert "inference: {families: [tcn, ridge]}" in dcctl.out
+    assert "dcctl reload" in dcctl.out
     assert promoted(folder, "ridge") == folder / "ridge" / first
+    monkeypatch.setenv("DC__inference__families", '["tcn","ridge"]')
     assert dcctl("models", "promote", "ridge", second, "--force", "--reason", "trial") == 0
     assert [one.reason for one in history(folder, "ridge")] == ["", "trial"]
+    assert "speak" not in dcctl.out
     assert dcctl("models", "rollback", "ridge", "--reason", "enough") == 0
     assert promoted(folder, "ridge") == folder / "ridge" / first
     assert dcctl("models", "compare", f"ridge/{first}", f"ridge/{second}", "--json") == 0

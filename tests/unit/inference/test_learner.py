@@ -20,10 +20,21 @@ from processes.inference.roster import LEARNER
 from schemas.control import ProcessState
 from shm.identity import pid_of
 from tests.helpers import ROOT, wait_until
-from tests.instances import bare_instance
-from tests.lineups import HEAD, MARKETS, START_NS, TARGET, Instance, fitted, market, plant, promote
+from tests.lineups import (
+    MARKETS,
+    START_NS,
+    TARGET,
+    V2,
+    Instance,
+    Make,
+    assert_replayed,
+    fitted,
+    instances,
+    market,
+    plant,
+    promote,
+)
 
-V1, V2 = "20261121T000000-4s-aaaaaa", "20261122T000000-4s-bbbbbb"
 SECOND = 10**9
 
 
@@ -33,27 +44,16 @@ def rows() -> np.ndarray:
 
 
 @pytest.fixture
-def make(rows, closed_logs) -> Iterator:
+def make(rows, closed_logs) -> Iterator[Make]:
     del closed_logs
-    made, held = [], []
+    with instances(rows) as made:
 
-    def instance(family: str = "sgd", *, trained_to_ns: int = 0, **settings: object) -> Instance:
-        families = ["moving_average_cross", family, "regime"]
-        manager = bare_instance(**{**HEAD, "inference__families": families, **settings})
-        held.append(manager)
-        one = Instance(manager.__enter__(), rows)
-        made.append(one)
-        plant(one.data, family, V1, fitted(family), trained_to_ns=trained_to_ns)
-        promote(one.data, family, V1)
-        plant(one.data, "regime", V1, fitted("regime"))
-        promote(one.data, "regime", V1)
-        return one
+        def instance(family: str = "sgd", *, trained_to_ns: int = 0, **settings: object):
+            families = ("moving_average_cross", family, "regime")
+            told = {"trained_to_ns": trained_to_ns}
+            return made(*families, promoted=families[1:], manifest=told, **settings)
 
-    yield instance
-    for one in made:
-        one.end()
-    for manager in held:
-        manager.__exit__(None, None, None)
+        yield instance
 
 
 def learner(one: Instance):
@@ -63,13 +63,6 @@ def learner(one: Instance):
 def weights(one: Instance) -> dict[str, bytes]:
     model: OnlineLinear = learner(one)._model
     return {name: array.tobytes() for name, array in model.weights().items()}
-
-
-def assert_replayed(one: Instance) -> None:
-    found = one.replayed()
-    assert found.comparison.first is None
-    assert found.comparison.excluded == []
-    assert found.comparison.compared == len(one.slots) > 0
 
 
 def matured(rows: np.ndarray, gap_s: float) -> Samples:

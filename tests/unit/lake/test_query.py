@@ -12,10 +12,13 @@ from processes.cli.__main__ import main
 from processes.lake.compact import compact
 from processes.lake.query import query
 from processes.lake_files import describe
+from processes.recordings.rows import read_ring
+from processes.recordings.slots import Indices, prediction_slots
 from processes.storage.columns import decision_batch, feature_batch, prediction_batch
 from processes.storage.lake import Series, SeriesKey
 from schemas import decisions, features, predictions
 from schemas.errors import LakeError, UsageError
+from schemas.instruments import Instrument, Tables
 from schemas.lake import SCHEMAS
 from tests.helpers import ROOT
 from tests.lakes import NOW, Ring
@@ -80,6 +83,33 @@ def test_every_table_is_there_and_has_its_columns(ring):
         assert set(schema.names) < set(answer.columns)
         assert {"dt", "session", "venue", "symbol"} < set(answer.columns)
         assert len(answer.columns) == len(set(answer.columns))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_predictions_of_a_line_up_with_fewer_places_are_of_places_that_said_nothing(
+    tmp_path, packed, monkeypatch
+):
+    slots = np.zeros(3, predictions.SLOT)
+    slots["outputs"], slots["sequence"] = 0.25, [1, 2, 3]
+    batch = prediction_batch(slots)
+    later = [name for rule in predictions.RULES[1:] for name in predictions.outputs_of(rule)]
+    older = batch.drop_columns(later)
+    place = {"venue": "gmo", "symbol": "BTC", "pair": "BTC/JPY"}
+    key = SeriesKey(folder="predictions/gmo", prefix="predictions", table="predictions")
+    with monkeypatch.context() as patch:
+        patch.setitem(SCHEMAS, "predictions", older.schema)
+        series = Series(tmp_path, key, {**place, "session": "9", "ring": "predictions"})
+        series.write(older, np.arange(1, 4), NOW)
+        series.seal()
+    if packed:
+        assert len(compact(tmp_path, before="9999-01-01")) == 1
+    answer = query(tmp_path, "SELECT tcn_up, rsi_thresholds_up FROM predictions")
+    assert list(answer.blocks) == [[(0.25, None)] * 3]
+    instruments = [Instrument(index=0, venue="gmo", symbol="BTC", pair="BTC/JPY")]
+    (parts,) = read_ring(tmp_path, "predictions", 9)
+    found = prediction_slots(parts, Indices(Tables(instruments=instruments, streams=[])))
+    assert np.isnan(found["outputs"][:, 6:]).all()
+    assert (found["outputs"][:, :6] == 0.25).all()
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -1,6 +1,7 @@
 """Rules lean to their side at their threshold, and say the same a row and a block at a time."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,15 +10,17 @@ from models.base import ModelError
 from models.families import FAMILIES
 from models.rules import (
     CONVICTION,
+    RsiThresholds,
     Rule,
     bollinger_touch,
     donchian_breakout,
     moving_average_cross,
     rsi_thresholds,
 )
-from models.samples import DOWN, UP
+from models.samples import DOWN, UP, Samples
+from models.zones import PRIOR, SHARES
 from schemas.features import COLUMN
-from tests.unit.models.markets import TARGET, planted
+from tests.unit.models.markets import TARGET, base_rate, log_loss, planted
 
 SCALARS = {
     "moving_average_cross": moving_average_cross,
@@ -83,7 +86,6 @@ def test_a_block_says_what_single_rows_say(name):
     given.values[:, COLUMN[family.signal]] = draw.choice(
         [-0.2, 0, 0.5, 1, 1.3, 20, 80], given.count
     )
-    model.fit(given, TARGET, seed=1)
     said = model.predict(given)
     for row, values in enumerate(given.values):
         one = SCALARS[name](
@@ -109,5 +111,88 @@ def test_a_rule_explains_itself_by_its_indicator_and_is_silent_without_it(name):
 
 
 def test_a_rule_takes_nobodys_weights():
-    with pytest.raises(ModelError, match="is a rule"):
+    with pytest.raises(ModelError, match="hold no edges"):
         FAMILIES["moving_average_cross"].restored({"mean": np.zeros(3)})
+
+
+def turning(count: int, seed: int, low: float, high: float) -> Samples:
+    """Rows in which the market turns where RSI is below or above edges of its own."""
+    given = planted(count, 2, "noise", seed)
+    draw = np.random.default_rng(seed)
+    rsi = draw.uniform(0, 100, given.count)
+    given.values[:, COLUMN["rsi_14_1m"]] = rsi
+    given.values[:, COLUMN["volatility_60s_bps"]] = 4.0
+    side = np.where(rsi < low, 1.0, np.where(rsi > high, -1.0, 0.0))
+    move = 3.0 * side + draw.normal(size=given.count)
+    label = np.where(move > TARGET.move_bps, UP, np.where(move < -TARGET.move_bps, DOWN, 1))
+    known = given.known
+    return replace(
+        given, move_bps=np.where(known, move, np.nan),
+        label=np.where(known, label, -1).astype(np.int8),
+    )  # fmt: skip
+
+
+def test_a_trained_rule_finds_where_its_edges_tell_most_and_counts_what_came():
+    given, unseen = turning(2000, 1, 20.0, 90.0), turning(2000, 2, 20.0, 90.0)
+    model = RsiThresholds()
+    model.fit(given, TARGET, seed=1)
+    edges, outputs = model.weights()["edges"], model.weights()["outputs"]
+    assert edges == pytest.approx([20, 90], abs=1.5)
+    known = given.known
+    rsi = given.values[known, COLUMN["rsi_14_1m"]]
+    for zone, mine in enumerate(
+        (rsi <= edges[0], (rsi > edges[0]) & (rsi < edges[1]), rsi >= edges[1])
+    ):
+        shares = np.bincount(given.label[known][mine], minlength=3) / mine.sum()
+        assert outputs[zone, :3] == pytest.approx(shares, abs=0.1)
+        assert outputs[zone, 3] * 4 == pytest.approx((3, 0, -3)[zone], abs=0.4)
+    gained = log_loss(RsiThresholds().predict(unseen), unseen).mean()
+    assert log_loss(model.predict(unseen), unseen).mean() < gained - 0.1
+    rates = np.tile(base_rate(given), (unseen.count, 1))
+    assert log_loss(model.predict(unseen), unseen).mean() < log_loss(rates, unseen).mean() - 0.2
+
+
+def naive_edges(given: Samples, textbook: tuple[float, float]) -> tuple[float, float]:
+    """All pairs of edges, row by row."""
+    known = given.known
+    rsi = np.sort(given.values[known, COLUMN["rsi_14_1m"]].astype(np.float64))
+    last = len(rsi) - 1
+    lows = [float(rsi[math.floor(share * last)]) for share in SHARES]
+    highs = [float(rsi[math.ceil((1 - share) * last)]) for share in SHARES]
+    pairs = [textbook, *((low, high) for low in lows for high in highs)]
+    pairs += [(low, textbook[1]) for low, _ in pairs] + [(textbook[0], high) for _, high in pairs]
+    rates = (np.bincount(given.label[known], minlength=3) + 1) / (known.sum() + 3)
+    best, found = -math.inf, textbook
+    for low, high in pairs:
+        if not low < high:
+            continue
+        zones: list[list[int]] = [[], [], []]
+        values = given.values[known, COLUMN["rsi_14_1m"]].tolist()
+        for value, label in zip(values, given.label[known].tolist(), strict=True):
+            zones[0 if value <= low else 2 if value >= high else 1].append(label)
+        total = 0.0
+        for zone in zones:
+            chances = [(zone.count(k) + PRIOR * rates[k]) / (len(zone) + PRIOR) for k in range(3)]
+            total += sum(math.log(chances[label]) for label in zone)
+        if total > best + 1e-9:
+            best, found = total, (low, high)
+    return found
+
+
+def test_edges_are_those_under_which_the_labels_are_likeliest():
+    given = turning(150, 3, 15.0, 60.0)
+    model = RsiThresholds()
+    model.fit(given, TARGET, seed=1)
+    wanted = naive_edges(given, RsiThresholds.edges)
+    assert model.weights()["edges"].tolist() == pytest.approx(wanted)
+
+
+def test_an_indicator_that_never_moves_leaves_the_base_rates():
+    given = planted(200, 2, "noise", 4)
+    given.values[:, COLUMN["rsi_14_1m"]] = 50.0
+    model = RsiThresholds()
+    model.fit(given, TARGET, seed=1)
+    assert model.predict(given)[0, :3] == pytest.approx(base_rate(given), abs=0.01)
+    given.values[:, COLUMN["rsi_14_1m"]] = math.nan
+    with pytest.raises(ModelError, match="is none in nearly all rows"):
+        model.fit(given, TARGET, seed=1)

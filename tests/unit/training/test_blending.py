@@ -1,21 +1,25 @@
 """A blend is made of what the members' folds said, walks forward itself, and can be promoted."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from config.loader import load
 from models.base import ModelError, load_manifest, load_weights
 from models.blend import Blend
+from models.families import FAMILIES
 from models.samples import OUTPUTS
 from processes import model_registry
 from processes.inference.choice import opened
-from processes.training.blending import BLEND, members_of, train_blend
+from processes.training.blending import BlendFits, members_of, train_blend
 from processes.training.dataset import Selection, Source, collect
 from processes.training.promotion import objections
 from processes.training.trainer import OUT_OF_FOLD, Desk, train
 from processes.training.work import Work
 from schemas import features
+from schemas.predictions import BLEND
 from schemas.training import TargetSettings
+from tests.unit.training.markets import SECOND, labelled
 
 TARGET = TargetSettings(horizon_s=5.0, move_bps=1.0)
 
@@ -84,6 +88,22 @@ def test_what_the_blend_is_judged_on_was_learnt_by_nobody(desk, trained):
     names = {one.name for one in trained.report.evaluation.versus}
     assert names == {"flat", *(one.manifest.family for one in members)}
     assert trained.report.leakage.findings == []
+
+
+def test_tests_are_kept_as_far_from_what_is_learnt_as_members_look_back(desk, trained):
+    del trained  # but the models it is made of are there
+    members = members_of(desk.models, TARGET, "move")
+    looking_back = [
+        one._replace(manifest=msgspec.structs.replace(one.manifest, family="tcn"))
+        for one in members
+    ]
+    rows = labelled(desk.dataset.samples, np.ones(desk.dataset.samples.count, np.int64))
+    outputs = np.zeros((rows.count, len(members), OUTPUTS), np.float32)
+    near = BlendFits(desk, TARGET, rows, members, outputs).folds
+    far = BlendFits(desk, TARGET, rows, looking_back, outputs).folds
+    for one, other in zip(near, far, strict=True):
+        assert one.limit_ns - other.limit_ns == FAMILIES["tcn"].rows_back * SECOND > 0
+        assert rows.matured_ns[other.train].max() < other.limit_ns
 
 
 def test_a_blend_of_models_that_know_something_knows_it_too(trained):

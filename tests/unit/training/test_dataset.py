@@ -5,16 +5,17 @@ import ctypes
 import numpy as np
 import pytest
 
+from models.labels import move_labels
 from processes.features import cuts, kernels
 from processes.recordings.span import Span
 from processes.training import dataset
 from processes.training.dataset import MADE, ROW_BYTES, Selection, Source, collect
 from schemas import features
 from schemas.errors import OperatorError, UsageError
-from schemas.features import CATALOGUE
+from schemas.features import CATALOGUE, Invalid
 from tests.recorded import Recorder
 from tests.unit.training.lakes import SESSION, write_rows
-from tests.unit.training.markets import SECOND, START, changed, rows
+from tests.unit.training.markets import SECOND, START, TARGET, changed, labelled, rows
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +145,8 @@ def test_sessions_follow_one_another_and_are_told_apart(tmp_path):
     found = collect(Source(tmp_path, Selection(recorded=True)), tmp_path / "rows")
     assert found.samples.count == first.count + second.count
     assert (np.diff(found.samples.cut_ns) >= 0).all()
-    assert np.unique(found.session).tolist() == found.made.sessions
-    assert (found.session == found.made.sessions[0]).sum() == first.count
+    assert np.unique(found.paths.session).tolist() == found.made.sessions
+    assert (found.paths.session == found.made.sessions[0]).sum() == first.count
 
 
 def test_time_never_runs_back_over_sessions(tmp_path):
@@ -173,6 +174,29 @@ def test_rows_are_kept_whole_or_made_anew(tmp_path):
     (folder / "values").write_bytes(b"half")
     again = collect(source, folder)
     assert again.samples.values.tobytes() == made.samples.values.tobytes()
+
+
+def test_rows_that_were_dropped_are_no_samples_and_labels_lead_over_them(tmp_path):
+    """More of them in a row than a gap is long, and the last before a label is known."""
+    given, _ = rows(300)
+    invalid = given.invalid.copy()
+    second = given.cut_ns.astype(np.int64) - START
+    dropped = (second >= 100 * SECOND) & (second < 120 * SECOND) & (given.instrument == 0)
+    dropped |= np.random.default_rng(1).random(given.count) < 0.05
+    invalid[dropped] = int(Invalid.DROPPED)
+    write_rows(tmp_path, changed(given, invalid=invalid))
+    found = collect(Source(tmp_path, Selection(recorded=True)), tmp_path / "rows")
+    assert (found.made.rows, found.made.dropped) == ((~dropped).sum(), dropped.sum())
+    assert found.samples.values.tobytes() == given.values[~dropped].tobytes()
+    made = found.labelled(move_labels(found.paths, TARGET, 3.0))
+    whole = labelled(given, np.ones(given.count, np.int64)).take(~dropped)
+    for name in ("label", "move_bps", "matured_ns"):
+        assert getattr(made, name).tobytes() == getattr(whole, name).tobytes(), name
+    assert made.known[made.cut_ns < START + 290 * SECOND].all()
+    # What came later changes no row before it.
+    until = Selection(recorded=True, span=Span(to_ns=START + 110 * SECOND))
+    first = collect(Source(tmp_path, until), tmp_path / "first").samples
+    assert first.values.tobytes() == found.samples.take(slice(first.count)).values.tobytes()
 
 
 def test_more_rows_than_the_bound_are_refused(tmp_path):
