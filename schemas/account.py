@@ -31,6 +31,7 @@ FINAL_STATUSES: frozenset[OrderStatus] = frozenset({"filled", "canceled", "expir
 Liquidity = Literal["maker", "taker", ""]
 PositionStatus = Literal["open", "closed"]
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d{1,3})?", re.ASCII)
+_ABOVE_NOTHING = re.compile(r"(?=[0-9.]*[1-9])\d+(\.\d+)?", re.ASCII)
 _MOST_DECIMALS = 64
 
 
@@ -83,7 +84,11 @@ class OrderUpdate(Struct, frozen=True, kw_only=True, tag="order"):
 
 
 class Fill(Struct, frozen=True, kw_only=True, tag="fill"):
-    """Part of an order was traded. `fill_id` is unique at the venue, and told once."""
+    """Part of an order was traded. `fill_id` is unique at the venue, and told once.
+
+    Raises:
+        DecodeError: price or quantity are not above nothing. No book is kept of such a fill.
+    """
 
     venue: str
     fill_id: str
@@ -102,6 +107,15 @@ class Fill(Struct, frozen=True, kw_only=True, tag="fill"):
     """What closing a position with it brought, in quote currency."""
     time_ns: int = 0
     is_snapshot: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no trade can be."""
+        for name, amount in (("price", self.price), ("quantity", self.quantity)):
+            if not _ABOVE_NOTHING.fullmatch(amount):
+                raise DecodeError(
+                    f"{self.venue}: fill {self.fill_id} of order {self.order_id} has the {name} "
+                    f"{amount!r:.40}"
+                )
 
 
 class BalanceChange(Struct, frozen=True, kw_only=True, tag="balance"):

@@ -11,6 +11,13 @@ from msgspec import Struct
 Severity = Literal["info", "warning", "critical"]
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
 """From the least to the worst."""
+RECONNECTS: Final = 5
+CHECKSUMS: Final = 10
+DEADLINES: Final = 60
+RESTARTS: Final = 3
+"""So many in ten minutes are an alert."""
+DRIFTED: Final = 5
+"""So many columns that have drifted are one."""
 
 
 class Rule(Struct, frozen=True, kw_only=True):
@@ -130,6 +137,14 @@ RULES: Final[tuple[Rule, ...]] = (
     _passing(
         "deadline_misses", "warning", "predictions come after their deadline",
         "dcctl status shows latencies; look for what else the machine does",
+    ),
+    _passing(
+        "model_left_out", "warning", "a model failed or was late: its place says nothing",
+        "dcctl status, dcctl logs inference; it is tried again by itself",
+    ),
+    _passing(
+        "model_refused", "warning", "a promoted version is not sound; what stood goes on",
+        "dcctl logs inference; dcctl models rollback FAMILY",
     ),
     _lasting(
         "drift", "info", "features have drifted from what the models were trained on",

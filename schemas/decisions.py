@@ -26,7 +26,7 @@
        237    1 spare
        238    2 message_length       u16
        240  272 message              msgpack bytes of an event or command; of a prediction input the
-                                     160 bytes of its outputs (offsets 96 to 256 of its slot)
+                                     224 bytes of its outputs (offsets 96 to 320 of its slot)
 
 Inputs are committed before they are acted on, and the machine reads nothing else: the ring,
 replayed, gives the same decisions to the bit.
@@ -37,7 +37,7 @@ from enum import IntEnum
 from schemas.layout import fingerprint, layout
 from schemas.predictions import MAX_MODELS
 
-VERSION = 1
+VERSION = 2
 SLOT_BYTES = 512
 MESSAGE_BYTES = 272
 
@@ -87,6 +87,9 @@ STRATEGIES: tuple[str, ...] = (
     "linear",
     "gbdt",
     "regime",
+    "rsi_thresholds",
+    "bollinger_touch",
+    "donchian_breakout",
 )
 
 _HEADER = [
@@ -121,12 +124,12 @@ INPUT_PREDICTION = layout(
     [
         *_HEADER,
         ("outputs", ("<f4", (MAX_MODELS, 5)), 240),
-        ("blend", ("<f4", (5,)), 360),
-        ("spread_bps", "<f4", 380),
-        ("volatility_bps", "<f4", 384),
-        ("regime", "<f4", 388),
-        ("book_age_s", "<f4", 392),
-        ("mean_cross_bps", "<f4", 396),
+        ("blend", ("<f4", (5,)), 420),
+        ("spread_bps", "<f4", 440),
+        ("volatility_bps", "<f4", 444),
+        ("regime", "<f4", 448),
+        ("book_age_s", "<f4", 452),
+        ("mean_cross_bps", "<f4", 456),
     ],
     SLOT_BYTES,
 )

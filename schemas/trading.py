@@ -65,6 +65,7 @@ class Reason(IntEnum):
     KILL_CANCEL = 50
     KILL_FLATTEN = 51
     DEGRADED_FLATTEN = 52
+    MADE_THERE = 53
 
 
 REASON_TEXT: dict[Reason, str] = {
@@ -111,6 +112,7 @@ REASON_TEXT: dict[Reason, str] = {
     Reason.KILL_CANCEL: "cancelled by the kill switch",
     Reason.KILL_FLATTEN: "closed by the kill switch",
     Reason.DEGRADED_FLATTEN: "closed since no prediction could be used for risk.positions_only_s",
+    Reason.MADE_THERE: "made by the bot itself, or by a person at it, in a trade of ours",
 }
 
 
@@ -251,6 +253,23 @@ class OrderFilled(Struct, frozen=True, tag="filled"):
     time_ns: int
 
 
+class OrderAdopted(Struct, frozen=True, tag="adopted"):
+    """Somebody else made an order in a position of ours: a bot's own rule, or a person at it.
+
+    It is taken into the ledger as it stands at the venue, so that the position stays right; what
+    becomes of it is told as of an order of ours. Told again, it changes nothing.
+    """
+
+    command_id: str
+    """32 hex digits: hash of the account and the venue's name of the order."""
+    account: str
+    instrument: int
+    side: OrderSide
+    quantity: str
+    time_ns: int
+    """When it was made."""
+
+
 class OrderCanceled(Struct, frozen=True, tag="canceled"):
     """The rest of the order is gone."""
 
@@ -348,7 +367,8 @@ class AccountAlarm(Struct, frozen=True, tag="account_alarm"):
 
 
 OrderEvent = (
-    OrderAccepted
+    OrderAdopted
+    | OrderAccepted
     | OrderFilled
     | OrderCanceled
     | OrderRejected

@@ -25,6 +25,7 @@ from schemas.trading import (
     AccountFact,
     AssetHeld,
     Intent,
+    OrderAdopted,
     OrderState,
     Reconciled,
 )
@@ -48,6 +49,8 @@ class Desk:
         self.facts: list[AccountFact] = []
         self.told: list = []
         self.agreed = False
+        self.let_go: set[str] = set()
+        """Orders that are closed, and no longer held in memory."""
         self.loop = BrokerLoop(self.queue)
         session = FreqtradeSession(
             ACCOUNT, access, PAIRS, folder / "bot-memory.sqlite", self.loop.emit, self.gate,
@@ -94,9 +97,20 @@ class Desk:
                 self.gate.level[0] = max(self.gate.level[0], 1)
 
     def _take(self, event) -> None:
+        if isinstance(event, OrderAdopted):
+            self._adopt(event)
+            return
+        order = self.orders.get(event.command_id)
+        if order is None and event.command_id in self.let_go:
+            return
         order = self.orders[event.command_id]
         if order.add(event):
             self.ledger.record_event(event, order.state)
+
+    def _adopt(self, event: OrderAdopted) -> None:
+        if self.ledger.knows(event.command_id):
+            return
+        self.take_up(Order.adopted(event, PAIRS[event.instrument]).intent)
 
     def reconcile(self) -> None:
         """Ask for all orders, as at a connect and on a timer."""
@@ -219,11 +233,18 @@ def assert_agrees(desk: Desk, bot: FreqtradeBot) -> None:
             assert order.state.final
 
 
-@contextmanager
-def desk_of(folder: Path, bot: FreqtradeBot, *, live: bool = False, **other: str) -> Iterator[Desk]:
-    """A life of execution at a bot; `other` words and addresses than the bot's own may be given."""
+def access_of(bot: FreqtradeBot, **other: str) -> Access:
+    """How a bot is reached; other words may be given."""
     words = {"url": bot.url, "password": bot.password, "ws_token": bot.ws_token, **other}
-    desk = Desk(folder, Access(username=bot.user, **words), live=live)
+    return Access(username=bot.user, **words)
+
+
+@contextmanager
+def desk_of(
+    folder: Path, bot: FreqtradeBot, *, live: bool = False, ahead_s: float = 0.0, **other: str
+) -> Iterator[Desk]:
+    """A life of execution at a bot; `other` words and addresses than the bot's own may be given."""
+    desk = Desk(folder, access_of(bot, **other), live=live, ahead_s=ahead_s)
     try:
         yield desk
     finally:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.settings import FeedSettings
+from schemas.feeds import FeedSettings
 from venues.wire import Allot, Publish, Venue, WantedStream
 
 if TYPE_CHECKING:

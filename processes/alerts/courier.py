@@ -13,7 +13,6 @@ import os
 import re
 import signal
 import sys
-import threading
 import urllib.error
 import urllib.request
 from contextlib import suppress
@@ -21,6 +20,8 @@ from typing import Final, Literal
 
 import msgspec
 from msgspec import Struct
+
+from processes.guard import when_alone
 
 CODE: Final = re.compile(r"error=(\d{3})\b")
 UNKNOWN: Final = "Apprise knows no such address, or something is missing in it"
@@ -99,17 +100,12 @@ def _end_all() -> None:
     os._exit(1)
 
 
-def _watch() -> None:
-    sys.stdin.buffer.read()
-    _end_all()
-
-
 def main() -> None:
     """Do the errand, print the outcome."""
     errand = msgspec.json.decode(sys.stdin.buffer.readline(), type=Errand)
     signal.signal(signal.SIGALRM, lambda *_: _end_all())
     signal.setitimer(signal.ITIMER_REAL, errand.timeout_s + GRACE_S)
-    threading.Thread(target=_watch, daemon=True).start()
+    when_alone(sys.stdin.fileno(), _end_all)
     try:
         outcome = _notify(errand) if errand.kind == "notify" else _fetch(errand)
     except Exception as error:  # noqa: BLE001  (a hundred libraries; none may say more than this)

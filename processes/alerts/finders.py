@@ -9,18 +9,14 @@ from typing import Final
 
 from processes.alerts.book import Finding
 from processes.alerts.sight import Sight
+from schemas.alert_rules import CHECKSUMS, DEADLINES, DRIFTED, RECONNECTS, RESTARTS
 from schemas.messages import AccountAlarmed, TriggerFired
-from schemas.predictions import Rung
+from schemas.predictions import NETWORK, RULES, Rung
 from schemas.trading import Step
 
 Found = Iterator[tuple[str, str]]
 """(subject, text) of each."""
 Finder = Callable[[Sight], Found]
-RECONNECTS: Final = 5
-CHECKSUMS: Final = 10
-DEADLINES: Final = 60
-RESTARTS: Final = 3
-DRIFTED: Final = 5
 MEMORY_PERCENT: Final = 95.0
 CHANNEL_FAILURES: Final = 2
 GIGA: Final = 10**9
@@ -130,7 +126,12 @@ def streams_refused(sight: Sight) -> Found:
 def _rung(rung: Rung) -> Finder:
     def find(sight: Sight) -> Found:
         settings = sight.settings.inference
-        if not settings.enabled or (rung is Rung.CPU and settings.device == "numpy"):
+        best = (
+            Rung.CPU if settings.device == "numpy" or NETWORK not in settings.families else Rung.MLX
+        )
+        if set(settings.families) <= set(RULES):
+            best = Rung.POSITIONS_ONLY
+        if not settings.enabled or rung <= best:
             return  # it is meant to be so
         if sight.status is not None and sight.status.rung == rung.name.lower():
             yield "", _detail(sight, "inference")
@@ -238,6 +239,8 @@ FINDERS: Final[dict[str, Finder]] = {
     "deadline_misses": _grew(
         "deadline_misses", DEADLINES, "{} cuts late in ten minutes", "inference"
     ),
+    "model_left_out": _grew("models_left_out", 1, "{} in ten minutes", "inference"),
+    "model_refused": _grew("model_refusals", 1, "{} in ten minutes", "inference"),
     "drift": _gauge("inference", "drift_columns", DRIFTED, "{} columns have drifted"),
     "training_failed": _grew("retrainings_failed", 1, "{} failed", "retraining"),
     "training_refused": _grew("retrainings_refused", 1, "{} not promoted", "retraining"),

@@ -167,8 +167,8 @@ class Watch:
 
 GROWING: Final = (
     "reconnects", "checksums_failed", "holes_unfilled", "instrument_changes", "frames_unrecorded",
-    "deadline_misses", "retrainings_failed", "retrainings_refused", "storage_lost",
-    "history_holes", "influx_lines_dropped",
+    "deadline_misses", "models_left_out", "model_refusals", "retrainings_failed",
+    "retrainings_refused", "storage_lost", "history_holes", "influx_lines_dropped",
 )  # fmt: skip
 """Counters whose growth a rule asks for."""
 assert all(BY_NAME[name].kind == "counter" and not LABELS[BY_NAME[name].by] for name in GROWING)

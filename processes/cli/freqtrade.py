@@ -1,9 +1,10 @@
 """freqtrade: the bots of the accounts that have one, seen and steered by hand."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from processes.cli.options import ConfigFile, IdleProfile, Json
 
 app = typer.Typer(
     help="Freqtrade bots: what they do; let them run, stop them, change their strategy.",
@@ -11,20 +12,13 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Account = Annotated[
     str, typer.Option("--account", "-a", help="Whose bot; may be left out where there is one.")
-]
-Profile = Annotated[
-    str, typer.Option("--profile", "-p", help="Of an instance that is not running; demo if absent.")
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="A further YAML file, laid over the profile.")
 ]
 
 
 @app.command()
-def status(profile: Profile = "", config: ConfigFile = None, json: Json = False) -> None:
+def status(profile: IdleProfile = "", config: ConfigFile = None, json: Json = False) -> None:
     """Show all bots: state, mode, strategy, trades, money, and when each last did its round."""
     from processes.cli.bots import show_bots
 
@@ -33,7 +27,7 @@ def status(profile: Profile = "", config: ConfigFile = None, json: Json = False)
 
 @app.command()
 def start(
-    account: Account = "", profile: Profile = "", config: ConfigFile = None, json: Json = False
+    account: Account = "", profile: IdleProfile = "", config: ConfigFile = None, json: Json = False
 ) -> None:
     """Let a bot run: it takes entries."""
     from processes.cli.bots import steer
@@ -43,7 +37,7 @@ def start(
 
 @app.command()
 def stopentry(
-    account: Account = "", profile: Profile = "", config: ConfigFile = None, json: Json = False
+    account: Account = "", profile: IdleProfile = "", config: ConfigFile = None, json: Json = False
 ) -> None:
     """Pause a bot: no entries; exits and cancels go on. Brings a stopped one to life."""
     from processes.cli.bots import steer
@@ -54,7 +48,7 @@ def stopentry(
 @app.command()
 def stop(
     account: Account = "",
-    profile: Profile = "",
+    profile: IdleProfile = "",
     config: ConfigFile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: Json = False,
@@ -69,7 +63,7 @@ def stop(
 
 @app.command()
 def reload(
-    account: Account = "", profile: Profile = "", config: ConfigFile = None, json: Json = False
+    account: Account = "", profile: IdleProfile = "", config: ConfigFile = None, json: Json = False
 ) -> None:
     """Have a bot read its settings again; it begins anew, in its initial state."""
     from processes.cli.bots import steer
@@ -81,7 +75,7 @@ def reload(
 def strategy(
     name: Annotated[str, typer.Argument(help="The strategy's class.")],
     account: Account = "",
-    profile: Profile = "",
+    profile: IdleProfile = "",
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:
@@ -95,7 +89,7 @@ def strategy(
 def absent(
     order: Annotated[str, typer.Argument(help="The order's command id, as the alarm names it.")],
     account: Account = "",
-    profile: Profile = "",
+    profile: IdleProfile = "",
     config: ConfigFile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: Json = False,

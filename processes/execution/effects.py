@@ -45,6 +45,12 @@ class Send(NamedTuple):
     intent: Intent
 
 
+class Adopt(NamedTuple):
+    """Effect: record the intent of an order that somebody else has made."""
+
+    intent: Intent
+
+
 class Cancel(NamedTuple):
     """Effect: ask the broker to cancel."""
 
@@ -78,7 +84,7 @@ class Stepped(NamedTuple):
     text: str
 
 
-Effect = Pull | Stepped | Send | Cancel | CancelAll | Reconcile
+Effect = Pull | Stepped | Adopt | Send | Cancel | CancelAll | Reconcile
 
 
 def command_id(session: int, cut: int | str, instrument: int, strategy: str, leg: str) -> str:

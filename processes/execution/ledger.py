@@ -430,6 +430,18 @@ class Ledger:
             self._orders.pop(next(iter(self._orders)))
         self._orders.setdefault(command_id, known)
 
+    def knows(self, command_id: str) -> bool:
+        """Whether an intent of this id is in it.
+
+        Raises:
+            LedgerUnavailableError: the database cannot be asked.
+        """
+        if command_id in self._orders:
+            return True
+        with _told():
+            rows = self._database.read("SELECT 1 FROM intents WHERE command_id = ?", (command_id,))
+        return bool(rows)
+
     def _ask(self, command_id: str) -> Known:
         rows = self._database.read(
             "SELECT instrument, symbol, side FROM intents WHERE command_id = ?", (command_id,)

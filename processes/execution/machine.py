@@ -16,6 +16,7 @@ from processes.execution.beginning import Beginning
 from processes.execution.closing import Closing
 from processes.execution.degradation import Degradation
 from processes.execution.effects import (
+    Adopt,
     Decision,
     Effect,
     Seen,
@@ -46,6 +47,7 @@ from schemas.trading import (
     KillLevel,
     NotSent,
     OrderAccepted,
+    OrderAdopted,
     OrderFilled,
     OrderSide,
     OrderState,
@@ -194,6 +196,8 @@ class Machine:
         if isinstance(event, AccountFact):
             asked = self.accounts.take(event, now_ns)
             return asked or self._closing.obey(self.kill_level, now_ns)
+        if isinstance(event, OrderAdopted):
+            return self._adopt(event)
         if isinstance(event, NotSent):
             self.orders.pop(event.command_id, None)
             return []
@@ -216,6 +220,14 @@ class Machine:
             self.changed_orders.append((order, before))
         self._forget_closed()
         return [*self._triggers.look(now_ns), *self._closing.obey(self.kill_level, now_ns)]
+
+    def _adopt(self, event: OrderAdopted) -> list[Effect]:
+        """An order that somebody else has made is followed as one of ours."""
+        if event.command_id in self.orders:
+            return []
+        order = Order.adopted(event, self._symbols[event.instrument])
+        self.orders[event.command_id] = order
+        return [Adopt(order.intent)]
 
     def _count_reject(self, event: BrokerEvent, order: Order, before: OrderState) -> None:
         """Rejects in a row; a venue that takes an order ends them."""

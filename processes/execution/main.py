@@ -5,6 +5,7 @@ decision; for an order, write and sync the intent, look at the kill switch once 
 At start, ledger and venue must agree before anything new is sent.
 """
 
+import contextlib
 import queue
 import sys
 from typing import IO, Any, Final
@@ -14,7 +15,16 @@ from processes.execution.assets import assets_by_instrument
 from processes.execution.beginning import Beginning
 from processes.execution.brokers.base import QUEUE_EVENTS, Broker, Events, Outstanding
 from processes.execution.brokers.registry import Brokerage
-from processes.execution.effects import Cancel, CancelAll, Effect, Pull, Reconcile, Send, Stepped
+from processes.execution.effects import (
+    Adopt,
+    Cancel,
+    CancelAll,
+    Effect,
+    Pull,
+    Reconcile,
+    Send,
+    Stepped,
+)
 from processes.execution.gate import SendGate
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
 from processes.execution.ledger import LedgerUnavailableError, open_ledger
@@ -46,9 +56,11 @@ from schemas.trading import (
     AccountFact,
     BrokerEvent,
     CancelNotSent,
+    Intent,
     KillLevel,
     NotSent,
     OrderAccepted,
+    OrderAdopted,
     OrderExpired,
     OrderNew,
     OrderState,
@@ -325,6 +337,8 @@ class Execution:
     def _take_event(self, event: BrokerEvent) -> None:
         now_ns = self._context.clock.now_ns()
         event = clipped(event)
+        if isinstance(event, OrderAdopted) and not self._is_news(event):
+            return
         self._journal.event(event, now_ns)
         effects = self._machine.on_event(event, now_ns)
         self._fire(effects)
@@ -341,6 +355,23 @@ class Execution:
         for instrument in self._machine.changed_positions:
             self._teller.position(instrument, now_ns)
         self._do(effects)
+
+    def _is_news(self, event: OrderAdopted) -> bool:
+        """Told at each reconcile; what the ledger has had and let go must not begin anew."""
+        try:
+            return not self._ledger.knows(event.command_id)
+        except LedgerUnavailableError:
+            return False  # told again at the next
+
+    def _adopt_made_there(self, intent: Intent) -> None:
+        """An order that somebody else has made gets its place in the ledger."""
+        with contextlib.suppress(LedgerUnavailableError):  # it is kept, and written later
+            self._ledger.record_intent(intent)
+        self._context.log.warning(
+            "an order that was made there", command_id=intent.command_id, symbol=intent.symbol,
+            side=intent.side, quantity=intent.quantity,
+        )  # fmt: skip
+        self._keep_standing()
 
     def _take_time(self) -> None:
         now_ns = self._context.clock.now_ns()
@@ -380,6 +411,8 @@ class Execution:
                         self._context.log.error("the broker's queue is full", **effect._asdict())
                 case Reconcile():
                     self._reconcile(effect.account)
+                case Adopt():
+                    self._adopt_made_there(effect.intent)
                 case Stepped():
                     self._teller.step(effect, self._context.clock.now_ns())
                 case Pull():

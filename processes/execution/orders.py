@@ -23,6 +23,7 @@ from schemas.trading import (
     Intent,
     NotSent,
     OrderAccepted,
+    OrderAdopted,
     OrderCanceled,
     OrderEvent,
     OrderExpired,
@@ -30,9 +31,12 @@ from schemas.trading import (
     OrderRejected,
     OrderState,
     OrderUnknown,
+    Reason,
 )
 
 S = OrderState
+MADE_THERE: Final = "made_there"
+"""In a strategy's place: who has made the order is not told."""
 _OPEN_ENDS = frozenset({S.FILLED, S.CANCELED, S.REJECTED, S.EXPIRED})
 TRANSITIONS: Final[dict[OrderState, frozenset[OrderState]]] = {
     S.NEW: frozenset({S.SENT, S.EXPIRED, S.UNKNOWN}),
@@ -71,6 +75,19 @@ class Order(Struct):
     def of(cls, intent: Intent) -> "Order":
         """A new order."""
         return cls(intent=intent, quantity=Decimal(intent.quantity), fill_ids=set())
+
+    @classmethod
+    def adopted(cls, event: OrderAdopted, symbol: str) -> "Order":
+        """One that somebody else has made, followed as one of ours."""
+        intent = Intent(
+            command_id=event.command_id, instrument=event.instrument, symbol=symbol,
+            account=event.account, side=event.side, quantity=event.quantity, kind="market",
+            reduce_only=True, strategy=MADE_THERE, reason=Reason.MADE_THERE,
+            decided_ns=event.time_ns,
+        )  # fmt: skip
+        order = cls.of(intent)
+        order.sent = True
+        return order
 
     @property
     def state(self) -> OrderState:
@@ -117,6 +134,8 @@ class Order(Struct):
                 self.text = event.text or self.text
             case OrderUnknown():
                 self.unknown = self.sent = True
+            case OrderAdopted():
+                self.sent = True
             case CancelNotSent():
                 self.cancel_asked = False
             case NotSent():

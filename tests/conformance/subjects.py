@@ -6,14 +6,8 @@ from typing import Any
 from msgspec import Struct
 
 from processes.simulator.server import Exchange
+from schemas.feeds import BitfinexSettings, BookSettings, FeedSettings, GmoSettings, KrakenSettings
 from schemas.instruments import Channel
-from schemas.settings import (
-    BitfinexSettings,
-    BookSettings,
-    FeedSettings,
-    GmoSettings,
-    KrakenSettings,
-)
 
 QUICK: dict[str, Any] = {
     "subscribe_timeout_s": 3.0,

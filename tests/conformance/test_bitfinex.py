@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from schemas.settings import BitfinexFlags, BookSettings
+from schemas.feeds import BitfinexFlags, BookSettings
 from schemas.tape import Flag, Kind, Marker
 from tests.conformance.clock import Clock, run_in
 from tests.conformance.harness import World, flags_of

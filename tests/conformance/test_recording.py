@@ -7,8 +7,8 @@ from processes.cli.frames import read_frames
 from processes.cli.ingest import Ingestion
 from processes.collector.recorder import Recorder
 from schemas import tape
+from schemas.feeds import BookSettings
 from schemas.layout import join
-from schemas.settings import BookSettings
 from schemas.tape import Kind, Marker
 from tests.conformance.clock import Clock, run_in
 from tests.conformance.harness import World

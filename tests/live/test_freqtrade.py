@@ -4,9 +4,16 @@ from decimal import Decimal
 
 import pytest
 
-from schemas.trading import AccountAway, KillLevel, OrderState
+from schemas.trading import (
+    AccountAway,
+    AccountConnected,
+    KillLevel,
+    OrderAdopted,
+    OrderState,
+    Reconciled,
+)
 from tests.freqtrade import freqtrade_bot
-from tests.freqtrade_desk import Desk, assert_agrees, desk_of
+from tests.freqtrade_desk import Desk, access_of, assert_agrees, desk_of
 from tests.helpers import wait_until
 from tests.kraken_stub import KrakenStub, kraken_stub
 
@@ -265,15 +272,73 @@ def test_a_trade_of_somebody_else_is_alarmed_and_left_alone(bot, desk):
     wait_until(lambda: bot.status() == [], what="the kill switch's sweep")
 
 
-def test_a_position_that_somebody_has_sold_by_hand_pauses(bot, desk):
+def sell_by_hand(bot, amount: float | None = None) -> None:
+    body = {"tradeid": bot.status()[0]["trade_id"], "ordertype": "market"}
+    more = {} if amount is None else {"amount": amount}
+    assert bot.ask("forceexit", {**body, **more})[0] == 200
+
+
+def test_what_a_person_sells_at_the_bot_is_booked_and_trading_goes_on(bot, desk):
     bought(desk)
-    number = bot.status()[0]["trade_id"]
-    assert (
-        bot.ask("forceexit", {"tradeid": number, "ordertype": "market", "amount": 0.05})[0] == 200
-    )
-    desk.agree()
-    desk.until(lambda: "POSITION_DIFFERS" in desk.alarms())
-    assert desk.gate.level[0] == KillLevel.PAUSE
+    sell_by_hand(bot, 0.05)
+    desk.until(lambda: desk.position() == Decimal("0.12241379"), "its exit to be booked")
+    assert "MADE_THERE" in desk.alarms()
+    assert desk.gate.level[0] == KillLevel.NONE
+    assert_agrees(desk, bot)
+    ours = desk.send("0.05", side="sell")
+    desk.reach(ours, S.FILLED)
+    sell_by_hand(bot)
+    desk.until(lambda: desk.position() == 0, "the rest")
+    assert_agrees(desk, bot)
+    assert desk.alarms() == {"MADE_THERE"}
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, 90_000.0], ids=["at once", "a day later"])
+@pytest.mark.parametrize("dies", [False, True], ids=["away", "dies over it"])
+def test_what_was_sold_while_nobody_looked_is_booked_once(bot, tmp_path, dies, ahead_s):
+    """A life that dies when it has noted what was sold, and before its ledger has it."""
+    with desk_of(tmp_path, bot) as first:
+        first.connect()
+        bought(first)
+    sell_by_hand(bot)
+    wait_until(lambda: bot.status() == [], what="the trade to be closed")
+    if dies:
+        second = Desk(tmp_path, access_of(bot), ahead_s=ahead_s)
+        wait_until(lambda: second.queue.qsize() and any(
+            isinstance(event, AccountConnected) for event in list(second.queue.queue)
+        ))  # fmt: skip
+        second.reconcile()
+        wait_until(lambda: any(
+            isinstance(event, Reconciled) for event in list(second.queue.queue)
+        ))  # fmt: skip
+        assert any(isinstance(event, OrderAdopted) for event in list(second.queue.queue))
+        second.die()
+    for _ in range(2):  # the second finds nothing new
+        with desk_of(tmp_path, bot, ahead_s=ahead_s) as last:
+            last.connect()
+            assert last.position() == 0
+            assert_agrees(last, bot)
+            assert last.gate.level[0] == KillLevel.NONE
+            assert len(last.orders) == 2
+    # Whom the ledger has let go is not begun anew.
+    with desk_of(tmp_path, bot, ahead_s=ahead_s) as last:
+        (adopted,) = (n for n, order in last.orders.items() if order.intent.side == "sell")
+        del last.orders[adopted]
+        last.let_go.add(adopted)
+        last.connect()
+        assert last.position() == 0
+        assert adopted not in last.orders
+
+
+def test_a_trade_that_is_gone_from_the_bot_is_said(bot, tmp_path):
+    with desk_of(tmp_path, bot) as first:
+        first.connect()
+        bought(first)
+    bot.ask(f"trades/{bot.status()[0]['trade_id']}", method="DELETE")
+    with desk_of(tmp_path, bot) as second:
+        second.connect()
+        second.until(lambda: "TRADE_LOST" in second.alarms())
+        assert second.gate.level[0] == KillLevel.PAUSE
 
 
 def test_a_wrong_password_and_a_wrong_token_are_said_and_nothing_is_sent(bot, tmp_path):

@@ -37,6 +37,13 @@ def held(project) -> dict[str, Decimal]:
     return {symbol: Decimal(quantity) for symbol, quantity in found if Decimal(quantity)}
 
 
+def sold_by_hand(bot) -> bool:
+    """Whether a person at the bot could sell a trade: it may be gone, or just being sold."""
+    held = [trade for trade in bot.status() if not trade["has_open_orders"]]
+    wanted = [{"tradeid": trade["trade_id"], "ordertype": "market"} for trade in held]
+    return any(bot.ask("forceexit", body)[0] == 200 for body in wanted[:1])
+
+
 def test_decisions_become_the_bots_trades_through_a_crash_and_the_switch_makes_it_flat(project):
     port = free_port()
     project.set(
@@ -68,6 +75,11 @@ def test_decisions_become_the_bots_trades_through_a_crash_and_the_switch_makes_i
         wait_until(lambda: fills(project) >= 2, 120, "fills by the bot")
         pid = project.kill("execution")
         project.wait_back("execution", pid, 120)
+        wait_until(lambda: sold_by_hand(bot), 120, "a trade that a person sells")
+        made_there = "SELECT command_id FROM intents WHERE strategy = 'made_there'"
+        wait_until(lambda: rows(project, made_there), 60, "that in the ledger")
+        ((theirs,),) = rows(project, made_there)
+        assert "made by the bot itself" in project.dcctl("why", theirs)
         before = fills(project)
         wait_until(lambda: fills(project) >= before + 2, 120, "fills after the crash")
         project.dcctl("kill", "--level", "flatten", "--yes")

@@ -8,8 +8,8 @@ channels and refuses more with code 10305.
 from collections.abc import Iterable
 from typing import Any
 
+from schemas.feeds import BitfinexSettings
 from schemas.instruments import LIQUIDATIONS, Channel
-from schemas.settings import BitfinexSettings
 from venues.bitfinex.symbols import LIQUIDATIONS_PAIR, common_pair
 from venues.wire import Subscription, WantedStream
 

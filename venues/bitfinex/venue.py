@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from schemas.settings import BitfinexSettings
+from schemas.feeds import BitfinexSettings
 from venues.bitfinex import subscriptions
 from venues.bitfinex.codec import BitfinexCodec
 from venues.markets import Markets

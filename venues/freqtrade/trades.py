@@ -42,6 +42,13 @@ class BotOrder(Struct, frozen=True):
     order_filled_timestamp: int | None = None
     ft_order_tag: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what no order can have; raises ValueError, which makes the answer unreadable."""
+        if not (self.done.is_finite() and self.done >= 0):
+            raise ValueError(f"order {self.order_id} has filled {self.filled}")
+        if self.done and not (self.safe_price.is_finite() and self.safe_price > 0):
+            raise ValueError(f"order {self.order_id} was filled at {self.safe_price}")
+
     @property
     def done(self) -> Decimal:
         """How much of it is filled."""

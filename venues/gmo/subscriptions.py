@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.feeds import GmoSettings
 from schemas.instruments import Channel
-from schemas.settings import GmoSettings
 from venues.gmo.symbols import common_pair
 from venues.wire import Subscription, WantedStream
 

@@ -7,6 +7,7 @@ yen.
 from typing import Final
 
 from schemas.account import BalanceChange, Fee, Fill, OrderStatus, OrderUpdate
+from schemas.errors import AnswerError, DecodeError
 from schemas.trading import OrderSide
 from venues.exact import plain
 from venues.gmo.private_rest import MS_NS, Asset, Execution, Order
@@ -55,20 +56,23 @@ def order_update(order: Order) -> OrderUpdate:
 def fill_of(execution: Execution) -> Fill:
     """A trade of `executions` or `latestExecutions`."""
     fee = execution.fee
-    return Fill(
-        venue=VENUE,
-        fill_id=str(execution.execution_id),
-        order_id=str(execution.order_id),
-        symbol=execution.symbol,
-        side=SIDES.get(execution.side, ""),
-        price=plain(execution.price),
-        quantity=plain(execution.size),
-        position_id="" if execution.position_id is None else str(execution.position_id),
-        fees=(Fee(asset=QUOTE, amount=plain(fee)),),
-        liquidity="" if not fee else "maker" if fee < 0 else "taker",
-        profit=plain(execution.loss_gain) if execution.settle_type != "OPEN" else "",
-        time_ns=execution.mts * MS_NS,
-    )
+    try:
+        return Fill(
+            venue=VENUE,
+            fill_id=str(execution.execution_id),
+            order_id=str(execution.order_id),
+            symbol=execution.symbol,
+            side=SIDES.get(execution.side, ""),
+            price=plain(execution.price),
+            quantity=plain(execution.size),
+            position_id="" if execution.position_id is None else str(execution.position_id),
+            fees=(Fee(asset=QUOTE, amount=plain(fee)),),
+            liquidity="" if not fee else "maker" if fee < 0 else "taker",
+            profit=plain(execution.loss_gain) if execution.settle_type != "OPEN" else "",
+            time_ns=execution.mts * MS_NS,
+        )
+    except DecodeError as error:
+        raise AnswerError(str(error)) from None
 
 
 def balance_of(asset: Asset) -> BalanceChange:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from schemas.settings import GmoSettings
+from schemas.feeds import GmoSettings
 from venues.gmo.codec import GmoCodec
 from venues.gmo.subscriptions import command
 from venues.markets import Markets

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from schemas.account import BalanceChange, Fee, Fill, Liquidity, OrderStatus, OrderUpdate
-from schemas.errors import AnswerError, RefusedError
+from schemas.errors import AnswerError, DecodeError, RefusedError
 from schemas.trading import OrderSide
 from venues.exact import plain
 from venues.kraken.private_rest import KrakenPrivateRest, Order, Trade
@@ -219,18 +219,21 @@ def _status(order: Order) -> OrderStatus:
 def _fill(trade: Trade, ref: OrderRef, order: Order) -> Fill:
     base, _, quote = ref.order.symbol.partition("/")
     liquidity: dict[bool | None, Liquidity] = {True: "maker", False: "taker", None: ""}
-    return Fill(
-        venue=VENUE,
-        fill_id=trade.id,
-        order_id=trade.order_id,
-        symbol=ref.order.symbol,
-        side=_SIDES.get(trade.side, ""),
-        price=plain(trade.price),
-        quantity=plain(trade.volume),
-        client_order_id=order.client_id,
-        trade_id="" if trade.number is None else str(trade.number),
-        # REST names no asset; which one it is was the order's choice, and ours is the quote.
-        fees=(Fee(asset=base if "fcib" in order.flags else quote, amount=plain(trade.fee)),),
-        liquidity=liquidity[trade.maker],
-        time_ns=trade.time_ns,
-    )
+    try:
+        return Fill(
+            venue=VENUE,
+            fill_id=trade.id,
+            order_id=trade.order_id,
+            symbol=ref.order.symbol,
+            side=_SIDES.get(trade.side, ""),
+            price=plain(trade.price),
+            quantity=plain(trade.volume),
+            client_order_id=order.client_id,
+            trade_id="" if trade.number is None else str(trade.number),
+            # REST names no asset; which one it is was the order's choice, and ours is the quote.
+            fees=(Fee(asset=base if "fcib" in order.flags else quote, amount=plain(trade.fee)),),
+            liquidity=liquidity[trade.maker],
+            time_ns=trade.time_ns,
+        )
+    except DecodeError as error:
+        raise AnswerError(str(error)) from None

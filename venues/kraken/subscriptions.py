@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from schemas.errors import DecodeError
+from schemas.feeds import KrakenSettings
 from schemas.instruments import Channel, Stream
-from schemas.settings import KrakenSettings
 from venues.wire import Request, Subscription, WantedStream
 
 WIRE_NAMES: Final[dict[Channel, str]] = {

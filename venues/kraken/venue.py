@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from schemas.errors import ConfigError
-from schemas.settings import KrakenSettings
+from schemas.feeds import KrakenSettings
 from venues.kraken import subscriptions
 from venues.kraken.codec import KrakenCodec
 from venues.markets import Markets

@@ -8,6 +8,7 @@ from processes.execution.strategies.follow_model import FollowModel
 from processes.execution.strategies.moving_average_cross import MovingAverageCross
 from processes.execution.strategies.volatility_trend import VolatilityTrend
 from schemas.decisions import STRATEGIES
+from schemas.predictions import RULES
 
 REGISTRY: Final[dict[str, Strategy]] = {
     "moving_average_cross": MovingAverageCross(),
@@ -16,7 +17,7 @@ REGISTRY: Final[dict[str, Strategy]] = {
     "volatility_trend": VolatilityTrend(),
     **{
         name: FollowModel(name, needs_network=False)
-        for name in ("cnn", "linear", "gbdt", "regime", "blend")
+        for name in ("cnn", "linear", "gbdt", "regime", *RULES[1:], "blend")
     },
 }
 assert set(REGISTRY) < set(STRATEGIES)

@@ -131,6 +131,8 @@ GROWTHS = [
     ("instrument_changed.collector.bitfinex", "collector.bitfinex", "instrument_changes", 1),
     ("frames_unrecorded.collector.bitfinex", "collector.bitfinex", "frames_unrecorded", 1),
     ("deadline_misses", "inference", "deadline_misses", 60),
+    ("model_left_out", "inference", "models_left_out", 1),
+    ("model_refused", "inference", "model_refusals", 1),
     ("training_failed", "retraining", "retrainings_failed", 1),
     ("training_refused", "retraining", "retrainings_refused", 1),
     ("storage_lost", "storage", "storage_lost", 1),
@@ -214,6 +216,25 @@ def test_rungs(world):
     world.watch._settings = msgspec.structs.replace(world.settings, inference=inference)
     world.rung = "cpu"
     assert world.found() == {}
+
+
+@pytest.mark.parametrize(
+    ("families", "rung", "alerts"),
+    [
+        (("moving_average_cross",), "positions_only", []),  # there is nothing to fall
+        (("moving_average_cross", "rsi_thresholds"), "positions_only", []),
+        (("moving_average_cross", "gbdt"), "cpu", []),
+        (("gbdt",), "positions_only", ["rung_positions_only"]),  # it was left out
+        (("tcn", "gbdt"), "cpu", ["rung_cpu"]),
+    ],
+)
+def test_a_line_up_without_a_network_is_on_no_lower_rung_than_was_asked_for(
+    world, families, rung, alerts
+):
+    inference = msgspec.structs.replace(world.settings.inference, families=families)
+    world.watch._settings = msgspec.structs.replace(world.settings, inference=inference)
+    world.rung = rung
+    assert list(world.found()) == alerts
 
 
 def test_the_kill_switch(world):

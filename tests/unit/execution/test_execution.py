@@ -23,6 +23,7 @@ from schemas.trading import (
     Intent,
     KillLevel,
     OrderAccepted,
+    OrderAdopted,
     OrderCanceled,
     OrderFilled,
     Reconciled,
@@ -248,6 +249,37 @@ def test_the_ledger_shows_the_state_that_the_facts_come_to(lives):
     life.tell(fill(number, 3), fill(number, 4))
     assert life.states() == {number: "filled"}
     assert life.machine.book.position(0).quantity == 4
+
+
+def test_an_order_that_was_made_there_is_booked_once_whatever_is_told_again(lives):
+    def made(life):
+        life.tell(
+            OrderAdopted(theirs, "paper", 0, "sell", "2", T0),
+            OrderAccepted(theirs, "venue-9", T0), fill(theirs, 9, "2"),
+        )  # fmt: skip
+
+    def position(life):
+        return str(life.machine.book.position(0).quantity)
+
+    theirs = "9" * 32
+    life = lives().begin()
+    bought = life.send()
+    life.tell(fill(bought, 1, "3"))
+    made(life)
+    assert life.states() == {bought: "filled", theirs: "filled"}
+    assert position(life) == "1"
+    known = len(life.inputs())
+    life.tell(OrderAdopted(theirs, "paper", 0, "sell", "2", T0))
+    assert len(life.inputs()) == known
+    made(life)
+    assert position(life) == "1"
+    assert life.broker.submitted() == [bought]
+    # A life remembers what is young or open; its ledger knows the rest.
+    later = lives().begin()
+    assert theirs not in later.machine.orders
+    made(later)
+    assert position(later) == "1"
+    assert theirs not in later.machine.orders
 
 
 def test_every_input_is_in_the_journal_before_it_is_acted_on(lives):

@@ -8,7 +8,7 @@ import pytest
 
 from config.loader import load
 from processes.execution.beginning import Beginning
-from processes.execution.effects import Cancel, CancelAll, Send, command_id
+from processes.execution.effects import Adopt, Cancel, CancelAll, Send, command_id
 from processes.execution.machine import Machine
 from processes.execution.orders import Order
 from processes.execution.policy import Prediction
@@ -23,9 +23,11 @@ from schemas.trading import (
     KillLevel,
     NotSent,
     OrderAccepted,
+    OrderAdopted,
     OrderCanceled,
     OrderExpired,
     OrderFilled,
+    OrderState,
     Reason,
     Reconciled,
 )
@@ -408,3 +410,23 @@ def test_however_many_were_sent_lately_all_of_them_are_known():
     late = {order.intent.command_id for order in orders[-300:]}
     assert {one.intent.command_id for one in made.standing().orders} == late
     assert {one.intent.command_id for one in made.remembered("paper", 50)} == late
+
+
+def test_an_order_that_was_made_there_is_followed_as_one_of_ours():
+    made = machine()
+    _, bought = enter(made)
+    made.on_event(fill(bought), T0)
+    held = made.book.position(0).quantity
+    theirs = OrderAdopted("b" * 32, bought.account, 0, "sell", f"{held}", T0 + 5)
+    (adopt,) = made.on_event(theirs, T0)
+    assert isinstance(adopt, Adopt)
+    assert adopt.intent.reduce_only
+    assert adopt.intent.reason == Reason.MADE_THERE
+    assert adopt.intent.symbol == bought.symbol
+    assert made.on_event(theirs, T0) == []
+    assert [order.state for order in made.open_orders()] == [OrderState.SENT]
+    sold = OrderFilled("b" * 32, "F", "101", f"{held}", "0", "", T0)
+    for _ in range(2):
+        made.on_event(sold, T0)
+        assert made.book.position(0).quantity == 0
+    assert made.orders["b" * 32].state is OrderState.FILLED

@@ -12,9 +12,9 @@ from processes.execution.machine import Machine
 from processes.execution.screen import Screen
 from processes.execution.strategies.registry import REGISTRY
 from schemas import decisions, predictions
-from schemas.decisions import NUMBERS
+from schemas.decisions import NUMBERS, STRATEGIES
 from schemas.instruments import Instrument
-from schemas.predictions import MODELS
+from schemas.predictions import BLEND, MODELS, SPEAKERS
 from schemas.settings import StrategySettings
 from schemas.trading import Action, Reason, Reconciled
 from tests.helpers import ROOT
@@ -109,17 +109,30 @@ class Drained:
         self.screen = Screen(InputJournal(self.ring, lambda: T0), self.machine)
         self.now_ns = T0
 
-    def take(self, spread_bps: float, *, up: float = 0.0) -> np.void:
+    def take(self, spread_bps: float, *, up: float = 0.0, speaker: str = "") -> np.void:
         self.now_ns += SECOND
         slot = np.zeros(1, predictions.SLOT)
         slot["cut_ns"], slot["reference_price"] = self.now_ns, 100.0
         slot["cut"] = self.now_ns
         slot["spread_bps"], slot["regime"] = spread_bps, 3.0
-        slot["outputs"][:, : len(MODELS), 0] = up
-        slot["outputs"][:, : len(MODELS), 3] = 100.0
+        slot["outputs"][:, : len(MODELS), 3] = slot["blend"][:, 3] = 100.0
+        for place, name in enumerate(MODELS):
+            slot["outputs"][:, place, 0] = up if speaker in {"", name} else 0.0
+        slot["blend"][:, 0] = up if speaker in {"", BLEND} else 0.0
         effects = self.screen.decide(int(slot.ctypes.data), 1, self.now_ns)
         assert all(isinstance(effect, Send) for effect in effects)
         return self.ring.blocks[-1][-1]
+
+
+@pytest.mark.parametrize("speaker", SPEAKERS)
+def test_a_strategy_follows_its_own_place_and_no_other(speaker):
+    made = Drained(**{"strategy.name": speaker})
+    assert made.take(1.0, speaker=speaker)["reason"] == Reason.NO_SIGNAL
+    for other in SPEAKERS:
+        if other != speaker:
+            assert made.take(1.0, up=0.9, speaker=other)["reason"] == Reason.NO_SIGNAL
+    slot = made.take(1.0, up=0.9, speaker=speaker)
+    assert (slot["reason"], STRATEGIES[slot["strategy"]]) == (Reason.SIGNAL, speaker)
 
 
 def test_nothing_is_entered_while_the_spread_is_among_the_widest(seed):

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from processes.cli.tap import _decoder
+from processes.operations.decoding import decoder
 from processes.storage.columns import tape_batch
 from processes.storage.rows import Block
 from schemas import tape
-from schemas.settings import BitfinexFlags, BitfinexSettings, BookSettings
+from schemas.feeds import BitfinexFlags, BitfinexSettings, BookSettings
 from schemas.tape import Flag, Marker, Side
 from tests.feeding import Feed, Tables
 from venues import decoding
@@ -454,7 +454,7 @@ def test_liquidations_in_the_lake_and_in_the_tap():
         "acquired_price": 2501.5,
     }  # fmt: skip
     assert row["event_ns"] == (TIME + 5) * 1_000_000
-    shown = _decoder("tape.bitfinex")(feed.slots[-1], 0)
+    shown = decoder("tape.bitfinex")(feed.slots[-1], 0)
     assert (shown["symbol"], shown["base_price"], shown["side"]) == ("tETHF0:USTF0", 2495, "ask")
 
 

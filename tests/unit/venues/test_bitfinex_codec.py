@@ -325,7 +325,7 @@ def test_symbols_have_one_common_form(symbol, pair):
 
 
 def subscriptions(symbols: int) -> list[Subscription]:
-    from schemas.settings import BitfinexSettings
+    from schemas.feeds import BitfinexSettings
     from tests.feeding import Tables
 
     settings = BitfinexSettings(symbols=tuple(f"tA{n:02}USD" for n in range(symbols)))

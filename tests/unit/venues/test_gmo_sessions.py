@@ -17,7 +17,7 @@ from aiohttp import WSMsgType, web
 from processes.backoff import Backoff, ConnectLimit
 from processes.collector.session import Session, Timeouts
 from schemas import tape
-from schemas.settings import GmoSettings
+from schemas.feeds import GmoSettings
 from schemas.tape import Kind, Marker, MarkerReason
 from tests.conformance.harness import ListTape
 from tests.feeding import Tables

@@ -8,7 +8,7 @@ import pytest
 
 from config.loader import load
 from schemas import tape
-from schemas.settings import GmoSettings
+from schemas.feeds import GmoSettings
 from schemas.tape import Kind, Marker, MarkerReason
 from tests.feeding import Feed, Tables
 from tests.unit.venues.gmo_frames import book, error, ticker, trade

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from schemas import tape
-from schemas.settings import KrakenSettings
+from schemas.feeds import KrakenSettings
 from schemas.tape import Flag, MarkerReason
 from tests.feeding import Feed, Tables
 from tests.kraken_frames import PlainBook, ack, book_row, dumps, frame, snapshot, update

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.settings import FeedSettings, KrakenSettings
+from schemas.feeds import FeedSettings, KrakenSettings
 from tests.unit.venues.test_kraken_codec import subscriptions
 from venues.kraken.subscriptions import asked_for, request_id
 from venues.kraken.venue import KrakenVenue

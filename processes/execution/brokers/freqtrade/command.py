@@ -14,6 +14,7 @@ from msgspec import Struct
 from schemas.trading import (
     Intent,
     OrderAccepted,
+    OrderAdopted,
     OrderCanceled,
     OrderExpired,
     OrderFilled,
@@ -46,6 +47,8 @@ class Command(Struct, kw_only=True):
     order_id: str = ""
     told: list[Told] = []
     cancel_wanted: bool = False
+    made_there: bool = False
+    """The bot's own rule has made it, or a person at the bot; nothing of it was ever sent."""
     checked: bool = False
     """A live bot does not know it and never will: only its venue can say more, to a person."""
 
@@ -78,6 +81,15 @@ class Command(Struct, kw_only=True):
 
     def _fills(self) -> list[OrderFilled]:
         return [event for event in self.told if isinstance(event, OrderFilled)]
+
+    @property
+    def adopted(self) -> OrderAdopted:
+        """What tells of it, if it was made there."""
+        intent = self.intent
+        return OrderAdopted(
+            intent.command_id, intent.account, intent.instrument, intent.side, intent.quantity,
+            intent.decided_ns,
+        )  # fmt: skip
 
     @property
     def over(self) -> bool:

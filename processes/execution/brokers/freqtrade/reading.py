@@ -4,11 +4,16 @@ Open trades are read before closed ones, so that a trade which is closed in betw
 never in neither. What is missing in both is gone, or was never there.
 """
 
+from typing import Final
+
 from msgspec import Struct
 
 from venues.freqtrade.answers import Balances, Health, ShowConfig
 from venues.freqtrade.client import FreqtradeClient
 from venues.freqtrade.trades import BotTrade, by_tag
+
+BACK_MS: Final = 600_000
+"""How much further back than the oldest order closed trades are read: clocks differ."""
 
 
 class Reading(Struct, frozen=True, kw_only=True):

@@ -27,9 +27,12 @@ from processes.execution.brokers.freqtrade.entries import (
     mismatch,
     numbers_of,
 )
+from processes.execution.brokers.freqtrade.made_there import MADE_THERE, MadeThere
 from processes.execution.brokers.freqtrade.memory import Memory
 from processes.execution.brokers.freqtrade.messages import (
     Closed,
+    Exit,
+    ExitFill,
     Failed,
     Message,
     MessageSocket,
@@ -45,7 +48,7 @@ from processes.execution.brokers.freqtrade.outcomes import (
     strangers,
     trade_to_exit,
 )
-from processes.execution.brokers.freqtrade.reading import Reading, take_reading
+from processes.execution.brokers.freqtrade.reading import BACK_MS, Reading, take_reading
 from processes.execution.brokers.network import (
     Cancel,
     CancelAll,
@@ -76,13 +79,11 @@ LOOK_S: Final = 1.0
 """Between two looks while an order is under way; the bot itself notices fills once a turn."""
 AGAIN_S: Final = 0.5
 """Between two tries of a bot whose socket stands and whose REST does not answer yet."""
-BACK_MS: Final = 600_000
-"""How much further back than the oldest order closed trades are read: clocks differ."""
 ALARMS_KEPT: Final = 1000
 BOT_FAILED: Final = "BOT_FAILED"
 MISMATCH: Final = "MISMATCH"
 BOT_STOPPED: Final = "BOT_STOPPED"
-_NO_PAUSE: Final = frozenset({FOREIGN_TRADE, BOT_FAILED, BOT_STOPPED})
+_NO_PAUSE: Final = frozenset({FOREIGN_TRADE, MADE_THERE, BOT_FAILED, BOT_STOPPED})
 """Alarms that do not pause: they are somebody else's doing, or end what they warn of."""
 
 
@@ -128,10 +129,15 @@ class FreqtradeSession:
         self._alarms: dict[Alarm, None] = {}
         self._held: dict[str, CurrencyBalance] = {}
         """Balances as they were told."""
+        self._exit_heard = False
+        """A message has told of an exit since the bot was read for such as nobody here has made."""
 
     async def run(self, commands: Commands) -> None:
         """Live until cancelled."""
         self._memory = Memory(self._path)
+        self._taken_over = MadeThere(
+            self._account, self._pairs, self._memory, self._emit, self._alarm, self._tell
+        )
         try:
             async with self._client:
                 link = asyncio.create_task(self._socket.run())
@@ -184,6 +190,8 @@ class FreqtradeSession:
     def _on_message(self, message: Message) -> None:
         if isinstance(message, Failed):
             self._alarm(Alarm(BOT_FAILED, (message.data or message.status)[-100:]))
+        if isinstance(message, Exit | ExitFill):
+            self._exit_heard = True
         if not isinstance(message, Whitelist | Warned):
             self._wake.set()
 
@@ -224,7 +232,8 @@ class FreqtradeSession:
         if not self._connected:
             await self._connect()
             return
-        if self._memory.pending:
+        if self._memory.pending or (self._exit_heard and self._agreed):
+            self._exit_heard = False
             reading = await self._read()
             if reading is not None:
                 await self._digest(reading)
@@ -242,6 +251,8 @@ class FreqtradeSession:
     async def _digest(self, reading: Reading) -> None:
         for command in self._memory.pending:
             await self._settle(command, reading)
+        if self._agreed:
+            self._taken_over.take(reading)
 
     async def _settle(self, command: Command, reading: Reading) -> None:
         """Tell what a reading says of an order; cancel it if that is still wanted."""
@@ -441,6 +452,13 @@ class FreqtradeSession:
         for stranger in strangers(reading, self._memory.tags):
             text = f"trade {stranger.enter_tag or ''} of {stranger.pair} is not ours: left alone"
             self._alarm(Alarm(FOREIGN_TRADE, text))
+        try:
+            reading = await self._taken_over.look_further(self._client, reading)
+        except BotError as error:
+            self._lose(str(error))
+            return
+        self._taken_over.tell_again({one.intent.command_id for one in outstanding})
+        self._taken_over.take(reading)
         for alarm in differences(reading, list(self._memory.commands.values())):
             self._alarm(alarm)
         self._memory.forget({trade.enter_tag or "" for trade in reading.open})

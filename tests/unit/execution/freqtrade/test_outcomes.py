@@ -8,6 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processes.execution.brokers.freqtrade.command import fill_name
+from processes.execution.brokers.freqtrade.made_there import (
+    command_of_theirs,
+    exits_made_there,
+    held_nowhere,
+)
 from processes.execution.brokers.freqtrade.outcomes import (
     WINDOW_NS,
     Alarm,
@@ -378,3 +383,40 @@ def test_the_longest_events_fit_a_slot():
     for event in news.events:
         assert len(msgspec.msgpack.encode(event)) <= MESSAGE_BYTES
     assert news.events[0].command_id == EXIT_ID
+
+
+def test_exits_that_nobody_here_has_made_are_seen_when_ours_are_over():
+    bought = entry()
+    whole = trade(order(filled="1"))
+    news_of(bought, reading(whole), T0)
+    assert exits_made_there(reading(whole), [bought]) == []
+    theirs = order("theirs", "0.4", "0.4", "sell", order_timestamp=OPENED_MS + 5)
+    sold = trade(order(filled="1"), theirs)
+    assert exits_made_there(reading(sold), [bought]) == [(sold, theirs)]
+    assert exits_made_there(reading(sold), [bought, leaving("0.4")]) == []  # it may be ours
+    command = command_of_theirs("bot", 3, sold, theirs)
+    assert exits_made_there(reading(sold), [bought, command]) == []
+    news_of(command, reading(sold), T0)
+    assert command.over
+    assert command.filled == Decimal("0.4")
+    assert differences(reading(sold), [bought, command]) == []
+    told = command.adopted
+    assert (told.instrument, told.side, told.quantity) == (3, "sell", "0.4")
+    assert told.time_ns == (OPENED_MS + 5) * 10**6
+    assert told.command_id == command_of_theirs("bot", 3, sold, theirs).id
+    assert told.command_id != command_of_theirs("other", 3, sold, theirs).id
+    stranger = trade(order(filled="1"), theirs, enter_tag="by hand")
+    assert exits_made_there(reading(stranger), [bought]) == []
+
+
+def test_what_is_held_and_not_shown_is_looked_for():
+    bought = entry()
+    whole = trade(order(filled="1"))
+    news_of(bought, reading(whole), T0)
+    assert held_nowhere(reading(whole), [bought]) == []
+    assert held_nowhere(reading(closed=[whole]), [bought]) == []
+    assert held_nowhere(reading(), [bought]) == [bought]
+    sold = trade(order(filled="1"), order("theirs", "1", "1", "sell"))
+    command = command_of_theirs("bot", 0, sold, sold.exits[0])
+    news_of(command, reading(sold), T0)
+    assert held_nowhere(reading(), [bought, command]) == []
