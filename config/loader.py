@@ -1,7 +1,8 @@
 """From YAML files and the environment to typed settings.
 
 Later wins: defaults of `schemas/settings.py`, `config/venues/<venue>.yml`, `config/config.yml`,
-`config/profiles/<profile>.yml`, a file named with --config, then environment variables such as
+`config/profiles/<profile>.yml`, a file named with --config, what was changed while it ran
+(`processes/changes.py`), then environment variables such as
 `DC__http__port=9600` (two underscores between keys, YAML as the value). Nothing is half read:
 either all of it is good or a `ConfigError` names the key, its value, and what is allowed.
 """
@@ -21,7 +22,8 @@ import yaml
 from schemas.alerts import check_alerts
 from schemas.databases import check_url
 from schemas.errors import ConfigError
-from schemas.settings import REFUSED, RESTARTS, SWITCHES, FeedSettings, InfluxSettings, Settings
+from schemas.feeds import FeedSettings
+from schemas.settings import REFUSED, RESTARTS, SWITCHES, InfluxSettings, Settings
 from schemas.stores import parse_store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,6 +196,7 @@ def load(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     changes: Mapping[str, str] | None = None,
+    overlay: Path | None = None,
     root: Path = ROOT,
 ) -> Settings:
     """The settings in force for a profile.
@@ -201,6 +204,7 @@ def load(
     Args:
         changes: by dotted key over all the rest; YAML as the value, plain text where a setting is
             text, so that an amount needs no quotes.
+        overlay: a file over all others, below the environment.
 
     Raises:
         ConfigError: something is wrong; the text says what and where.
@@ -216,6 +220,8 @@ def load(
     raw = _merge(raw, _read(root / "config" / "profiles" / f"{chosen}.yml"))
     if file is not None:
         raw = _merge(raw, _read(file))
+    if overlay is not None and overlay.exists():
+        raw = _merge(raw, _read(overlay))
     raw = _merge(raw, _from_environment(os.environ if environment is None else environment))
     for key, text in (changes or {}).items():
         keys = key.split(".")

@@ -20,6 +20,7 @@ import msgspec
 
 from processes.bus import Bus, publisher_endpoint
 from processes.clock import Clock, monotonic_s
+from processes.guard import EXIT_ORPHANED, when_alone
 from processes.logs import Log, open_log
 from processes.places import read_registry, read_settings
 from processes.rings import ring_layout, ring_specs
@@ -46,7 +47,6 @@ from shm.segment import Segment
 SERVICE_INTERVAL_S: Final = 0.02
 BEAT_INTERVAL_S: Final = 0.1
 ORPHAN_GRACE_S: Final = 5.0
-EXIT_ORPHANED: Final = 70
 
 
 class SignallingWriter:
@@ -241,10 +241,8 @@ class Context:
         self.bus.close()
 
 
-def _watch_parent(descriptor: int, context: Context) -> None:
-    """Wait for the supervisor's end of the pipe to close; then end too, in order or not."""
-    with os.fdopen(descriptor, "rb", buffering=0) as pipe:
-        pipe.read(1)
+def _end_alone(context: Context) -> None:
+    """The supervisor is gone: end too, in order or not."""
     context.log.warning("the supervisor is gone")
     context.stop()
     threading.Event().wait(ORPHAN_GRACE_S)
@@ -265,7 +263,7 @@ def run(main: Callable[[Context], None], arguments: Sequence[str] | None = None)
     faulthandler.enable(fault_file)
     signal.signal(signal.SIGTERM, lambda *_: context.stop())
     if options.guard >= 0:
-        threading.Thread(target=_watch_parent, args=(options.guard, context), daemon=True).start()
+        when_alone(options.guard, lambda: _end_alone(context))
     context.log.info("starting", pid=os.getpid(), session=context.session)
     try:
         main(context)

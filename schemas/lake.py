@@ -12,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 
 from schemas.features import CATALOGUE, MAX_TAPES
-from schemas.predictions import MODELS
+from schemas.predictions import MODELS, outputs_of
 from schemas.tape import LIQUIDATION_COLUMNS, STATUS_COLUMNS
 
 LABEL: Final = pa.dictionary(pa.int8(), pa.string())
@@ -50,6 +50,9 @@ TICKER_COLUMNS: Final = {
 
 CATALOGUED = frozenset({*(feature.name for feature in CATALOGUE), "masked"})
 """Columns of `features` that a file of an older catalogue may not have."""
+PLACED = frozenset(name for model in MODELS for name in outputs_of(model))
+"""Columns of `predictions` that a file of a line-up with fewer places may not have."""
+LATER: Final = {"features": CATALOGUED, "predictions": PLACED}
 
 SCHEMAS: Final[dict[str, pa.Schema]] = {
     "ticker": pa.schema([*_COMMON, *[(name, pa.float64()) for name in TICKER_COLUMNS]]),

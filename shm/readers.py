@@ -51,7 +51,7 @@ from shm.segment import Segment
 PAGE_MAGIC: Final = 0x3152_5352_4443  # "DCRSR1"
 TAP: Final = 1
 
-__all__ = ["READERS_BYTES", "ReaderRow", "ReadersPage", "RingReader", "format_readers"]
+__all__ = ["READERS_BYTES", "Onlooker", "ReaderRow", "ReadersPage", "RingReader", "format_readers"]
 
 Start = Literal["resume", "oldest", "newest"]
 
@@ -287,6 +287,54 @@ class RingReader:
     def release(self) -> None:
         """Give the row up: this reader will not come back."""
         self._page.release(self.row)
+
+
+class Onlooker:
+    """Looks at a ring without a row: it writes nowhere, is never rung, and nobody sees its lag.
+
+    Args:
+        ring: the ring's segment, mapped read-only. dtype, layout: as of `RingReader`.
+        limit: most slots that a `read` returns.
+
+    Raises:
+        LayoutMismatchError: the ring holds other slots.
+    """
+
+    def __init__(self, ring: Segment, dtype: np.dtype[Any], layout: int, *, limit: int) -> None:
+        check_ring(ring, layout)
+        self._ring = ring
+        self._address = ring.address
+        self._block = np.zeros(limit, dtype)
+        self.limit = limit
+        """Most slots that a `read` returns."""
+        self.lost = 0
+        """Slots that were gone before they could be read."""
+        self.position = max(self.committed - limit, 0)
+        """The last slot that was read: at first so that a `read` brings the newest there are."""
+
+    @property
+    def committed(self) -> int:
+        """Sequence of the newest slot in the ring."""
+        return read_word(self._address + COMMITTED)
+
+    def read(self) -> np.ndarray:
+        """The next slots, a view that the next `read` overwrites.
+
+        Of more than `limit` only the newest: who looks on does not catch up.
+
+        Raises:
+            TornReadError: never, or the ring's protocol is broken.
+        """
+        oldest = self.committed - self.limit
+        if oldest > self.position:
+            self.lost += oldest - self.position
+            self.position = oldest
+        count, lost = take(self._address, self.position, int(self._block.ctypes.data), self.limit)
+        if count == TORN:
+            raise TornReadError(f"a torn slot was read of {self._ring.name}")
+        self.lost += lost
+        self.position += lost + count
+        return self._block[:count]
 
 
 class Spinner:

@@ -49,6 +49,7 @@ class Bare:
         wanted = {
             "http__port": 0,
             "simulator__port": 1,
+            "console__enabled": False,
             **{f"paths__{name}": str(self.folder / name) for name in ("run", "data", "logs")},
             **{f"rings__{name}": slots for name, slots in SMALL.items()},
             **settings,

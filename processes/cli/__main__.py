@@ -13,6 +13,7 @@ from processes.cli.influx import app as influx_app
 from processes.cli.instruments import app as instruments_app
 from processes.cli.lake import app as lake_app
 from processes.cli.models import app as models_app
+from processes.cli.options import ConfigFile, Json, Profile
 from processes.cli.screen import complain
 from schemas.errors import ConfigError, DataControllerError, NotRunningError, UsageError
 from shm.errors import SharedMemoryError
@@ -36,13 +37,6 @@ app.add_typer(instruments_app, name="instruments")
 app.add_typer(lake_app, name="lake")
 app.add_typer(models_app, name="models")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Profile = Annotated[
-    str, typer.Option("--profile", "-p", help="A file of config/profiles/; demo if not given.")
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="A further YAML file, laid over the profile.")
-]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
@@ -254,6 +248,19 @@ def arm(
     from processes.cli.switch import arm as release_switch
 
     release_switch(live=live, paper=paper, yes=yes, as_json=json)
+
+
+@app.command()
+def console(
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Open the web page: prints its address, good once, and opens a browser where there is one."""
+    from processes.cli.console import show_console
+
+    show_console(no_browser=no_browser, as_json=json)
 
 
 @app.command()

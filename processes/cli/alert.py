@@ -1,9 +1,10 @@
 """alert: what is wrong now, saying that it was seen, and trying the channels."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from processes.cli.options import ConfigFile, IdleProfile, Json
 
 app = typer.Typer(
     help="See what is wrong, acknowledge it, try the channels.",
@@ -11,7 +12,6 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.command(name="list")
@@ -36,13 +36,8 @@ def ack(
 @app.command(name="test")
 def try_channels(
     channel: Annotated[str, typer.Argument(help="One of alerts.channels; all if absent.")] = "",
-    profile: Annotated[
-        str,
-        typer.Option("--profile", "-p", help="Of an instance that is not running; demo if absent."),
-    ] = "",
-    config: Annotated[
-        Path | None, typer.Option("--config", help="A further YAML file, laid over the profile.")
-    ] = None,
+    profile: IdleProfile = "",
+    config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Send a message to a channel, whatever the hour, and say whether it was taken."""

@@ -8,9 +8,9 @@ from config.loader import load
 from processes.alerts.book import Book, Memory
 from processes.alerts.channels import Channel
 from processes.bus import request
-from processes.cli.instance import find_paths, running_paths
 from processes.cli.screen import colour, say, say_json, table
 from processes.clock import Clock, measure_offset_ns, monotonic_s, nap
+from processes.operations.instance import find_paths, running_paths
 from processes.places import is_locked, read_settings
 from schemas.alerts import AlertSettings
 from schemas.errors import OperatorError

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from config.loader import load
-from processes.cli.instance import find_paths
 from processes.cli.screen import complain, say, say_json, span, table
 from processes.clock import monotonic_s
 from processes.files import write_whole
+from processes.operations.instance import find_paths
 from processes.recordings.recording import find_session
 from processes.recordings.span import Span, sessions_in
 from processes.replay.backtest.main import backtest, nothing_there

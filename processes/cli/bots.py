@@ -15,11 +15,11 @@ import msgspec
 
 from config.loader import load
 from config.secrets import read_secret
-from processes.cli.instance import find_paths
 from processes.cli.screen import say, say_json, table
 from processes.clock import Clock, measure_offset_ns
 from processes.execution.brokers.freqtrade.memory import Memory
 from processes.execution.brokers.freqtrade.strategy import SettingsFile, change_strategy
+from processes.operations.instance import find_paths
 from processes.places import ROOT, is_locked, read_settings
 from schemas.brokers import FreqtradeAccount
 from schemas.errors import OperatorError, UsageError, VenueError

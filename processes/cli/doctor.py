@@ -11,13 +11,13 @@ from pathlib import Path
 import msgspec
 
 from config.loader import ROOT, load, profiles
-from processes.cli.instance import find_paths
 from processes.cli.screen import colour, say, say_json
 from processes.clock import Clock, measure_offset_ns
 from processes.databases.places import described
 from processes.execution.ledger import FILE, LedgerError
 from processes.execution.reading import LedgerView
 from processes.logs import open_log
+from processes.operations.instance import find_paths
 from processes.places import REGISTRY, SOCKET_SUFFIXES, Paths, is_locked, lock
 from processes.rings import ring_specs
 from processes.supervisor.memory import remove_leftovers

@@ -11,8 +11,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from config.loader import load
-from processes.cli.instance import find_paths
-from processes.cli.jobs import MS_NS, show
+from processes.cli.jobs import show
 from processes.cli.listings import listings_of
 from processes.cli.progress import Bars
 from processes.cli.screen import complain
@@ -22,6 +21,8 @@ from processes.history.downloader import Download
 from processes.history.jobs import JobStore, new_id
 from processes.history.sources import check_channel, source_of
 from processes.history.timeframes import spell
+from processes.operations.instance import find_paths
+from processes.operations.jobs import MS_NS
 from processes.places import rates_folder
 from processes.reference import find_symbol
 from schemas.errors import DataControllerError, OperatorError

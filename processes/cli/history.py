@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from processes.cli.options import Json
+
 app = typer.Typer(
     help="Download past market data over REST; make the history tables again from the lake.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
 @app.command()

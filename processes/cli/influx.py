@@ -1,9 +1,10 @@
 """influx: the buckets of the server, what waits for it on disk, and sending that."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from processes.cli.options import ConfigFile, IdleProfile, Json
 
 app = typer.Typer(
     help="InfluxDB: make its buckets, see what waits for it on disk, send that.",
@@ -11,17 +12,10 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Profile = Annotated[
-    str, typer.Option("--profile", "-p", help="Of an instance that is not running; demo if absent.")
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="A further YAML file, laid over the profile.")
-]
 
 
 @app.command()
-def init(profile: Profile = "", config: ConfigFile = None, json: Json = False) -> None:
+def init(profile: IdleProfile = "", config: ConfigFile = None, json: Json = False) -> None:
     """Make the three buckets with their retentions; those that are right stay as they are."""
     from processes.cli.spool import make_buckets
 
@@ -29,7 +23,7 @@ def init(profile: Profile = "", config: ConfigFile = None, json: Json = False) -
 
 
 @app.command()
-def status(profile: Profile = "", config: ConfigFile = None, json: Json = False) -> None:
+def status(profile: IdleProfile = "", config: ConfigFile = None, json: Json = False) -> None:
     """Show whether the server answers, what waits on disk and since when, and the counters."""
     from processes.cli.spool import show_status
 
@@ -39,7 +33,7 @@ def status(profile: Profile = "", config: ConfigFile = None, json: Json = False)
 @app.command()
 def drain(
     timeout: Annotated[float, typer.Option(help="Seconds; what is left then stays.")] = 600.0,
-    profile: Profile = "",
+    profile: IdleProfile = "",
     config: ConfigFile = None,
     json: Json = False,
 ) -> None:

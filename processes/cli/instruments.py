@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
+from processes.cli.options import Json
+
 app = typer.Typer(
     help="Show the instruments of each venue in one form, with steps and limits of their orders.",
     add_completion=False,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Venue = Annotated[str, typer.Option("--venue", help="bitfinex, kraken or gmo; all if not given.")]
 
 

@@ -1,48 +1,13 @@
 """What history jobs and cancel do: how downloads are, and their end. Loads nothing heavy."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from processes.cli.instance import find_paths
-from processes.cli.progress import share_done
 from processes.cli.screen import say, say_json, table
-from processes.clock import monotonic_s, nap, utc_text
 from processes.history.jobs import JobStore
-from schemas.errors import OperatorError
+from processes.operations.instance import find_paths
+from processes.operations.jobs import cancel, describe
 from schemas.history import Job
-
-MS_NS: Final = 1_000_000
-CANCEL_WAIT_S: Final = 15.0
-
-
-def describe(job: Job, store: JobStore, lake: Path) -> dict[str, Any]:
-    """A job as `--json` shows it."""
-    progress = store.progress(job.id)
-    state: str = progress.state
-    if state == "recorded":
-        state = "running" if store.is_running(job.id) else "interrupted"
-    finished = progress.state == "done" and progress.rows
-    return {
-        "job": job.id,
-        "venue": job.venue,
-        "channel": job.channel,
-        "symbol": job.symbol,
-        "timeframe": job.timeframe,
-        "from": utc_text(job.start_ms * MS_NS),
-        "to": utc_text(job.end_ms * MS_NS),
-        "format": job.format,
-        "sort": job.sort,
-        "limit": job.limit,
-        "state": state,
-        "share": round(share_done(job, progress), 4),
-        "rows": progress.rows,
-        "pages": progress.pages,
-        "first_mts": progress.first_mts,
-        "last_mts": progress.last_mts,
-        "file": str(lake / job.file) if finished else "",
-        "note": progress.note,
-        "error": progress.error,
-    }
 
 
 def _sentence(one: dict[str, Any]) -> str:
@@ -94,27 +59,7 @@ def show_jobs(*, as_json: bool) -> None:
 
 
 def cancel_all(names: list[str], *, as_json: bool) -> None:
-    """End jobs, and return when they have ended.
-
-    Raises:
-        OperatorError: one is done already, or its process does not answer.
-    """
+    """End jobs, and say how they are when they have ended."""
     data = find_paths().data
     store, lake = JobStore(data), data / "lake"
-    jobs = [store.job(name) for name in dict.fromkeys(names)]
-    for job in jobs:
-        if store.progress(job.id).state == "done":
-            raise OperatorError(f"job {job.id} is done: {lake / job.file}")
-        store.ask_to_cancel(job.id)
-    for job in jobs:
-        _wait_for_end(job, store)
-    show(jobs, store, lake, as_json=as_json)
-
-
-def _wait_for_end(job: Job, store: JobStore) -> None:
-    end_s = monotonic_s() + CANCEL_WAIT_S
-    while store.is_running(job.id):
-        if monotonic_s() > end_s:
-            raise OperatorError(f"the process of job {job.id} does not answer; end it by its pid")
-        nap(0.05)
-    store.note_cancelled(job.id)
+    show(cancel(names, store, lake), store, lake, as_json=as_json)

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from processes.cli.options import ConfigFile, IdleProfile, Json
+
 app = typer.Typer(
     help="List, show, verify, compact, query and push what is recorded.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 LakeFolder = Annotated[
     str,
     typer.Option(
@@ -120,13 +121,8 @@ def query(
 
 @app.command()
 def push(
-    profile: Annotated[
-        str,
-        typer.Option("--profile", "-p", help="Of an instance that is not running; demo if absent."),
-    ] = "",
-    config: Annotated[
-        Path | None, typer.Option("--config", help="A further YAML file, laid over the profile.")
-    ] = None,
+    profile: IdleProfile = "",
+    config: ConfigFile = None,
     json: Json = False,
 ) -> None:
     """Bring sealed and packed files to lake.store now; a running instance is asked to."""

@@ -8,11 +8,11 @@ import msgspec
 
 from config.loader import load
 from processes.bus import request
-from processes.cli.instance import find_paths
 from processes.cli.screen import say, say_json, size
 from processes.clock import Clock, measure_offset_ns, monotonic_s
 from processes.lake.push import Push, Pushed
 from processes.lake_stores import Store
+from processes.operations.instance import find_paths
 from processes.places import is_locked, read_settings
 from schemas.errors import LakeError, OperatorError
 from schemas.stores import parse_store

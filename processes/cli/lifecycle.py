@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from config.loader import DEFAULT_PROFILE, ROOT, load
-from processes.cli.instance import ask, find_paths, running_paths
-from processes.cli.instance import status as read_status
+from config.loader import DEFAULT_PROFILE, ROOT
+from processes.changes import load_with_changes
 from processes.cli.screen import colour, complain, say, say_json
 from processes.cli.status import process_table
 from processes.clock import Clock, measure_offset_ns, monotonic_s, nap
+from processes.operations.instance import ask, find_paths, running_paths
+from processes.operations.instance import status as read_status
 from processes.places import SOCKET_SUFFIXES, Paths, is_locked, lock, read_registry, resolve
 from schemas.errors import ConfigError, NotRunningError, OperatorError, UsageError
 from schemas.messages import Status
@@ -22,6 +23,7 @@ POLL_S = 0.05
 PATIENCE_S = 30.0
 """So long a process may say why it is not ready before `start` tells the user and returns."""
 NEXT_STEPS = """
+  ./scripts/dcctl console             see and steer it in a browser
   ./scripts/dcctl top                 watch it live
   ./scripts/dcctl tap decisions       every decision and why
   ./scripts/dcctl logs -f             what happens
@@ -48,7 +50,7 @@ def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
     Raises:
         ConfigError: bad settings, nothing started. OperatorError: it cannot start, or is not ready.
     """
-    settings = load(profile, file=file)
+    settings = load_with_changes(profile, file)
     paths = resolve(settings, ROOT)
     if is_locked(paths.run):
         raise OperatorError("Data Controller runs here already: dcctl status, or dcctl stop")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from config.loader import load
-from processes.cli.instance import find_paths
 from processes.cli.screen import complain, say, say_json, table
 from processes.clock import Clock, measure_offset_ns
+from processes.operations.instance import find_paths
 from processes.places import rates_folder
 from processes.reference import is_fresh, load_reference, save_reference
 from schemas.errors import VenueError

@@ -3,42 +3,40 @@
 from pathlib import Path
 from typing import Any
 
-from models.base import Manifest, ModelError
 from processes import model_registry
-from processes.cli.instance import find_paths
 from processes.cli.screen import colour, complain, say, say_json, table
-from processes.clock import Clock, measure_offset_ns, utc_text
+from processes.clock import utc_text
 from processes.model_registry import Pointer
+from processes.operations.instance import find_paths
+from processes.operations.models import (
+    advice,
+    described,
+    listed,
+    now_ns,
+    promote,
+    promoted_or_none,
+    roll_back,
+)
 from processes.training import promotion
 from processes.training.report import about
 from processes.training.result import TrainingReport, read_report
-from schemas.errors import OperatorError, UsageError
-from schemas.features import FINGERPRINT
 
 
 def _folder() -> Path:
     return model_registry.models_folder(find_paths().data)
 
 
-def _now_ns() -> int:
-    return Clock(measure_offset_ns()).now_ns()
-
-
 def list_models(family: str, *, as_json: bool) -> None:
     """Versions of a family, or of all."""
     folder = _folder()
-    known = model_registry.families(folder)
-    if family and family not in known:
-        model_registry.find(folder, family, "last")  # says what there is
-    listed = [
-        _described(folder, name, version)
-        for name in ([family] if family else known)
-        for version in model_registry.versions(folder, name)
-    ]
+    found = listed(folder, family)
+    for one in found:
+        if one["damage"]:
+            complain(one["damage"])
     if as_json:
-        say_json(listed)
+        say_json(found)
         return
-    if not listed:
+    if not found:
         say("no model is trained yet; type: dcctl train all")
         return
     rows = [
@@ -47,7 +45,7 @@ def list_models(family: str, *, as_json: bool) -> None:
             _figure(one, "log_loss", ".4f"), _figure(one, "log_loss_less_flat", "+.4f"),
             _figure(one, "auc_direction", ".3f"), _figure(one, "net_bps", "+.2f"), one["state"],
         ]
-        for one in listed
+        for one in found
     ]  # fmt: skip
     head = ["family", "version", "horizon", "trained to", "log loss", "less flat's", "AUC",
             "net bp", ""]  # fmt: skip
@@ -58,56 +56,21 @@ def _figure(one: dict[str, Any], name: str, form: str) -> str:
     return format(one["metrics"][name], form) if name in one["metrics"] else "-"
 
 
-def _described(folder: Path, family: str, version: str) -> dict[str, Any]:
-    told = model_registry.pointer(folder, family)
-    try:
-        manifest = promotion.read_manifest(folder / family / version)
-    except ModelError as error:
-        complain(str(error))
-        manifest = None
-    return {
-        "family": family,
-        "version": version,
-        "state": _state(manifest, told, version),
-        "promoted": told is not None and told.version == version,
-        "horizon_s": manifest.horizon_s if manifest else 0.0,
-        "move_bps": manifest.move_bps if manifest else 0.0,
-        "trained_from": utc_text(manifest.trained_from_ns) if manifest else "",
-        "trained_to": utc_text(manifest.trained_to_ns) if manifest else "",
-        "expires": utc_text(manifest.expires_ns) if manifest and manifest.expires_ns else "",
-        "instruments": manifest.instruments if manifest else [],
-        "metrics": manifest.metrics if manifest else {},
-    }
-
-
-def _state(manifest: Manifest | None, told: Pointer | None, version: str) -> str:
-    words = []
-    if told is not None and told.version == version:
-        words.append("promoted")
-    if manifest is None:
-        words.append("damaged")
-    elif manifest.features != FINGERPRINT:
-        words.append("other rows")
-    elif manifest.expires_ns and _now_ns() >= manifest.expires_ns:
-        words.append("expired")
-    return ", ".join(words)
-
-
 def show_model(family: str, version: str, *, as_json: bool) -> None:
     """One version."""
     folder = _folder()
     place = model_registry.find(folder, family, version)
     report = read_report(place)
-    described = _described(folder, family, place.name)
+    told = described(folder, family, place.name)
     history = [
         one for one in model_registry.history(folder, family) if place.name in
         {one.version, one.previous}
     ]  # fmt: skip
-    against = promotion.objections(place, _promoted_or_none(folder, family), _now_ns())
+    against = promotion.objections(place, promoted_or_none(folder, family), now_ns())
     if as_json:
-        say_json({**described, "against": against, "promotions": history, "report": report})
+        say_json({**told, "against": against, "promotions": history, "report": report})
         return
-    _show(report, described)
+    _show(report, told)
     for text in against:
         say(colour(f"against it: {text}", "yellow"))
     for one in history:
@@ -181,32 +144,15 @@ def promote_model(family: str, version: str, *, force: bool, reason: str, as_jso
     Raises:
         OperatorError: something speaks against it. UsageError: forced without a reason.
     """
-    folder = _folder()
-    place = model_registry.find(folder, family, version)
-    if force and not reason.strip():
-        raise UsageError('--force needs --reason "why", which is kept in the history')
-    against = promotion.objections(place, _promoted_or_none(folder, family), _now_ns())
-    if against and not force:
-        raise OperatorError(
-            f"{family} {place.name} is not promoted: {'; '.join(against)}. Although: dcctl models "
-            f'promote {family} {place.name} --force --reason "why"'
-        )
-    told = model_registry.promote(folder, family, place.name, _now_ns(), reason.strip(), against)
+    told = promote(_folder(), family, version, reason, force=force)
     _say_pointer(family, told, as_json=as_json)
-
-
-def _promoted_or_none(folder: Path, family: str) -> Path | None:
-    """What is promoted, if it is still there: what is gone stands in nobody's way."""
-    told = model_registry.pointer(folder, family)
-    found = folder / family / told.version if told is not None else None
-    return found if found is not None and found.is_dir() else None
+    if not as_json and (todo := advice(family)):
+        say(todo)
 
 
 def roll_back_model(family: str, reason: str, *, as_json: bool) -> None:
     """Go back."""
-    folder = _folder()
-    model_registry.find(folder, family, "last")  # says what there is
-    told = model_registry.roll_back(folder, family, _now_ns(), reason.strip())
+    told = roll_back(_folder(), family, reason)
     _say_pointer(family, told, as_json=as_json)
 
 

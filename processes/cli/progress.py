@@ -5,26 +5,12 @@ from typing import Final
 
 from processes.cli.screen import span
 from processes.clock import monotonic_s
+from processes.operations.jobs import share_done
 from schemas.history import Job, Progress
 
 BAR: Final = 24
 DRAW_S: Final = 0.1
 LINE_S: Final = 5.0
-
-
-def share_done(job: Job, progress: Progress) -> float:
-    """How much of a job is done, 0 to 1: of its rows if it is limited, else of its time."""
-    if progress.state == "done" or progress.complete:
-        return 1.0
-    if not progress.last_mts:
-        return 0.0
-    covered = progress.last_mts - job.start_ms
-    if job.sort == "desc":
-        covered = job.end_ms - progress.last_mts
-    share = covered / max(job.end_ms - job.start_ms, 1)
-    if job.limit:
-        share = max(share, progress.rows / job.limit)
-    return min(max(share, 0.0), 1.0)
 
 
 class Bars:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from config.loader import ROOT, flatten, load
+from config.loader import ROOT, flatten
+from processes.changes import load_with_changes
 from processes.cli.screen import say, say_json, table
 from schemas.settings import Settings
 
@@ -20,7 +21,7 @@ def show_config(profile: str, file: Path | None, *, schema: bool, as_json: bool)
     if schema:
         say_json(msgspec.json.schema(Settings))
         return
-    settings = load(profile, file=file)
+    settings = load_with_changes(profile, file)
     if as_json:
         say_json(settings)
         return

@@ -3,11 +3,11 @@
 import typer
 
 from processes.bus import request
-from processes.cli.instance import running_paths
 from processes.cli.screen import say, say_json
-from processes.cli.trading import the_order
 from processes.clock import monotonic_s, nap
 from processes.execution.reading import LedgerView
+from processes.operations.instance import running_paths
+from processes.operations.trading import the_order
 from processes.sessions import latest_settings
 from schemas.errors import UsageError
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from config.loader import load
 from processes.bus import request
-from processes.cli.instance import find_paths
 from processes.cli.screen import say, say_json, size, table
 from processes.clock import Clock, measure_offset_ns, monotonic_s, nap, utc_text
 from processes.influx.client import Writer, ensure_buckets, ping
@@ -19,6 +18,7 @@ from processes.influx.dead_letters import DeadLetters, read_letters
 from processes.influx.link import LinkState
 from processes.influx.sender import Sender
 from processes.influx.spool import Spool, hold, lock_owner, look, spool_folder
+from processes.operations.instance import find_paths
 from processes.places import Paths, is_locked, read_settings
 from schemas.errors import OperatorError
 from schemas.settings import InfluxSettings

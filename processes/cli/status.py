@@ -3,17 +3,19 @@
 import sys
 from decimal import Decimal
 
-from processes.cli.instance import running_paths
-from processes.cli.instance import status as read_status
 from processes.cli.screen import colour, micros, say, say_json, size, span, table
 from processes.clock import nap
 from processes.databases.places import described
 from processes.execution.ledger import FILE, LedgerError
 from processes.execution.reading import LedgerView
+from processes.operations.instance import running_paths
+from processes.operations.instance import status as read_status
 from processes.places import read_settings
 from schemas.errors import ConfigError
 from schemas.messages import Status
 
+DETAIL = 70
+"""Characters of what a process says of itself that the table has room for; --json has all."""
 STATE_COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "draining": "yellow"}
 HOPS = {
     "recv_to_tape": "received → tape",
@@ -76,7 +78,7 @@ def process_table(status: Status) -> str:
             str(p.restarts),
             size(p.rss_bytes) if p.rss_bytes else "-",
             f"{p.heartbeat_age_ms:.0f} ms" if p.pid else "-",
-            p.detail[:70],
+            p.detail if len(p.detail) <= DETAIL else f"{p.detail[: DETAIL - 1]}…",
         ]
         for p in status.processes
     ]

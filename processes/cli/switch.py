@@ -9,38 +9,16 @@ import msgspec
 import typer
 
 from processes.bus import request
-from processes.cli.instance import SUPERVISOR, find_paths
 from processes.cli.screen import colour, say, say_json
 from processes.clock import Clock, measure_offset_ns, monotonic_s
-from processes.latch import Latch, Pulled, read_latch, write_latch
-from processes.places import Paths, read_registry
+from processes.latch import Latch, read_latch, write_latch
+from processes.operations.instance import find_paths
+from processes.operations.switch import SUPERVISOR_S, pull_switch, release_switch
+from processes.places import Paths
 from schemas.errors import OperatorError, UsageError
-from schemas.registry import Registry
 from schemas.trading import KillLevel
 
-SUPERVISOR_S = 1.5
-"""Longer than the supervisor gives execution to obey."""
 _LEVELS = [level.name.lower() for level in KillLevel if level]
-
-
-def _registry() -> Registry | None:
-    """What runs here; a registry that cannot be read must not stop a kill."""
-    try:
-        return read_registry(find_paths().run)
-    except OperatorError:
-        return None
-
-
-def _pull(paths: Paths, level: KillLevel, now_ns: int) -> Pulled:
-    """Through the supervisor, which has the memory at hand; by ourselves if it does not answer."""
-    arguments = {"level": level.name, "by": "dcctl kill"}
-    try:
-        answer = request(paths.run, SUPERVISOR, "kill", arguments, timeout_s=SUPERVISOR_S)
-        return msgspec.convert(answer, Pulled)
-    except OperatorError:
-        from processes.killswitch import pull
-
-        return pull(_registry(), paths, level, "dcctl kill", now_ns)
 
 
 def kill(level: str, *, drill: bool, yes: bool, as_json: bool) -> None:
@@ -53,12 +31,7 @@ def kill(level: str, *, drill: bool, yes: bool, as_json: bool) -> None:
         return
     if not yes:
         typer.confirm(f"Pull the kill switch, level {level}?", abort=True)
-    paths = find_paths()
-    now_ns = Clock(measure_offset_ns()).now_ns()
-    # On disk before anything else: whatever happens from here on, nothing new will be sent for
-    # long.
-    write_latch(paths.data, Latch(level=wanted, by="dcctl kill", since_ns=now_ns))
-    result = _pull(paths, wanted, now_ns)
+    result = pull_switch(find_paths(), wanted, "dcctl kill")
     if as_json:
         say_json(msgspec.to_builtins(result))
         return
@@ -157,9 +130,7 @@ def arm(*, live: bool, paper: bool, yes: bool, as_json: bool) -> None:
         typer.confirm(
             f"Release the kill switch ({KillLevel(latch.level).name.lower()})?", abort=True
         )
-    from processes.killswitch import release
-
-    before = release(_registry(), paths.data)
+    before = release_switch(paths)
     if as_json:
         say_json({"level_before": before.name.lower(), "level": "none"})
     elif before:

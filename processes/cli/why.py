@@ -5,10 +5,10 @@ from typing import Any
 
 import msgspec
 
-from processes.cli.chain import Chain, find_chain, slippage_bps
-from processes.cli.instance import find_paths
 from processes.cli.screen import colour, say, say_json
 from processes.clock import utc_text
+from processes.operations.chain import Chain, find_chain, slippage_bps
+from processes.operations.instance import find_paths
 from processes.sessions import latest_settings
 
 FEATURES_A_LINE = 3

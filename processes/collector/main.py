@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from typing import Any
 
 import msgspec
 import uvloop
@@ -14,12 +15,12 @@ from processes.collector.session import Session, Timeouts, place_anew
 from processes.collector.tape import Tape
 from processes.places import rates_folder
 from processes.runtime import Context, run
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, OperatorError
+from schemas.feeds import FeedSettings
 from schemas.instruments import Stream
 from schemas.messages import FeedChanged
 from schemas.metrics import place
 from schemas.rest import RestSections
-from schemas.settings import FeedSettings
 from venues.access import make_client, trades_source
 from venues.pace import Pace
 from venues.registry import open_venue, wanted_streams
@@ -65,6 +66,37 @@ class Collector:
         venue.recover(self._writer.ring.recent(RECALL_SLOTS), wanted)
         for part in venue.plan(wanted):
             self._open_session(part)
+        for name in ("connections", "connect", "disconnect"):
+            context.bus.on_command(name, getattr(self, f"_on_{name}"))
+
+    def _on_connections(self, _: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "venue": self._venue.name,
+            "now_ns": self._context.clock.now_ns(),
+            "stale_s": self._settings.stale_s,
+            "limit": getattr(self._settings, "subscriptions_per_connection", 0),
+            "flags": [name for name, is_on in _flags(self._settings).items() if is_on],
+            "connections": [session.describe() for session in self._sessions],
+        }
+
+    def _on_connect(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        for session in self._named(arguments):
+            session.connect()
+        return {}
+
+    def _on_disconnect(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        for session in self._named(arguments):
+            session.disconnect()
+        return {}
+
+    def _named(self, arguments: dict[str, Any]) -> list[Session]:
+        """The session of a number, or all."""
+        number = int(arguments.get("connection", -1))
+        if number >= len(self._sessions):
+            raise OperatorError(
+                f"{self._venue.name} has no connection {number}; there are {len(self._sessions)}"
+            )
+        return self._sessions if number < 0 else [self._sessions[number]]
 
     def _make_client(self) -> RestClient:
         """REST of the venue; of the simulator where the sockets are."""
@@ -242,6 +274,12 @@ class Collector:
         live, _, wanted = self._counts()
         metrics.set(place("subscriptions"), live)
         metrics.set(place("subscriptions_wanted"), wanted)
+
+
+def _flags(settings: FeedSettings) -> dict[str, bool]:
+    """The flags of a connection, at the venue that has some."""
+    flags = getattr(settings, "flags", None)
+    return {} if flags is None else msgspec.structs.asdict(flags)
 
 
 def _stream_key(stream: Stream) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
@@ -128,6 +129,11 @@ class Session:
         self._paused = False
         self._closed_for_maintenance = False
         self._stopping = False
+        self._wished = asyncio.Event()
+        """Clear while a person wants this connection closed."""
+        self._wished.set()
+        self.last_error = ""
+        self.last_error_ns = 0
 
     def add(self, subscription: Subscription) -> None:
         """Have one more subscription on this connection."""
@@ -138,6 +144,7 @@ class Session:
     async def run(self) -> None:
         """Connect again and again, until told to stop."""
         while not self.is_stopping():
+            await self._wished.wait()
             await asyncio.sleep(self._connects.delay_s())
             try:
                 socket = await self._connect()
@@ -163,6 +170,23 @@ class Session:
     def is_stopping(self) -> bool:
         """Whether `stop` was called."""
         return self._stopping
+
+    def disconnect(self) -> None:
+        """A person wants no connection until `connect`; a restart of the process connects too."""
+        if self._wished.is_set():
+            self._wished.clear()
+            self._log.warning("disconnected by hand")
+            if self._socket is not None:
+                self._close(MarkerReason.STOP, "disconnected by hand")
+            else:
+                self._tell("disconnected by hand")
+
+    def connect(self) -> None:
+        """Connect again, at once."""
+        if not self._wished.is_set():
+            self._log.info("connected by hand")
+            self._backoff.succeeded()
+            self._wished.set()
 
     def stop(self) -> None:
         """The process ends in order: say so on the tape. A cancel alone may be lost in a wait."""
@@ -215,6 +239,8 @@ class Session:
 
     async def _live(self, socket: WebSocket) -> None:
         """Watch an open connection until it ends."""
+        if not self._wished.is_set():  # by hand, while it was being opened
+            self._close(MarkerReason.STOP, "disconnected by hand")
         while not socket.closed.is_set():
             self._drive()
             self._watch(socket)
@@ -398,7 +424,43 @@ class Session:
 
     def _tell(self, text: str) -> None:
         self.text = text
+        if text:
+            self.last_error, self.last_error_ns = text, self._now_ns()
         self._on_change()
+
+    def describe(self) -> dict[str, Any]:
+        """The connection and all of its streams, for people."""
+        seen = {id(one): at_ns for one, _, at_ns in self.codec.data_ns()}
+        live, refused, wanted = self.desk.counts()
+        state = "connected" if self._socket is not None else "connecting"
+        return {
+            "connection": self._number,
+            "state": state if self._wished.is_set() else "disconnected",
+            "live": live,
+            "refused": refused,
+            "wanted": wanted,
+            "named_limit": 0 if self.limit == NO_LIMIT else self.limit,
+            "url": self._url.partition("?")[0],
+            "opened": self.connections,
+            "gaps": self.gaps,
+            "resyncs": self.resyncs,
+            "bytes": self.bytes,
+            "last_error": self.last_error,
+            "last_error_ns": self.last_error_ns,
+            "streams": [
+                {
+                    "symbol": one.subscription.instrument.symbol,
+                    "instrument": one.subscription.instrument.index,
+                    "channel": one.subscription.stream.table,
+                    "suffix": one.subscription.stream.suffix,
+                    "primary": one.subscription.primary,
+                    "state": one.state.value,
+                    "text": one.text,
+                    "data_ns": seen.get(id(one.subscription), 0),
+                }
+                for one in self.desk.entries()
+            ],
+        }
 
 
 def place_anew(subscription: Subscription, sessions: list[Session]) -> bool:

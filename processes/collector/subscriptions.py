@@ -154,6 +154,10 @@ class Desk:
         states = [entry.state for entry in self._entries]
         return states.count(State.LIVE), states.count(State.REFUSED), len(states)
 
+    def entries(self) -> list[Entry]:
+        """Each of them as it stands."""
+        return list(self._entries)
+
     def refusals(self) -> list[str]:
         """What was refused and why."""
         return [

@@ -30,7 +30,7 @@ NOT_WANTED: Final = frozenset(
 )  # fmt: skip
 """Reasons of plain holds: nothing was wanted, or nothing was looked at."""
 AUDIT_LEVELS: Final = frozenset({"warning", "error", "critical"})
-AUDITED_WHOLE: Final = frozenset({"supervisor"})
+AUDITED_WHOLE: Final = frozenset({"supervisor", "console"})
 """Processes of which every line is kept: starts, stops, restarts, settings."""
 _BAR: Final = (
     "INSERT INTO bars (venue, symbol, timeframe, variant, source, start_ns, open, high, low, "

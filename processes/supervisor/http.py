@@ -1,7 +1,7 @@
 """/healthz and /metrics on 127.0.0.1, from the counter pages at the moment of the scrape."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,9 +20,9 @@ from processes.supervisor.status import Observer
 from schemas import metrics
 from schemas.errors import OperatorError
 from schemas.instruments import CHANNELS
+from schemas.messages import Status
 from schemas.trading import KillLevel
 
-PREFIX = "data_controller"
 BOUNDS_EVERY = 4
 """Prometheus gets one bucket an octave; the page keeps four."""
 
@@ -42,71 +42,64 @@ class PageCollector(Collector):
         yield self._ingest_rate()
         status = self._observer.status()
         level = KillLevel[status.kill_switch.level.upper()]
-        active = GaugeMetricFamily("kill_switch_active", "1 while the kill switch is on")
-        active.add_metric([], int(level != KillLevel.NONE))
-        yield active
+        yield _of(metrics.KILL_SWITCH_ACTIVE, [((), int(level != KillLevel.NONE))])
+        yield _of(metrics.KILL_SWITCH_LEVEL, [((), int(level))])
         yield from _ring_metrics(status)
         for metric in metrics.TABLE:
             yield _family(metric, living)
 
     def _of_processes(self) -> Iterator[Any]:
-        up = GaugeMetricFamily(f"{PREFIX}_process_up", "1 while ready", labels=["process"])
-        restarts = CounterMetricFamily(
-            f"{PREFIX}_process_restarts", "restarts by the supervisor", labels=["process"]
-        )
-        for child in self._children:
-            up.add_metric([child.spec.name], int(child.state == State.READY))
-            restarts.add_metric([child.spec.name], child.restarts)
-        yield up
-        yield restarts
+        names = [child.spec.name for child in self._children]
+        used = [self._observer.used(child) for child in self._children]
+        ready = [int(child.state == State.READY) for child in self._children]
+        restarts = [child.restarts for child in self._children]
+        for told, values in (
+            (metrics.PROCESS_UP, ready),
+            (metrics.PROCESS_RESTARTS, restarts),
+            (metrics.PROCESS_MEMORY, [one.rss_bytes for one in used]),
+            (metrics.PROCESS_CPU, [one.cpu_s for one in used]),
+        ):
+            yield _of(told, [((name,), value) for name, value in zip(names, values, strict=True)])
 
     def _ingest_rate(self) -> Any:
-        family = GaugeMetricFamily(
-            f"{PREFIX}_ingest_rate", "events a second", labels=["exchange", "channel"]
-        )
+        found = []
         for child in self._children:
             kind, _, venue = child.spec.name.partition(".")
             if kind == "collector":
                 for channel in CHANNELS:
                     rate = self._observer.rates.per_s(f"{child.spec.name} {channel}")
-                    family.add_metric([venue, channel], rate)
-        return family
+                    found.append(((venue, channel), rate))
+        return _of(metrics.INGEST_RATE, found)
 
 
-def _ring_metrics(status: Any) -> Iterator[Any]:
-    lag = GaugeMetricFamily(
-        f"{PREFIX}_ring_reader_lag", "slots a reader is behind", labels=["ring", "reader"]
-    )
-    lost = CounterMetricFamily(
-        f"{PREFIX}_ring_reader_lost", "slots a reader has missed", labels=["ring", "reader"]
-    )
-    committed = CounterMetricFamily(f"{PREFIX}_ring_committed", "slots committed", labels=["ring"])
-    for ring in status.rings:
-        committed.add_metric([ring.name], ring.committed)
-        for reader in ring.readers:
-            lag.add_metric([ring.name, reader.name], reader.lag)
-            lost.add_metric([ring.name, reader.name], reader.lost)
-    yield from (committed, lag, lost)
+def _of(told: metrics.Told, values: Iterable[tuple[tuple[str, ...], float]]) -> Any:
+    kind = CounterMetricFamily if told.kind == "counter" else GaugeMetricFamily
+    family = kind(told.exposed, told.help, labels=told.labels)
+    for labels, value in values:
+        family.add_metric(labels, value)
+    return family
+
+
+def _ring_metrics(status: Status) -> Iterator[Any]:
+    readers = [(ring.name, reader) for ring in status.rings for reader in ring.readers]
+    yield _of(metrics.RING_COMMITTED, [((ring.name,), ring.committed) for ring in status.rings])
+    yield _of(metrics.RING_READER_LAG, [((ring, one.name), one.lag) for ring, one in readers])
+    yield _of(metrics.RING_READER_LOST, [((ring, one.name), one.lost) for ring, one in readers])
 
 
 def _family(metric: metrics.Metric, living: list[tuple[str, list[int]]]) -> Any:
     """One metric of all living processes. Nanoseconds become seconds."""
     at = metrics.place(metric.name, *metrics.LABELS[metric.by][:1])
     if metric.kind == "histogram":
-        # The user's name for this one, without our prefix.
-        name = "prediction_latency" if metric.name == "prediction_latency" else ""
-        histogram = HistogramMetricFamily(
-            f"{name or f'{PREFIX}_{metric.name}'}_seconds", metric.help, labels=["process"]
-        )
+        histogram = HistogramMetricFamily(metric.exposed, metric.help, labels=metric.labels)
         for process, values in living:
             counts = values[at : at + metrics.BUCKETS]
             if sum(counts):
                 total_ns = values[at + metrics.BUCKETS]
                 histogram.add_metric([process], _buckets(counts), total_ns / 1e9)
         return histogram
-    labels = ["process", metric.by] if metric.by else ["process"]
     kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
-    family = kind(f"{PREFIX}_{metric.name}", f"{metric.help} ({metric.unit})", labels=labels)
+    family = kind(metric.exposed, f"{metric.help} ({metric.unit})", labels=metric.labels)
     for process, values in living:
         for offset in range(metric.slots):
             value = values[at + offset]

@@ -14,8 +14,9 @@ from typing import IO, Any, Final
 
 import msgspec
 
-from config.loader import ROOT, differences, effect_of, load
+from config.loader import ROOT, differences, effect_of
 from processes.bus import Bus
+from processes.changes import load_with_changes
 from processes.clock import Clock, measure_offset_ns, monotonic_s, utc_text
 from processes.files import write_whole
 from processes.killswitch import pull
@@ -64,6 +65,7 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
         spec("features", 1, 2),
     ]
     specs += [spec(f"collector.{v}", 2, 3, "collector") for v in enabled_venues(settings)]
+    specs += [spec("console", 3, 5)] if settings.console.enabled else []
     return specs
 
 
@@ -261,10 +263,16 @@ class Supervisor:
         result = pull(self._memory.registry, self._paths, level, by, self._clock.now_ns())
         return msgspec.to_builtins(result)
 
-    def _on_reload(self, _: dict[str, Any]) -> dict[str, Any]:
-        """Load, validate, compare, classify; take all of it or nothing."""
+    def _on_reload(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Load, validate, compare, classify; take all of it or nothing.
+
+        With `trial`, the path of other changes than those that are kept: say what would come of it.
+        """
+        trial = arguments.get("trial")
+        overlay = Path(str(trial)) if trial else None
         try:
-            fresh = with_ports(load(self._settings.profile, file=self._file), self._settings)
+            fresh = load_with_changes(self._settings.profile, self._file, overlay=overlay)
+            fresh = with_ports(fresh, self._settings)
         except ConfigError as error:
             raise OperatorError(f"nothing was changed: {error}") from None
         changed = differences(self._settings, fresh)
@@ -274,7 +282,7 @@ class Supervisor:
                 f"nothing was changed: {', '.join(refused)} can only change with a stop and start"
             )
         restarts = sorted({name for key in changed for name in effect_of(key) or ()})
-        if changed:
+        if changed and overlay is None:
             self._generation += 1
             self._settings = fresh
             self._put_in_force(fresh)
@@ -340,7 +348,7 @@ def supervise(profile: str, file: Path | None) -> None:
     Raises:
         ConfigError: nothing was started. OperatorError: it cannot run here and now.
     """
-    settings = with_ports(load(profile, file=file))
+    settings = with_ports(load_with_changes(profile, file))
     for key, url in (("ledger.url", settings.ledger.url), ("history.url", settings.history.url)):
         with_secrets(key, url, os.environ)
     check_secrets(settings.alerts, os.environ)

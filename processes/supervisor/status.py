@@ -3,7 +3,7 @@
 import shutil
 from collections import deque
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 
@@ -57,6 +57,16 @@ class Rates:
         return (last - first) / (end_s - start_s) if end_s > start_s else 0.0
 
 
+class Used(NamedTuple):
+    """What a process has taken of the machine."""
+
+    rss_bytes: int
+    cpu_s: float
+
+
+NOTHING_USED: Final = Used(0, 0.0)
+
+
 class Observer:
     """Reads the instance's pages; the supervisor samples it once a second."""
 
@@ -70,7 +80,7 @@ class Observer:
         self._clock = clock
         self._data = data
         self._profile = profile
-        self._rss: dict[int, int] = {}
+        self._used: dict[int, Used] = {}
         self._next_sample_s = 0.0
 
     def sample(self) -> None:
@@ -85,7 +95,11 @@ class Observer:
             for channel in CHANNELS:
                 place = metrics.place("ingest_events", channel)
                 self.rates.sample(f"{child.spec.name} {channel}", values[place] if values else 0)
-        self._rss = {child.pid: _rss(child.pid) for child in self._children if child.pid}
+        self._used = {child.pid: _used(child.pid) for child in self._children if child.pid}
+
+    def used(self, child: Child) -> Used:
+        """What a child's process has taken of the machine, as of the last sample."""
+        return self._used.get(child.pid, NOTHING_USED)
 
     def values(self, child: Child) -> list[int] | None:
         """A living child's counters."""
@@ -142,7 +156,7 @@ class Observer:
             state=child.state.value,
             restarts=child.restarts,
             uptime_s=round(child.uptime_s, 1),
-            rss_bytes=self._rss.get(child.pid, 0),
+            rss_bytes=self.used(child).rss_bytes,
             heartbeat_age_ms=round(age_ms, 1),
             detail=row.text if child.pid else child.exit_text,
         )
@@ -209,8 +223,10 @@ class Observer:
         return well, body
 
 
-def _rss(pid: int) -> int:
+def _used(pid: int) -> Used:
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        with (process := psutil.Process(pid)).oneshot():
+            times = process.cpu_times()
+            return Used(int(process.memory_info().rss), times.user + times.system)
     except psutil.Error:
-        return 0
+        return NOTHING_USED

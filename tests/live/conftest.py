@@ -39,6 +39,7 @@ class Project:
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "DC__http__port": "0",
+            "DC__console__enabled": "false",
             "DC__paths__run": str(self.run),
             "DC__paths__data": str(self.data),
             "DC__paths__logs": str(self.logs),

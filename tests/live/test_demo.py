@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from deploy.monitoring.rules import quantile_name
 from processes.execution.reading import LedgerView
 from processes.places import is_locked
 from processes.recordings.recording import Recording
@@ -24,10 +25,16 @@ from schemas.settings import LedgerSettings
 from tests.helpers import ROOT, QuietLog, wait_until
 from tests.lineups import ALL, fitted, plant, promote
 from tests.live.conftest import Project
+from tests.servers import prometheus_server
+from tests.unit.deploy.test_monitoring import RULES, queries
 
 MODELS = ("cnn", "sgd", "gbdt", "regime", "tcn")
 """Families that are promoted, and promoted anew."""
 pytestmark = [pytest.mark.live, pytest.mark.timeout(400)]
+
+
+NOT_IN_THE_DEMO = ("influx", "bridge", "archive", "retraining", "alerts")
+"""Processes that it does without."""
 
 
 def get(url: str) -> tuple[int, str]:
@@ -49,6 +56,7 @@ def test_a_whole_day_in_a_minute(project):
     status = msgspec.convert(project.json("status"), Status)
     check_status(status)
     check_http(status.endpoints["http"])
+    check_prometheus(status.endpoints["http"])
     check_tap(project)
     check_logs(project)
     check_switch(project)
@@ -103,6 +111,24 @@ def check_http(url: str) -> None:
             r"^(# (HELP|TYPE) |[a-zA-Z_:][a-zA-Z0-9_:]*(\{.*\})? [-+0-9.eE]+(inf)?$)", line
         ), line
     assert get(f"{url}/nothing")[0] == 404
+
+
+def check_prometheus(url: str) -> None:
+    """A real Prometheus reads /metrics, works out the rules, and has an answer to every panel."""
+    with prometheus_server(url.removeprefix("http://"), RULES) as prometheus:
+        wait_until(lambda: prometheus.query('up{job="data-controller"} == 1'), 30, "a scrape")
+        decided = quantile_name("data_controller_recv_to_decision_seconds", 0.99)
+        wait_until(lambda: prometheus.query(f"{decided} > 0"), 60, "a recorded quantile")
+        silent = {text for text in queries() if not prometheus.query(text)}
+        for text in silent:
+            absent = any(word in text for word in NOT_IN_THE_DEMO)
+            # Of what is counted by model, feature or histogram there is nothing until it happens.
+            assert absent or re.search("model_misses|column_faults|drift_psi", text), text
+        told = prometheus.ask("rules", type="alert")["groups"]
+        broken = [rule for group in told for rule in group["rules"] if rule["health"] == "err"]
+        assert not broken
+        firing = {one["labels"]["alertname"] for one in prometheus.ask("alerts")["alerts"]}
+        assert firing <= {"trading_positions_only"}, firing  # a network that has seen nothing yet
 
 
 def check_tap(project: Project) -> None:
@@ -178,7 +204,8 @@ def check_replay(project: Project) -> None:
     assert not [span for span in verdict.excluded if span.stage == "predictions"]
     recorded = join(list(Recording(project.data, session).predictions()), predictions.SLOT)
     assert len(np.unique(recorded["learner_state"])) > 5
-    assert np.isfinite(recorded["outputs"][-1]).all()
+    places = [predictions.MODELS.index(predictions.PLACE_OF[family]) for family in ALL]
+    assert np.isfinite(recorded["outputs"][-1][places]).all()
 
 
 def check_lake(project: Project) -> None:

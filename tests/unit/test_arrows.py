@@ -6,13 +6,15 @@ A test, not a convention: what may be imported stands in ARROWS, and nothing els
 
 import ast
 import sys
-from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
 from tests.helpers import ROOT
 
-TOPS = ("shm", "schemas", "venues", "models", "config", "processes", "benchmarks", "tests")
+TOPS = (
+    "shm", "schemas", "venues", "models", "config", "processes", "benchmarks", "deploy", "tests",
+)  # fmt: skip
 ARROWS: dict[str, set[str]] = {
     # the transport: knows no market word
     "shm": {"numpy", "numba", "llvmlite", "zmq"},
@@ -51,7 +53,13 @@ ARROWS: dict[str, set[str]] = {
     # venues: ingest decodes recordings as the collector does; models: which families there are, and
     # what a trained one says of itself; benchmarks: bench runs them
     "processes/cli": {"venues", "models", "typer", "psutil", "benchmarks"},
+    # made beforehand, by who changes the tables of metrics and alerts
+    "deploy": {"schemas", "yaml", "grafana_foundation_sdk"},
     "processes/archive": set(),
+    # models: what a trained one says of itself
+    "processes/operations": {"models"},
+    # nicegui, fastapi, starlette, uvicorn: pages and API; pyarrow: records of files; psutil: itself
+    "processes/console": {"nicegui", "fastapi", "starlette", "uvicorn", "psutil"},
     # psutil: how much memory the machine has left; apprise: the channels
     "processes/alerts": {"psutil", "apprise"},
     "processes/retraining": set(),
@@ -95,6 +103,21 @@ ROOTS: dict[str, dict[str, str]] = {
         "influx": "influx makes buckets, shows the spool and sends it",
         "alerts": "alert test sends as the process does, where none runs",
         "lake": "lake lists, shows, verifies, compacts and asks",
+        "operations": "no process: what commands and the console look at and do",
+    },
+    "processes/operations": {
+        "execution": "reads the ledger, and the journal's words",
+        "recordings": "finds what is behind a decision",
+        "history": "downloads are jobs on disk",
+        "training": "which models are there, and what speaks against one",
+    },
+    "processes/console": {
+        "operations": "no process: what commands and the console look at and do",
+        "execution": "reads the ledger",
+        "lake": "lists and shows files",
+        "history": "downloads are jobs on disk",
+        "alerts": "what needs attention is found by the rules that tell of it",
+        "cli": "a download is the command that a person would type",
     },
     "processes/retraining": {"cli": "types the commands that a person would type"},
     "processes/archive": {"lake": "pushes with the lake's own tool, as dcctl lake push does"},
@@ -128,28 +151,28 @@ LAZY = {
 takes long to import is not waited for by who does not need it."""
 
 
-def imports(source: str) -> Iterator[tuple[str, int, bool]]:
+@cache
+def imports(source: str) -> list[tuple[str, int, bool]]:
     """(module, line, lazy) of every import in a file, wherever it stands."""
-
-    def walk(node: ast.AST, lazy: bool) -> Iterator[tuple[str, int, bool]]:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.Import):
-                yield from ((alias.name, child.lineno, lazy) for alias in child.names)
-            elif isinstance(child, ast.ImportFrom):
-                assert child.level == 0, f"line {child.lineno}: relative imports hide the arrow"
-                module = child.module or ""
-                # `from processes import latch` names processes.latch
-                yield from ((f"{module}.{alias.name}", child.lineno, lazy) for alias in child.names)
-            elif isinstance(child, ast.Call) and child.args:
-                name = ast.unparse(child.func)
-                what = child.args[0]
-                if name in {"__import__", "importlib.import_module", "import_module"}:
-                    assert isinstance(what, ast.Constant), f"line {child.lineno}: import by name"
-                    yield str(what.value), child.lineno, True
-            inside = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from walk(child, lazy or inside)
-
-    yield from walk(ast.parse(source), lazy=False)
+    found: list[tuple[str, int, bool]] = []
+    waiting: list[tuple[ast.AST, bool]] = [(ast.parse(source), False)]
+    while waiting:
+        node, lazy = waiting.pop()
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno, lazy) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative imports hide the arrow"
+            # `from processes import latch` names processes.latch
+            found += [(f"{node.module}.{alias.name}", node.lineno, lazy) for alias in node.names]
+        elif isinstance(node, ast.Call) and node.args:
+            called = getattr(node.func, "id", None) or getattr(node.func, "attr", None)
+            if called in {"__import__", "import_module"}:
+                what = node.args[0]
+                assert isinstance(what, ast.Constant), f"line {node.lineno}: import by name"
+                found.append((str(what.value), node.lineno, True))
+        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        waiting += [(child, lazy or inside) for child in ast.iter_child_nodes(node)]
+    return sorted(found, key=lambda one: one[1])
 
 
 def room_of(path: str) -> str:

@@ -123,11 +123,12 @@ def test_code_lines_are_counted_as_said():
 
 
 def test_files_fit_in_a_head():
-    sizes = {name: code_lines(text) for name, text in python_files().items()}
+    long = {n: t for n, t in python_files().items() if t.count("\n") > CODE_LINES_MAX}
+    sizes = {name: code_lines(text) for name, text in long.items()}
     found = {name: n for name, n in sizes.items() if n > CODE_LINES_MAX and name not in LONGER}
     assert not found, f"longer than {CODE_LINES_MAX} lines of code: {found}"
     for name in LONGER:
-        assert sizes[name] > CODE_LINES_MAX, f"{name} is short now; take it off the list"
+        assert sizes.get(name, 0) > CODE_LINES_MAX, f"{name} is short now; take it off the list"
 
 
 def test_every_metric_says_what_it_is():

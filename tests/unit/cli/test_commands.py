@@ -7,10 +7,10 @@ import re
 import pytest
 
 from config.loader import load
-from processes.cli import switch
 from processes.cli.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_NOT_RUNNING, EXIT_USAGE, app
 from processes.latch import read_latch
 from processes.live import may_trade
+from processes.operations import switch
 from processes.places import REGISTRY, Resolved, lock
 from processes.sessions import SessionFolder, latest_settings
 from schemas.errors import OperatorError
@@ -81,6 +81,7 @@ def test_wrong_usage_is_two(dcctl, arguments):
     [
         ["status"], ["status", "--json"], ["top"], ["stop"], ["restart"], ["restart", "features"],
         ["reload"], ["tap", "features"], ["tap", "bus"], ["settle", "abc", "--absent"],
+        ["console"], ["console", "--json"],
     ],
 )  # fmt: skip
 def test_without_an_instance_it_is_three(dcctl, arguments):
@@ -90,7 +91,7 @@ def test_without_an_instance_it_is_three(dcctl, arguments):
 
 
 def test_every_command_is_tried_without_an_instance():
-    tried = {"status", "top", "stop", "restart", "reload", "tap", "settle"}
+    tried = {"status", "top", "stop", "restart", "reload", "tap", "settle", "console"}
     assert set(COMMANDS) == tried | NEED_NO_INSTANCE | READ_FILES
 
 
@@ -180,7 +181,7 @@ def test_config_shows_what_is_in_force(dcctl, monkeypatch):
 
 def test_commands_find_their_folders_though_the_settings_are_broken(dcctl, monkeypatch):
     """One must be able to stop and kill what runs, whatever was typed into a file since."""
-    monkeypatch.setattr("processes.cli.instance.ROOT", dcctl.folder)
+    monkeypatch.setattr("processes.operations.instance.ROOT", dcctl.folder)
     monkeypatch.setenv("DC__http__port", "abc")
     for name in ("run", "data", "logs"):
         monkeypatch.delenv(f"DC__paths__{name}")

@@ -12,7 +12,7 @@ from processes.cli.downloads import parse_time
 from processes.cli.listings import refresh_before_start
 from processes.reference import listings_by_symbol
 from schemas.errors import OperatorError
-from schemas.settings import GmoSettings, KrakenSettings, VenueSettings
+from schemas.feeds import GmoSettings, KrakenSettings, VenueSettings
 from tests.rest_servers import FakeBitfinex, FakeGmo, FakeKraken, make_candles, make_trades, status
 
 START = 1_700_000_000_000 - 1_700_000_000_000 % 60_000

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from processes.cli import progress as module
-from processes.cli.progress import Bars, share_done
+from processes.cli.progress import Bars
+from processes.operations.jobs import share_done
 from schemas.history import Progress
 from tests.unit.history.test_downloads import make_job
 

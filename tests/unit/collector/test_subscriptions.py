@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from processes.collector.session import place_anew
 from processes.collector.subscriptions import Desk, State
-from schemas.settings import BitfinexSettings
+from schemas.feeds import BitfinexSettings
 from tests.feeding import Tables
 from venues.bitfinex.subscriptions import wanted_streams
 from venues.bitfinex.venue import BitfinexVenue

@@ -19,7 +19,7 @@ from processes.rings import ring_layout
 from processes.supervisor import main as module
 from processes.supervisor import status as status_module
 from processes.supervisor.child import State
-from processes.supervisor.http import PREFIX, Endpoint, _buckets
+from processes.supervisor.http import Endpoint, _buckets
 from processes.supervisor.main import Supervisor, child_specs, with_ports
 from processes.supervisor.status import WINDOW, Rates
 from schemas import metrics
@@ -27,6 +27,7 @@ from schemas.control import Word
 from schemas.errors import OperatorError
 from schemas.instruments import CHANNELS
 from schemas.messages import Status
+from schemas.metrics import PREFIX
 from schemas.trading import KillLevel
 from shm.readers import RingReader
 from shm.ring import RingWriter

@@ -24,7 +24,7 @@ def find_paths() -> Paths:
             return read_settings(usual)[1]  # what runs says itself where it lives; and quickly
         except OSError:
             pass  # it is just starting, or just stopping
-    from config.loader import load
+    from config.loader import load  # noqa: PLC0415  (a running instance needs none of it)
 
     try:
         settings = load()

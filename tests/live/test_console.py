@@ -1,0 +1,358 @@
+"""The console as a trader meets it: real Chromium on a running demo, every page, every command.
+
+One instance for all of it, since starts are dear; what one story changes it puts back. With
+DC_PICTURES set the pictures of docs/console.md are made as well.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.browsers import Seen, browser
+from tests.helpers import ROOT, wait_until
+from tests.leaks import assert_no_secret
+from tests.live.conftest import Project
+from tests.servers import free_port
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
+DESKTOP = {"width": 1360, "height": 900}
+PHONE = {"width": 390, "height": 844}
+SLOW_MS = 40_000
+"""A busy machine may take so long; nothing waits longer than it must."""
+PAGES = {
+    "overview": ("collector.", "received → tape", "tape.bitfinex"),
+    "connections": ("8 / 30", "timestamp, sequence", "tBTCUSD"),
+    "market": ("BTC/USD", "blend", "spread_bps", "buy"),
+    "trading": ("all positions", "of the last"),
+    "models": ("tcn", "no model is trained here"),
+    "history": ("Download", "no download yet"),
+    "files": ("bitfinex/websocket/books", "rows"),
+    "settings": ("risk.max_spread_bps", "at once"),
+    "logs": ("collector.bitfinex", "connected"),
+    "alerts": ("Who is told",),
+}
+
+
+class World:
+    """An instance, a browser in it, and what the browser did."""
+
+    def __init__(self, project, page, seen, told):
+        self.project, self.page, self.seen = project, page, seen
+        self.address, self.token_file = told["address"], Path(told["token_file"])
+
+    def open(self, name):
+        self.page.goto(f"{self.address}/view/{name}")
+        self.page.wait_for_selector("h1")
+
+    def key(self, name):
+        return self.page.locator(f'[data-key="{name}"]')
+
+    def shows(self, *words, where="main#main"):
+        place = self.page.locator(where).first
+        for word in words:
+            expect(place).to_contain_text(word, timeout=SLOW_MS)
+
+    def call(self, method, path, told=None, **headers):
+        """A call of the API: status and answer."""
+        token = self.token_file.read_text().strip()
+        request = urllib.request.Request(
+            f"{self.address}{path}", method=method,
+            data=None if told is None else json.dumps(told).encode(),
+            headers={"Authorization": f"Bearer {token}", **headers},
+        )  # fmt: skip
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read() or b"null")
+
+
+def expect(place):
+    from playwright.sync_api import expect as playwright_expect
+
+    return playwright_expect(place)
+
+
+@pytest.fixture(scope="module")
+def world():
+    with browser() as chromium:
+        folder = Path(tempfile.mkdtemp(prefix="dct-"))
+        project = Project(folder)
+        project.set(
+            console__enabled=True, console__port=free_port(),
+            simulator__symbols=["tBTCUSD", "tETHUSD", "tLTCUSD"],
+        )  # fmt: skip
+        try:
+            assert "dcctl console" in project.dcctl("start")
+            told = project.json("console")
+            project.wait_slots("decisions", 10)
+            page = chromium.new_context(viewport=DESKTOP, color_scheme="light").new_page()
+            page.set_default_timeout(SLOW_MS)
+            seen = Seen(page, told["address"])
+            page.goto(told["url"])
+            page.wait_for_url("**/view/overview")
+            made = World(project, page, seen, told)
+            yield made
+            page.context.close()
+            project.dcctl("stop")
+            project.assert_clean()
+            assert_no_secret(folder)
+        finally:
+            project.end()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def _page_is_sound(world):
+    """No error in the browser's console, nothing asked of another host; of every test."""
+    yield
+    found, world.seen.words = world.seen.words, []
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_shows_what_is(world, name):
+    world.open(name)
+    world.shows(*PAGES[name])
+    assert world.page.locator(".fault").count() == 0
+    assert "cannot be drawn" not in world.page.content()
+
+
+def test_figures_move_while_one_looks(world):
+    world.open("overview")
+    clock = world.page.locator(".fact").last
+    before = clock.inner_text()
+    world.page.wait_for_function(
+        "before => document.querySelectorAll('.fact')[5]?.innerText !== before", arg=before
+    )
+    world.shows("on paper", where="header.top")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_fits_a_phone(world, name):
+    world.page.set_viewport_size(PHONE)
+    try:
+        world.open(name)
+        world.shows(PAGES[name][0])
+        assert world.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        expect(world.key("kill")).to_be_in_viewport()
+    finally:
+        world.page.set_viewport_size(DESKTOP)
+
+
+def test_kill_takes_two_steps_and_says_how_long_it_took(world):
+    world.open("market")
+    world.key("kill").click()
+    assert world.project.status().kill_switch.level == "none"
+    world.key("kill-cancel").click()
+    assert world.project.status().kill_switch.level == "none"
+    world.key("kill").click()
+    world.key("kill-confirm").click()
+    world.shows("obeyed after", where=".answer")
+    assert "ms" in world.page.locator(".answer").inner_text()
+    assert world.project.status().kill_switch.level == "flatten"
+    world.key("kill-cancel").click()
+    world.shows("Kill switch: flatten", "by the console, browser", "obeyed")
+    world.open("overview")
+    world.shows("Kill switch: flatten", "critical · kill_switch")
+
+
+def test_arm_asks_for_the_word(world):
+    world.open("trading")
+    world.key("arm").click()
+    world.key("arm-word").fill("yes")
+    world.key("arm-confirm").click()
+    world.shows("nothing was done", where=".answer")
+    assert world.project.status().kill_switch.level == "flatten"
+    world.key("arm-word").fill("arm")
+    world.key("arm-confirm").click()
+    world.shows("Armed: it was at flatten", where=".answer")
+    assert world.project.status().kill_switch.level == "none"
+    world.key("arm-cancel").click()
+    expect(world.page.locator(".pulled")).to_have_count(0, timeout=SLOW_MS)
+
+
+def test_the_kill_switch_by_keys_alone(world):
+    """Tab reaches it, enter opens it, escape leaves it."""
+    world.open("logs")
+    for _ in range(12):
+        world.page.keyboard.press("Tab")
+        if world.page.evaluate("document.activeElement.dataset.key") == "kill":
+            break
+    assert world.page.evaluate("document.activeElement.dataset.key") == "kill"
+    world.page.keyboard.press("Enter")
+    expect(world.key("kill-confirm")).to_be_visible()
+    world.page.keyboard.press("Escape")
+    expect(world.key("kill-confirm")).to_have_count(0, timeout=SLOW_MS)
+    assert world.project.status().kill_switch.level == "none"
+
+
+def test_every_decision_says_why(world):
+    world.open("trading")
+    world.key("tab-all").click()
+    world.page.locator("[data-panel^=decisions] [data-act=why]").nth(8).click()
+    world.shows("what the policy saw", "model blend", "features", where=".why")
+    world.key("why-close").click()
+
+
+def test_a_file_is_browsed(world):
+    world.open("files")
+    files = world.page.locator("[data-panel^=files] [data-act=file]", has_text="websocket/trades")
+    files.first.click()
+    world.shows("tape.bitfinex", "records", "recv_ns", where="[data-panel^='file:']")
+
+
+def test_a_setting_is_changed_after_its_difference_was_shown_and_undone(world):
+    world.open("settings")
+    world.key("settings-search").fill("max_spread_bps")
+    world.page.locator("[data-act=change][data-setting='risk.max_spread_bps']").click()
+    world.key("setting-value").fill("many")
+    world.key("change-next").click()
+    world.shows("risk.max_spread_bps", where=".toast.bad")
+    world.page.locator("[data-act=change][data-setting='risk.max_spread_bps']").click()
+    world.key("setting-value").fill("19")
+    world.key("change-next").click()
+    world.shows("20.0", "19.0", where=".diff")
+    assert spread_limit(world) == 20.0
+    world.key("apply").click()
+    wait_until(lambda: spread_limit(world) == 19.0, 40)
+    world.shows("changed here")
+    world.page.locator("[data-act=undo]").first.click()
+    world.key("apply").click()
+    wait_until(lambda: spread_limit(world) == 20.0, 40)
+
+
+def spread_limit(world):
+    return world.call("GET", "/settings")[1]["settings"]["risk"]["max_spread_bps"]
+
+
+def test_a_connection_is_closed_and_opened_by_hand(world):
+    world.open("connections")
+    world.page.locator("[data-act=disconnect]").first.click()
+    world.key("sure-yes").click()
+    world.shows("disconnected", where="[data-panel=feeds]")
+    world.shows("disconnected by hand", where="[data-panel=feeds]")
+    world.page.locator("[data-act=connect]").first.click()
+    world.shows("8 / 30", where="[data-panel=feeds]")
+    expect(world.page.locator("[data-panel=feeds] .dot.good")).to_have_count(1, timeout=SLOW_MS)
+    world.project.wait_running()
+
+
+def test_a_symbol_is_subscribed(world):
+    world.open("connections")
+    world.key("tab-books").click()
+    world.key("subscribe-symbol").fill("tLTCUSD")
+    world.key("subscribe").click()
+    world.shows("tLTCUSD", "Restarts collector.bitfinex", where=".dialog")
+    old = world.project.pid("collector.bitfinex")
+    world.key("apply").click()
+    world.project.wait_back("collector.bitfinex", old, 120)
+    world.shows("tLTCUSD", "12 / 30")
+    world.open("market")
+    world.shows("LTC/USD")
+    assert world.page.locator("[aria-selected=true]").count() == 0
+    world.open("connections")
+    assert world.page.locator("[aria-selected=true]").inner_text() == "books"  # remembered
+
+
+def choose_theme(world, name: str) -> None:
+    """A click while the page is drawn anew after the restart is not heard: then once more."""
+
+    from playwright.sync_api import Error
+
+    def is_there() -> bool:
+        try:
+            world.key("theme").click(timeout=3000)
+            header = world.page.locator("header.top")
+            expect(header).to_contain_text(f"Theme: {name}", timeout=3000)
+        except (AssertionError, Error):
+            return False
+        return True
+
+    wait_until(is_there, SLOW_MS / 1000, f"the theme {name}")
+
+
+def test_the_console_starts_anew_and_the_page_finds_it(world):
+    world.open("overview")
+    world.shows("received → tape")
+    others = {p.name: p.pid for p in world.project.status().processes if p.name != "console"}
+    world.seen.quiet = True
+    world.project.dcctl("restart", "console")
+    told = world.project.json("console")
+    assert told["address"] == world.address
+    world.shows("received → tape", "restarted")  # the page itself; its session outlives a process
+    expect(world.page.locator("html.away")).to_have_count(0, timeout=SLOW_MS)
+    choose_theme(world, "light")
+    choose_theme(world, "auto")
+    world.seen.quiet, world.seen.words = False, []
+    now = {p.name: p.pid for p in world.project.status().processes if p.name != "console"}
+    assert now == others
+
+
+def test_the_api_sees_and_steers(world):
+    assert world.call("GET", "/health")[0] in {200, 503}
+    status, told = world.call("GET", "/bot/status")
+    assert (status, told["mode"], told["profile"]) == (200, "paper", "demo")
+    lines = world.call("GET", "/logs?process=console&text=command")[1]
+    assert {"kill", "arm", "settings", "disconnect"} <= {line.get("name") for line in lines}
+    assert world.call("GET", "/decisions?limit=3")[1][0]["reason_text"]
+    assert world.call("GET", "/why/last")[0] in {200, 409}
+    status, told = world.call("POST", "/kill", {"level": "pause"})
+    assert (status, told["acknowledged"], told["level"]) == (200, True, "pause")
+    assert world.call("POST", "/arm", {"word": "arm"})[1]["level_before"] == "pause"
+    assert world.call("GET", "/bot/status", Host="evil.example")[0] == 421
+    assert world.call("POST", "/kill", {}, Origin="http://evil.example")[0] == 403
+    assert world.call("GET", "/bot/status", Authorization="Bearer x")[0] == 401
+    world.page.goto(f"{world.address}/docs")
+    world.shows("/bot/status", "/kill", where="main")
+
+
+def test_commands_are_in_the_audit_log(world):
+    import sqlite3
+
+    def audited():
+        with sqlite3.connect(world.project.data / "history.sqlite") as database:
+            rows = database.execute("SELECT * FROM audit").fetchall()
+        text = " ".join(str(row) for row in rows)
+        return all(word in text for word in ('"name": "kill"', '"name": "arm"', '"by": "browser"'))
+
+    wait_until(audited, 40, "kill and arm in the audit table")
+
+
+def test_what_it_costs_and_pictures(world):
+    """The figures of docs/console.md, printed; the pictures, if they are asked for."""
+    process = psutil.Process(world.project.pid("console"))
+    assert process.nice() >= 10
+    world.open("overview")
+    world.shows("received → tape")
+    begin, at_s = sum(process.cpu_times()[:2]), time.monotonic()
+    wait_until(lambda: time.monotonic() - at_s > 5, 10)
+    used = (sum(process.cpu_times()[:2]) - begin) / (time.monotonic() - at_s)
+    print(f"one browser: {100 * used:.1f} % of a core, {process.memory_info().rss / 1e6:.0f} MB")
+    assert used < 0.9
+    if folder := os.environ.get("DC_PICTURES"):
+        take_pictures(world, ROOT / folder)
+
+
+def take_pictures(world, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, scheme, size in (
+        ("overview", "light", DESKTOP), ("market", "dark", DESKTOP), ("trading", "light", DESKTOP),
+        ("connections", "light", DESKTOP), ("overview", "dark", PHONE), ("market", "light", PHONE),
+    ):  # fmt: skip
+        world.page.emulate_media(color_scheme=scheme)
+        world.page.set_viewport_size({**size, "height": min(size["height"], 760)})
+        world.open(name)
+        world.shows(PAGES[name][-1])
+        wait_until(lambda: world.page.locator("svg, tr").count() > 1, 20)
+        suffix = "-phone" if size is PHONE else ""
+        world.page.screenshot(path=folder / f"console-{name}-{scheme}{suffix}.png")
