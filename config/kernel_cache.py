@@ -2,7 +2,8 @@
 
 Numba keys its cache by the file a kernel stands in, but a kernel also holds the code of the kernels
 it calls in other files, and layouts and sizes as constants. So the cache lives in a folder named
-after the state of all source files: change one, and all kernels are compiled again, once.
+after the state of all source files they may be made of: change one, and all kernels are compiled
+again, once.
 """
 
 import hashlib
@@ -14,6 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("shm", "schemas", "venues", "models", "processes")
+WITHOUT_KERNELS = frozenset(
+    {
+        "alerts", "archive", "bridge", "cli", "console", "databases", "history", "influx", "killer",
+        "lake", "operations", "retraining", "simulator", "supervisor",
+    }
+)  # fmt: skip
+"""Rooms of `processes` that no kernel takes anything of, a constant included."""
 KEPT = 3
 """Caches of this many versions are kept, for who switches between branches."""
 
@@ -23,6 +31,8 @@ def _digest(root: Path) -> str:
     digest = hashlib.blake2b(sys.version.encode(), digest_size=6)
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
+            if package == "processes" and path.relative_to(root).parts[1] in WITHOUT_KERNELS:
+                continue
             found = path.stat()
             digest.update(f"{path.relative_to(root)} {found.st_size} {found.st_mtime_ns}".encode())
     return digest.hexdigest()

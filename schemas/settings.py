@@ -246,6 +246,7 @@ class TriggerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     order_rejects: CountTrigger = CountTrigger(at=5)
     unknown_orders: CountTrigger = CountTrigger(at=60)
     accounts_away: CountTrigger = CountTrigger(at=120, pull="none")
+    positions_differ: CountTrigger = CountTrigger(at=1)
 
 
 class RiskSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -133,6 +133,7 @@ class TriggerCode(StrEnum):
     ORDER_REJECTS = "order_rejects"
     UNKNOWN_ORDERS = "unknown_orders"
     ACCOUNTS_AWAY = "accounts_away"
+    POSITIONS_DIFFER = "positions_differ"
 
     @property
     def text(self) -> str:
@@ -147,6 +148,7 @@ TRIGGER_TEXT: dict[TriggerCode, str] = {
     TriggerCode.ORDER_REJECTS: "orders in a row that a venue rejected",
     TriggerCode.UNKNOWN_ORDERS: "seconds that an order's outcome has been unknown",
     TriggerCode.ACCOUNTS_AWAY: "seconds that no account could be sent to",
+    TriggerCode.POSITIONS_DIFFER: "positions that a venue has otherwise than the book",
 }
 
 
@@ -352,6 +354,19 @@ class AssetHeld(Struct, frozen=True, tag="asset_held"):
     """Without what open orders hold."""
 
 
+class PositionHeld(Struct, frozen=True, tag="position_held"):
+    """What an account holds of one symbol on margin, as its venue says.
+
+    All that is not flat is told with each reconciliation, before `Reconciled`.
+    """
+
+    account: str
+    time_ns: int
+    symbol: str
+    quantity: str
+    """Signed: negative is short."""
+
+
 class AccountAlarm(Struct, frozen=True, tag="account_alarm"):
     """Something about an account that a person must know of.
 
@@ -377,7 +392,7 @@ OrderEvent = (
     | NotSent
     | CancelNotSent
 )
-AccountFact = AccountConnected | AccountAway | Reconciled | AssetHeld | AccountAlarm
+AccountFact = AccountConnected | AccountAway | Reconciled | AssetHeld | PositionHeld | AccountAlarm
 BrokerEvent = OrderEvent | AccountFact
 TEXT_BYTES: Final = 120
 """A text of an event is cut to so many bytes, so that every event fits a slot."""

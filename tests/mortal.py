@@ -40,7 +40,7 @@ AROUND: tuple[tuple[Any, str], ...] = (
     (SendGate, "end"), (paper.PaperBroker, "submit"), (paper.PaperBroker, "cancel"),
     (paper.PaperBroker, "reconcile"), (paper.Memory, "add_order"), (paper.Memory, "add_event"),
 )  # fmt: skip
-CALLS = ("place", "cancel", "cancel_all", "look", "holdings")
+CALLS = ("place", "cancel", "cancel_all", "look", "holdings", "margin_positions")
 
 
 class Reaper:

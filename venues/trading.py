@@ -7,6 +7,7 @@ asks with `look`). What happens to orders afterwards is told as events of `schem
 """
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Protocol
 
 from msgspec import Struct
@@ -149,3 +150,9 @@ class Trading(Protocol):
 
     async def holdings(self) -> list[BalanceChange]:
         """What the account has."""
+
+    async def margin_positions(self) -> dict[str, Decimal]:
+        """What the account holds on margin by symbol, negative where it is short.
+
+        What is not named is flat; nothing is where it is spot only.
+        """

@@ -193,6 +193,23 @@ def settle(
     settle_one(order, venue_order, absent=absent, yes=yes, as_json=json)
 
 
+@app.command("take-over")
+def take_over(
+    instrument: Annotated[
+        str, typer.Argument(help="kraken:BTC/USD; without it: what differs.")
+    ] = "",
+    price: Annotated[
+        str, typer.Option("--price", help="What it was traded at; else the last mark.")
+    ] = "",
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Book what a venue holds otherwise than we do, after you have looked at it there."""
+    from processes.cli.settle import take_over as take_one_over
+
+    take_one_over(instrument, price, yes=yes, as_json=json)
+
+
 @app.command()
 def fills(
     order: Annotated[str, typer.Option(help="Of one order: the first letters of its id.")] = "",

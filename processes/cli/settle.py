@@ -1,4 +1,6 @@
-"""settle: a person's word on an order of which the venue has several that it may be."""
+"""settle and take-over: a person's word on what only a look at the venue can say."""
+
+import re
 
 import typer
 
@@ -15,6 +17,7 @@ ANSWER_S = 5.0
 SETTLED_S = 15.0
 """Longer than a venue is left between two questions."""
 POLL_S = 0.1
+_PRICE = re.compile(r"(?=[0-9.]*[1-9])\d{1,15}(\.\d{1,18})?", re.ASCII)
 OPEN = frozenset({"new", "sent", "unknown"})
 """States of an order of which the venue is not known to have anything."""
 
@@ -44,3 +47,28 @@ def settle(order: str, venue_order: str, *, absent: bool, yes: bool, as_json: bo
         say(f"{number}: noted, and still {state}; dcctl logs execution says why")
     else:
         say(f"{number}: {state}; dcctl arm lets entries on")
+
+
+def take_over(instrument: str, price: str, *, yes: bool, as_json: bool) -> None:
+    """Have the book follow the venue in one instrument; without one, say what differs.
+
+    Raises:
+        UsageError: the price is none.
+        OperatorError: execution does not run, or nothing differs there.
+    """
+    if price and not _PRICE.fullmatch(price):
+        raise UsageError(f"--price {price!r:.40} is no price: say it like 64250.5")
+    if instrument and not yes:
+        typer.confirm(
+            f"Have you looked at the venue, and what it holds of {instrument} is right?", abort=True
+        )
+    arguments = {"instrument": instrument, "price": price}
+    paths = running_paths()
+    told = request(paths.run, "execution", "take_over", arguments, timeout_s=ANSWER_S)
+    if as_json:
+        say_json(told)
+        return
+    for text in told["differences"] or ["every venue holds what we do"]:
+        say(text)
+    if instrument:
+        say("booked; dcctl positions shows it, dcctl arm lets entries on")

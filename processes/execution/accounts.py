@@ -3,10 +3,11 @@
 Made of settings and of what brokers tell, and part of the machine: it reads no clock.
 """
 
-from collections.abc import Container
-from decimal import Decimal, InvalidOperation
+from collections.abc import Collection, Container
+from decimal import Decimal
 from typing import Final
 
+from processes.execution.comparison import AGAIN_NS, amount_of
 from processes.execution.effects import Effect, Reconcile
 from schemas.brokers import PaperAccount
 from schemas.settings import Settings
@@ -16,6 +17,7 @@ from schemas.trading import (
     AccountConnected,
     AccountFact,
     AssetHeld,
+    PositionHeld,
     Reconciled,
 )
 
@@ -59,17 +61,29 @@ class Accounts:
                 self.reconciled.add(fact.account)
             case AssetHeld():
                 self.holdings.setdefault(fact.account, {})[fact.asset] = fact
+            case PositionHeld():
+                pass  # compared with the book
             case AccountAlarm():
                 pass  # told by who wires us; a pause comes back as the switch's own input
         return []
 
-    def due(self, now_ns: int) -> list[Effect]:
-        """Venues are compared with the ledger from time to time, nothing to be seen amiss."""
+    def due(self, now_ns: int, hurry: Collection[str] = ()) -> list[Effect]:
+        """Venues are compared with the ledger from time to time, nothing to be seen amiss.
+
+        Args:
+            hurry: accounts to be asked soon.
+        """
         return [
             self._ask(name, now_ns)
             for name, every_ns in self._ask_every_ns.items()
-            if name in self.reconciled and now_ns - self._asked_ns.get(name, 0) >= every_ns
+            if name in self.reconciled
+            and now_ns - self._asked_ns.get(name, 0)
+            >= (min(every_ns, AGAIN_NS) if name in hurry else every_ns)
         ]
+
+    def asked_ns(self, account: str) -> int:
+        """When its venue was asked last."""
+        return self._asked_ns.get(account, 0)
 
     def _ask(self, account: str, now_ns: int) -> Reconcile:
         self._asked_ns[account] = now_ns
@@ -88,13 +102,4 @@ class Accounts:
         if account in self._paper or account in self.on_paper:
             return None
         held = self.holdings.get(account, {}).items()
-        return sum((_amount(one.available) for asset, one in held if asset in names), NOTHING)
-
-
-def _amount(text: str) -> Decimal:
-    """What a venue says it has; what is no number is nothing to spend."""
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        return NOTHING
-    return amount if amount.is_finite() else NOTHING
+        return sum((amount_of(one.available) for asset, one in held if asset in names), NOTHING)

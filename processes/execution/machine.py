@@ -14,6 +14,7 @@ from processes.execution.accounts import Accounts
 from processes.execution.assets import UNKNOWN, assets_by_instrument
 from processes.execution.beginning import Beginning
 from processes.execution.closing import Closing
+from processes.execution.comparison import Comparison, Difference
 from processes.execution.degradation import Degradation
 from processes.execution.effects import (
     Adopt,
@@ -25,7 +26,7 @@ from processes.execution.effects import (
     command_id,
     no_market,
 )
-from processes.execution.orders import Order
+from processes.execution.orders import CLOSED_KEPT, Order, lately_over
 from processes.execution.policy import Policy, Prediction, Wish
 from processes.execution.positions import EXACT, ZERO, Book, Position
 from processes.execution.risk import Limits, Proposal, Situation, denial
@@ -52,15 +53,12 @@ from schemas.trading import (
     OrderSide,
     OrderState,
     Reason,
+    Reconciled,
     Step,
 )
 
-CLOSED_KEPT: Final = 500
 CLOSED_STANDING: Final = 50
 """So many closed orders stand beside the open ones, and all of the last LIKENESS_NS."""
-LIKENESS_NS: Final = 30_000_000_000
-"""At a venue whose orders have no names of ours, one that is under way is told apart by its time,
-give or take the clocks: what was sent so shortly before it must be known."""
 SIGNALS_KEPT: Final = 10_000
 """Ids of outside signals that are remembered; one can come again only while it is young."""
 
@@ -93,6 +91,7 @@ class Machine:
         self._session = session
         self._instruments = list(instruments)
         self._symbols = {item.index: item.symbol for item in instruments}
+        self.comparison = Comparison(self.book, self._assets, self._symbols)
         self._policy = Policy()
         self._order_times: deque[tuple[int, int]] = deque(maxlen=1000)
         self._last_order_ns: dict[int, int] = {}
@@ -118,6 +117,7 @@ class Machine:
         self._scoped = scoped(risk, self._instruments, self._routes)
         self._policy.obey(settings, self._routes, self._scoped)
         self._sizes = sizes_of(self._instruments, Decimal(risk.min_quantity))
+        self.comparison.obey(settings, self._routes, self._sizes)
         self.book.smallest = {n: size.smallest for n, size in self._sizes.items()}
         self._triggers.obey(risk.triggers)
         needs_network = REGISTRY[settings.strategy.name].needs_network
@@ -194,7 +194,11 @@ class Machine:
         self.changed_positions.clear()
         self.news_of = None
         if isinstance(event, AccountFact):
+            self.comparison.take(event, now_ns)
             asked = self.accounts.take(event, now_ns)
+            if isinstance(event, Reconciled) and event.account not in self.accounts.on_paper:
+                asked_ns = self.accounts.asked_ns(event.account)
+                self.comparison.compare(event.account, asked_ns, self._pending)
             return asked or self._closing.obey(self.kill_level, now_ns)
         if isinstance(event, OrderAdopted):
             return self._adopt(event)
@@ -209,6 +213,7 @@ class Machine:
             return []  # asked for again when time has passed, not at once and for ever
         before = order.state
         known = len(order.fill_ids)
+        self.comparison.moved(order.intent.instrument, now_ns)
         if order.add(event):
             self.news_of = order
             self._count_reject(event, order, before)
@@ -241,7 +246,7 @@ class Machine:
         self.book.turn_day(now_ns)
         self._note_arming()
         self.book.follow()
-        asked = self.accounts.due(now_ns)
+        asked = self.accounts.due(now_ns, self.comparison.hurry())
         told = self._fall(now_ns)
         closing = self._closing.obey(self.kill_level, now_ns)
         return [*self._triggers.look(now_ns), *told, *asked, *closing]
@@ -356,17 +361,9 @@ class Machine:
             return self._hold(prediction, wish, Reason.DUPLICATE_COMMAND, position), []
         intent = self._intent(number, proposal, wish.strategy, wish.reason, now_ns, sequence)
         decision = Decision(
-            wish.action,
-            wish.reason,
-            prediction.instrument,
-            wish.strategy,
-            wish,
-            prediction,
-            abs(signed),
-            reference,
-            number,
-            self._seen(prediction.instrument, position),
-        )
+            wish.action, wish.reason, prediction.instrument, wish.strategy, wish, prediction,
+            abs(signed), reference, number, self._seen(prediction.instrument, position),
+        )  # fmt: skip
         return decision, [Send(intent)]
 
     def _intent(
@@ -502,6 +499,10 @@ class Machine:
             smallest=f"{size.smallest:f}",
         )
 
+    def difference(self, instrument: int) -> Difference | None:
+        """What its venue holds otherwise than the book, seen twice in a row."""
+        return self.comparison.of(instrument, self._routes.get(instrument, NOWHERE))
+
     def remembered(self, account: str, closed: int) -> list[Order]:
         """An account's open orders, and at least so many of those that were closed last."""
         own = [order for order in self.orders.values() if order.intent.account == account]
@@ -542,17 +543,3 @@ class Machine:
         )
         number = command_id(self._session, now_ns, instrument, strategy, leg)
         return self._intent(number, proposal, strategy, reason, now_ns, 0)
-
-
-def lately_over(orders: Sequence[Order], least: int) -> list[Order]:
-    """Closed orders that may still matter, oldest first.
-
-    Of those that their venue had, all of the last LIKENESS_NS and at least so many; and so many
-    that never came there, which must not crowd the others out.
-    """
-    newest_ns = max((order.intent.decided_ns for order in orders), default=0)
-    over = [order for order in orders if not order.open]
-    there = [order for order in over if order.venue_order_id]
-    late = sum(order.intent.decided_ns > newest_ns - LIKENESS_NS for order in there)
-    never = [order for order in over if not order.venue_order_id]
-    return never[-least:] + there[-min(max(least, late), CLOSED_KEPT) :]

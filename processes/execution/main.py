@@ -29,6 +29,7 @@ from processes.execution.gate import SendGate
 from processes.execution.journal import DRAIN, INTEGERS_BYTES, InputJournal
 from processes.execution.ledger import LedgerUnavailableError, open_ledger
 from processes.execution.machine import Machine
+from processes.execution.persons import Persons
 from processes.execution.screen import Screen
 from processes.execution.signals import SignalDesk
 from processes.execution.telling import Teller
@@ -44,7 +45,6 @@ from processes.standing import (
     noted_orders,
     write_standing,
 )
-from schemas.brokers import FreqtradeAccount
 from schemas.control import Word
 from schemas.decisions import SlotKind
 from schemas.errors import OperatorError
@@ -104,8 +104,6 @@ class Execution:
         )
         self._desk.enabled = context.settings.bridge.signals.enabled
         context.bus.on_command("signals", self._on_signals)
-        context.bus.on_command("drill", self._on_drill)
-        context.bus.on_command("settle", self._on_settle)
         self._kill_word = context.control.word_address(Word.KILL_LEVEL)
         self._obeyed: KillLevel | None = None
         """A level of the switch that is obeyed and not acknowledged yet."""
@@ -116,6 +114,7 @@ class Execution:
         )
         self._turned_s = monotonic_s()
         self._brokers = self._make_brokers()
+        Persons(context, self._machine, self._gate, self._brokers, self._take_event).listen()
         self._next_timer_ns = 0
         self._places = {
             name: place(name)
@@ -304,31 +303,6 @@ class Execution:
         taken = self._desk.take(arguments)
         self._context.metrics.add(self._places["decisions"], taken)
         return {"taken": taken}
-
-    def _on_drill(self, _: dict[str, Any]) -> dict[str, Any]:
-        """What the kill switch would end, asked of the thread that would obey it."""
-        standing = self._machine.standing()
-        return {
-            "idle": self._gate.idle,
-            "orders": [one.intent.command_id for one in standing.orders if one.open],
-            "positions": {held.symbol: held.quantity for held in standing.positions},
-        }
-
-    def _on_settle(self, arguments: dict[str, Any]) -> dict[str, str]:
-        """A person's word on an order in doubt; what comes of it is told as the broker's event."""
-        number, venue_order_id = str(arguments["order"]), str(arguments["venue_order"])
-        order = self._machine.orders.get(number)
-        if order is None or not order.open:
-            raise OperatorError(f"{number} is no open order; dcctl orders --open shows them")
-        account = order.intent.account
-        if isinstance(self._context.settings.execution.accounts[account], FreqtradeAccount):
-            raise OperatorError(f"{account} has a bot: dcctl freqtrade absent {number}")
-        if not self._brokers[account].settle(number, venue_order_id):
-            raise OperatorError(f"{account} takes no word on {number} now")
-        self._context.log.warning(
-            "settled by a person", command_id=number, venue_order_id=venue_order_id
-        )
-        return {"account": account}
 
     def _take_events(self) -> None:
         while not self._events.empty():

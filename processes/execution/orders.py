@@ -13,6 +13,7 @@ outside, and what the property test holds the code against.
              └─▶ UNKNOWN ─▶ whatever the venue answers when it is asked
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -35,6 +36,10 @@ from schemas.trading import (
 )
 
 S = OrderState
+CLOSED_KEPT: Final = 500
+LIKENESS_NS: Final = 30_000_000_000
+"""At a venue whose orders have no names of ours, one that is under way is told apart by its time,
+give or take the clocks: what was sent so shortly before it must be known."""
 MADE_THERE: Final = "made_there"
 """In a strategy's place: who has made the order is not told."""
 _OPEN_ENDS = frozenset({S.FILLED, S.CANCELED, S.REJECTED, S.EXPIRED})
@@ -148,3 +153,17 @@ class Order(Struct):
         if event.fill_id not in self.fill_ids:
             self.fill_ids.add(event.fill_id)
             self.filled += Decimal(event.quantity)
+
+
+def lately_over(orders: Sequence[Order], least: int) -> list[Order]:
+    """Closed orders that may still matter, oldest first.
+
+    Of those that their venue had, all of the last LIKENESS_NS and at least so many; and so many
+    that never came there, which must not crowd the others out.
+    """
+    newest_ns = max((order.intent.decided_ns for order in orders), default=0)
+    over = [order for order in orders if not order.open]
+    there = [order for order in over if order.venue_order_id]
+    late = sum(order.intent.decided_ns > newest_ns - LIKENESS_NS for order in there)
+    never = [order for order in over if not order.venue_order_id]
+    return never[-least:] + there[-min(max(least, late), CLOSED_KEPT) :]

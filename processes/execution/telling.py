@@ -19,7 +19,7 @@ from schemas.messages import (
     TriggerFired,
 )
 from schemas.metrics import place
-from schemas.trading import AccountAlarm, AccountAway, AccountFact, AssetHeld, Step
+from schemas.trading import AccountAlarm, AccountAway, AccountFact, AssetHeld, PositionHeld, Step
 
 STEPS: Final = {Step.POSITIONS_ONLY: "positions only", Step.FLAT: "flat and stopped"}
 MICROS: Final = 1_000_000
@@ -39,7 +39,7 @@ class Teller:
         told = msgspec.to_builtins(fact)
         if isinstance(fact, AccountAlarm | AccountAway):
             self._context.log.warning("account", **told)
-        elif not isinstance(fact, AssetHeld):
+        elif not isinstance(fact, AssetHeld | PositionHeld):
             self._context.log.info("account", **told)
         if isinstance(fact, AccountAlarm):
             self._context.bus.publish(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final, Protocol
 
 from processes.execution.accounts import Accounts
+from processes.execution.comparison import Comparison
 from processes.execution.effects import Pull
 from processes.execution.losses import Fired, Losses
 from processes.execution.orders import Order
@@ -28,6 +29,7 @@ class Watched(Protocol):
 
     accounts: Accounts
     book: Book
+    comparison: Comparison
 
     def open_orders(self) -> list[Order]:
         """Orders of which something may still come."""
@@ -58,7 +60,10 @@ class Triggers:
                 self._recover(losses, code, below=reading < float(trigger.again_below))
             if code.value not in losses.fired and 0 < at <= reading:
                 losses.fired = {**losses.fired, code.value: Fired(armed=not level)}
-                found.append(Pull(level, code, f"{code.text}: {reading:g}, trigger at {at:g}"))
+                text = f"{code.text}: {reading:g}, trigger at {at:g}"
+                if code is TriggerCode.POSITIONS_DIFFER:
+                    text = f"{text}: {self._machine.comparison.text}"
+                found.append(Pull(level, code, text))
         return found
 
     @staticmethod
@@ -77,6 +82,7 @@ class Triggers:
             TriggerCode.ORDER_REJECTS: float(book.losses.rejects),
             TriggerCode.UNKNOWN_ORDERS: self._unknown_s(now_ns),
             TriggerCode.ACCOUNTS_AWAY: self._away_s(now_ns),
+            TriggerCode.POSITIONS_DIFFER: float(len(self._machine.comparison.found)),
         }
 
     def _unknown_s(self, now_ns: int) -> float:

@@ -53,6 +53,7 @@ from schemas.trading import (
     OrderAccepted,
     OrderFilled,
     OrderState,
+    PositionHeld,
     Reconciled,
 )
 from tests.conformance.agreement import disagreement
@@ -186,6 +187,7 @@ class BrokerWorld:
         self.venue_ids: dict[str, str] = {}
         self.facts: list[BrokerEvent] = []
         self.held: dict[str, AssetHeld] = {}
+        self.on_margin: dict[str, PositionHeld] = {}
         self.foreign: set[str] = set()
         """The simulator's numbers of orders that are not ours."""
         self.killed: list[str] = []
@@ -286,6 +288,8 @@ class BrokerWorld:
                 self.reconciliations += 1
             case AssetHeld():
                 self.held[event.asset] = event
+            case PositionHeld():
+                self.on_margin[event.symbol] = event
             case AccountAlarm():
                 pass
             case _:

@@ -27,6 +27,21 @@ def test_it_connects_and_says_what_is_held(play):
     play(story)
 
 
+def test_what_is_held_on_margin_is_told_until_it_is_closed(play):
+    async def story(world):
+        symbol, quantity = world.subject.symbol, Decimal(world.subject.quantity)
+        for side, signed in (("buy", quantity), ("sell", None)):
+            number = world.submit(side, reduce_only=side == "sell")
+            await world.reached(number, S.FILLED)
+            world.on_margin.clear()
+            await world.reconciled()
+            told = {name: Decimal(fact.quantity) for name, fact in world.on_margin.items()}
+            on_margin = not world.subject.spot and signed is not None
+            assert told == ({symbol: signed} if on_margin else {})
+
+    play(story)
+
+
 @pytest.mark.parametrize("side", ["buy", "sell"])
 def test_a_market_order_is_filled(play, side):
     async def story(world):

@@ -4,6 +4,8 @@ Every slot carries a checksum over all its words, made by the writer and compare
 oracle that knows nothing of sequences, fences or reserves.
 
 usage: torture_child ROLE INSTANCE NAME SEED [COUNT]
+
+COUNT ends a writer after so many slots and a reader after so many bad ones; 0 is never.
 """
 
 import json
@@ -30,6 +32,7 @@ from shm.segment import Segment, segment_name  # noqa: E402
 from tests.helpers import TEST_SLOT, TestRing  # noqa: E402
 
 WORDS = 16
+DAWDLE = 50_000
 
 
 @njit(cache=True, nogil=True)
@@ -83,7 +86,11 @@ def spin(turns):
 
 @njit(cache=True, nogil=True)
 def append_broken(ring, capacity, address, count, reserve_too):
-    """Commits before it has written; without `reserve_too` it claims nothing either."""
+    """Commits before it has written; without `reserve_too` it claims nothing either.
+
+    Half the block is written, then the writer dawdles, as one that lost its core would: however
+    loaded the machine, the ring is broken for most of the time.
+    """
     source = carray(memory(address), (count, WORDS), np.uint64)
     target = carray(memory(ring + SLOTS), (capacity, WORDS), np.uint64)
     committed = load_relaxed(ring + COMMITTED)
@@ -94,6 +101,9 @@ def append_broken(ring, capacity, address, count, reserve_too):
             target[(committed + index) & (capacity - 1), 0] = np.uint64(committed + index + 1)
         store_release(ring + COMMITTED, committed + count)
     for index in range(count):
+        if index == count // 2:
+            # Into the block's last slot, which is written over below.
+            target[(committed + count - 1) & (capacity - 1), 2] ^= spin(DAWDLE)
         place = (committed + index) & (capacity - 1)
         for word in range(WORDS):
             target[place, word] = source[index, word]
@@ -118,8 +128,8 @@ def write(made: TestRing, seed: int, count: int, broken: str) -> None:
             writer.append_at(block.ctypes.data, number)
 
 
-def read(made: TestRing, name: str, seed: int) -> None:
-    """Read until told to stop, with pauses; every slot is checked."""
+def read(made: TestRing, name: str, seed: int, most_bad: int) -> None:
+    """Read until told to stop or until so many were bad, with pauses; every slot is checked."""
     reader = made.reader(name, limit=1024)
     began = reader.position
     draw = np.random.default_rng(seed)
@@ -146,6 +156,8 @@ def read(made: TestRing, name: str, seed: int) -> None:
             reader.acknowledge()
         elif stopping:
             break
+        if most_bad and report["bad"] >= most_bad:
+            break
         if draw.random() < 0.02:
             spin(int(draw.integers(1, 400_000)))
     report |= {"position": reader.position, "lost": reader.lost, "began": began}
@@ -159,7 +171,7 @@ def main() -> None:
     )
     assert read_word(made.ring.address)
     if role == "reader":
-        read(made, name, int(seed))
+        read(made, name, int(seed), int(rest[0]))
     else:
         write(made, int(seed), int(rest[0]), {"writer": ""}.get(role, role))
 

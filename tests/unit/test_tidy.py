@@ -151,7 +151,8 @@ def test_metrics_have_places_of_their_own():
 
 
 def commands() -> list[str]:
-    return sorted(command.callback.__name__ for command in app.registered_commands)
+    registered = app.registered_commands
+    return sorted(one.name or one.callback.__name__ for one in registered)
 
 
 def test_the_operators_page_speaks_of_every_command_and_reason():

@@ -14,6 +14,7 @@ into a text.
 import asyncio
 import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -266,6 +267,10 @@ class BitfinexTrading:
         """Over REST, which tells what is available."""
         async with self._asking:
             return await self._look.holdings()
+
+    async def margin_positions(self) -> dict[str, Decimal]:
+        """None: the exchange wallet only."""
+        return {}
 
     # ---- commands and their answers
 

@@ -13,6 +13,7 @@ close. It never shows a secret, a token or a signed text.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from schemas.account import AccountEvent, BalanceChange, Fill, OrderUpdate
@@ -24,7 +25,7 @@ from venues.gmo.private import TokenKeeper
 from venues.gmo.private_rest import IDS_MAX, GmoPrivateRest, Margin, OpenPosition, PositionSum
 from venues.gmo.private_socket import PrivateSocket, TokenRefusedError
 from venues.gmo.rest import GmoRest, SymbolRules
-from venues.gmo.updates import balance_of
+from venues.gmo.updates import balance_of, signed_sums
 from venues.trading import Access, NewOrder, NotSentError, OrderRef, Sight, Tell
 
 SOCKET_URL: Final = "wss://api.coin.z.com/ws/private/v1"
@@ -337,6 +338,10 @@ class GmoTrading:
     async def positions(self, symbol: str) -> list[OpenPosition]:
         """The newest hundred leverage positions of a symbol."""
         return await self.reads.open_positions(symbol)
+
+    async def margin_positions(self) -> dict[str, Decimal]:
+        """Long less short: both sides of a symbol can be held at once."""
+        return signed_sums(await self.position_sums())
 
     async def position_sums(self) -> list[PositionSum]:
         """All leverage positions, a row for each symbol and side."""

@@ -4,13 +4,15 @@ Where the two name one fact they name it alike: a fill has one id on both ways. 
 yen.
 """
 
+from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 from schemas.account import BalanceChange, Fee, Fill, OrderStatus, OrderUpdate
 from schemas.errors import AnswerError, DecodeError
 from schemas.trading import OrderSide
 from venues.exact import plain
-from venues.gmo.private_rest import MS_NS, Asset, Execution, Order
+from venues.gmo.private_rest import MS_NS, Asset, Execution, Order, PositionSum
 from venues.gmo.symbols import QUOTE
 
 VENUE: Final = "gmo"
@@ -84,3 +86,18 @@ def balance_of(asset: Asset) -> BalanceChange:
         available=plain(asset.available),
         is_snapshot=True,
     )
+
+
+def signed_sums(rows: Iterable[PositionSum]) -> dict[str, Decimal]:
+    """Positions by symbol, of the rows of `positionSummary`: one for each side.
+
+    Raises:
+        AnswerError: a row has no side: whether it is long or short is not known.
+    """
+    found: dict[str, Decimal] = {}
+    for row in rows:
+        if row.side not in SIDES:
+            raise AnswerError(f"a position of {row.symbol} has the side {row.side!r:.20}")
+        signed = row.size if SIDES[row.side] == "buy" else -row.size
+        found[row.symbol] = found.get(row.symbol, Decimal(0)) + signed
+    return found

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final, TypeVar
 
 from schemas.account import AccountEvent, AccountGap, BalanceChange, CommandAnswer, Fill
@@ -282,6 +283,10 @@ class KrakenTrading:
     async def holdings(self) -> list[BalanceChange]:
         """Over REST, which tells what open orders hold."""
         return await self._look.holdings()
+
+    async def margin_positions(self) -> dict[str, Decimal]:
+        """None: spot only."""
+        return {}
 
 
 def _read(method: str, read: Callable[[], T]) -> T:

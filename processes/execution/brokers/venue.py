@@ -45,6 +45,7 @@ from schemas.trading import (
     OrderFilled,
     OrderRejected,
     OrderUnknown,
+    PositionHeld,
     Reconciled,
 )
 from venues.trading import NewOrder, NotSentError, OrderRef, Sight, Trading
@@ -402,6 +403,8 @@ class VenueSession:
     async def _tell_holdings(self) -> None:
         for held in await self._trading.holdings():
             self._tell_held(held)
+        for symbol, amount in (await self._trading.margin_positions()).items():
+            self._emit(PositionHeld(self._account, self._now_ns(), symbol, f"{amount:f}"))
 
     # ---- what the venue tells
 
@@ -468,11 +471,10 @@ class VenueSession:
         if len(paid) > 1:
             self._alarm("fees", f"{number}: fill {fill.fill_id} has fees in several assets")
         fee, asset = (paid[0].amount, paid[0].asset) if paid else ("0", "")
-        told = OrderFilled(
-            number, fill.fill_id, fill.price, fill.quantity, fee, asset,
-            fill.time_ns or self._now_ns(),
-        )  # fmt: skip
-        self._emit(told)
+        time_ns = fill.time_ns or self._now_ns()
+        self._emit(
+            OrderFilled(number, fill.fill_id, fill.price, fill.quantity, fee, asset, time_ns)
+        )
 
     def _tell_held(self, held: BalanceChange) -> None:
         """Where only the balance is told, orders hold as much as when both were told."""
@@ -480,8 +482,7 @@ class VenueSession:
         if held.available:
             self._on_hold[held.asset] = total - Decimal(held.available)
         free = max(total - self._on_hold.get(held.asset, Decimal(0)), Decimal(0))
-        told = AssetHeld(self._account, self._now_ns(), held.asset, held.balance, f"{free:f}")
-        self._emit(told)
+        self._emit(AssetHeld(self._account, self._now_ns(), held.asset, held.balance, f"{free:f}"))
 
     def _tell_foreign(self, order: OrderUpdate) -> None:
         # One of ours may have come to the venue between the question and its answer.

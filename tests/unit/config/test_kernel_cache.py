@@ -1,12 +1,13 @@
 """The folder of compiled kernels: one for each state of the source, chosen by many at once."""
 
+import ast
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
-from config.kernel_cache import KEPT, use_kernel_cache
+from config.kernel_cache import KEPT, PACKAGES, ROOT, WITHOUT_KERNELS, use_kernel_cache
 
 
 @pytest.fixture
@@ -64,3 +65,44 @@ def test_a_tree_that_cannot_be_written_leaves_the_choice_to_numba(tree, monkeypa
     monkeypatch.setattr(Path, "mkdir", refuse)
     use_kernel_cache(tree)
     assert "NUMBA_CACHE_DIR" not in os.environ
+
+
+def modules() -> dict[str, Path]:
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
+    return {name.removesuffix(".__init__"): path for name, path in zip(names, files, strict=True)}
+
+
+def imported(path: Path, known: dict[str, Path]) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found & known.keys()
+
+
+def test_no_kernel_takes_anything_of_the_rooms_that_are_left_out():
+    known = modules()
+    todo = [name for name, path in known.items() if "njit" in path.read_text(encoding="utf-8")]
+    assert len(todo) > 40
+    reached: set[str] = set()
+    while todo:
+        name = todo.pop()
+        if name not in reached:
+            reached.add(name)
+            todo += imported(known[name], known)
+    rooms = {name.split(".")[1] for name in reached if name.startswith("processes.")}
+    assert not rooms & WITHOUT_KERNELS
+    assert {path.name for path in (ROOT / "processes").iterdir()} >= WITHOUT_KERNELS
+
+
+def test_a_room_without_kernels_may_change(tree):
+    (tree / "processes" / "console").mkdir(parents=True)
+    before = choose(tree)
+    (tree / "processes" / "console" / "page.py").write_text("x = 1")
+    assert choose(tree) == before
+    (tree / "processes" / "features").mkdir()
+    (tree / "processes" / "features" / "kernel.py").write_text("x = 1")
+    assert choose(tree) != before

@@ -218,6 +218,10 @@ class StrictTrading:
         self._check()
         return [BalanceChange(venue="strict", asset="USD", balance="10", available="9")]
 
+    async def margin_positions(self) -> dict[str, Decimal]:
+        self._check()
+        return {"XYZ": Decimal(-3)}
+
 
 class NamelessTrading(StrictTrading):
     """A client of it where no order carries an id of ours: a lost one is found by its looks.

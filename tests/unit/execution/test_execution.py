@@ -102,6 +102,10 @@ class Life:
         for event in events:
             self.execution._take_event(event)
 
+    def ask(self, command: str, arguments=None):
+        """What a person is answered, without the bus between."""
+        return self.context.bus._handlers[command](arguments or {})
+
     def send(self, number: int = 1, **more) -> str:
         """An order of the machine's, as a decision makes it."""
         wanted = {
@@ -483,7 +487,7 @@ def test_while_a_killer_may_send_execution_waits(lives):
 def test_a_drill_asks_and_changes_nothing(lives):
     life = lives().begin()
     number = life.send()
-    told = life.execution._on_drill({})
+    told = life.ask("drill")
     assert told == {"idle": True, "orders": [number], "positions": {}}
     assert life.broker.asked[-1] == ("submit", number)
 
@@ -492,11 +496,11 @@ def test_a_persons_word_goes_to_the_broker_of_an_open_order(lives):
     life = lives().begin()
     number = life.send(account="paper")
     word = {"order": number, "venue_order": "8003"}
-    assert life.execution._on_settle(word) == {"account": "paper"}
+    assert life.ask("settle", word) == {"account": "paper"}
     assert life.broker.asked[-1] == ("settle", number, "8003")
     life.broker.takes = False
     with pytest.raises(OperatorError, match="paper takes no word"):
-        life.execution._on_settle(word)
+        life.ask("settle", word)
     life.tell(OrderCanceled(number, T0))
     with pytest.raises(OperatorError, match="no open order"):
-        life.execution._on_settle(word)
+        life.ask("settle", word)

@@ -22,6 +22,7 @@ from schemas.trading import (
     OrderFilled,
     OrderState,
     OrderUnknown,
+    PositionHeld,
     Reconciled,
 )
 from tests.gates import Gate
@@ -69,7 +70,7 @@ class Life:
             self.ready = False
         elif isinstance(event, Reconciled):
             self.ready = True
-        elif not isinstance(event, AccountAlarm | AssetHeld):
+        elif not isinstance(event, AccountAlarm | AssetHeld | PositionHeld):
             order = world.orders[event.command_id]
             fresh = isinstance(event, OrderFilled) and event.fill_id not in order.fill_ids
             order.add(event)
