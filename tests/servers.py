@@ -226,6 +226,14 @@ def postgres_server() -> Iterator[PostgresServer]:
             server.kill()
 
 
+def _answers(url: str, status: int) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return int(answer.status) == status
+    except (urllib.error.URLError, OSError):
+        return False
+
+
 class InfluxServer(Server):
     """An influxd of version 1, the one that Debian has: the storage and line parser of the
     tests."""
@@ -237,11 +245,7 @@ class InfluxServer(Server):
 
     def ready(self) -> bool:
         """It answers /ping."""
-        try:
-            with urllib.request.urlopen(f"{self.address}/ping", timeout=2) as answer:
-                return int(answer.status) == 204
-        except (urllib.error.URLError, OSError):
-            return False
+        return _answers(f"{self.address}/ping", 204)
 
     def ask(self, query: str, database: str = "") -> bytes:
         """An InfluxQL query's answer, JSON."""
@@ -282,11 +286,7 @@ class PrometheusServer(Server):
 
     def ready(self) -> bool:
         """It takes queries."""
-        try:
-            with urllib.request.urlopen(f"{self.address}/-/ready", timeout=2) as answer:
-                return int(answer.status) == 200
-        except (urllib.error.URLError, OSError):
-            return False
+        return _answers(f"{self.address}/-/ready", 200)
 
     def ask(self, call: str, **arguments: str) -> Any:
         """What its API answers, the data of it."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from config.loader import load
-from processes.cli.screen import complain, say, say_json, span, table
+from processes.cli.screen import complain, say, say_json, table
 from processes.clock import monotonic_s
 from processes.files import write_whole
+from processes.operations.figures import span
 from processes.operations.instance import find_paths
 from processes.recordings.recording import find_session
 from processes.recordings.span import Span, sessions_in

@@ -8,10 +8,11 @@ import msgspec
 
 from config.loader import load
 from processes.bus import request
-from processes.cli.screen import say, say_json, size
+from processes.cli.screen import say, say_json
 from processes.clock import Clock, measure_offset_ns, monotonic_s
 from processes.lake.push import Push, Pushed
 from processes.lake_stores import Store
+from processes.operations.figures import size
 from processes.operations.instance import find_paths
 from processes.places import is_locked, read_settings
 from schemas.errors import LakeError, OperatorError

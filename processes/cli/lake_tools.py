@@ -10,12 +10,13 @@ from typing import Any, Final
 
 import msgspec
 
-from processes.cli.screen import colour, say, say_json, size, table
+from processes.cli.screen import colour, say, say_json, table
 from processes.cli.times import parse_time
 from processes.clock import Clock, day_of, measure_offset_ns
 from processes.lake.files import Wanted, as_record, check_is_there, find, totals
 from processes.lake_files import LakeFile, describe
 from processes.lake_places import Both, Place, local_of, open_lake
+from processes.operations.figures import size
 from processes.operations.instance import find_paths
 from processes.places import is_locked
 from schemas.errors import LakeError, OperatorError, StoreError, UsageError

@@ -3,8 +3,8 @@
 import sys
 from typing import Final
 
-from processes.cli.screen import span
 from processes.clock import monotonic_s
+from processes.operations.figures import span
 from processes.operations.jobs import share_done
 from schemas.history import Job, Progress
 

@@ -4,9 +4,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from processes.cli.screen import say, say_json, span
+from processes.cli.screen import say, say_json
 from processes.cli.times import parse_time
 from processes.clock import monotonic_s
+from processes.operations.figures import span
 from processes.operations.instance import find_paths
 from processes.places import is_locked
 from processes.replay.history import MINUTE_NS, Rebuild, Wanted

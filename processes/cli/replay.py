@@ -5,9 +5,10 @@ from typing import Final
 
 import numpy as np
 
-from processes.cli.screen import colour, say, say_json, span
+from processes.cli.screen import colour, say, say_json
 from processes.clock import monotonic_s, utc_text
 from processes.logs import open_screen_log
+from processes.operations.figures import span
 from processes.operations.instance import find_paths
 from processes.recordings.recording import find_session
 from processes.replay.main import Verdict, replay

@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from config.loader import load
 from processes.bus import request
-from processes.cli.screen import say, say_json, size, table
+from processes.cli.screen import say, say_json, table
 from processes.clock import Clock, measure_offset_ns, monotonic_s, nap, utc_text
 from processes.influx.client import Writer, ensure_buckets, ping
 from processes.influx.dead_letters import DeadLetters, read_letters
 from processes.influx.link import LinkState
 from processes.influx.sender import Sender
 from processes.influx.spool import Spool, hold, lock_owner, look, spool_folder
+from processes.operations.figures import size
 from processes.operations.instance import find_paths
 from processes.places import Paths, is_locked, read_settings
 from schemas.errors import OperatorError

@@ -3,11 +3,12 @@
 import sys
 from decimal import Decimal
 
-from processes.cli.screen import colour, micros, say, say_json, size, span, table
+from processes.cli.screen import colour, say, say_json, table
 from processes.clock import nap
 from processes.databases.places import described
 from processes.execution.ledger import FILE, LedgerError
 from processes.execution.reading import LedgerView
+from processes.operations.figures import micros, size, span
 from processes.operations.instance import running_paths
 from processes.operations.instance import status as read_status
 from processes.places import read_settings

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Final
 
 from processes.cli.backtest import choose_settings, choose_span, read_changes
-from processes.cli.screen import complain, say, say_json, span, table
+from processes.cli.screen import complain, say, say_json, table
 from processes.clock import monotonic_s
+from processes.operations.figures import span
 from processes.operations.instance import find_paths
 from processes.replay.backtest.main import nothing_there
 from processes.replay.backtest.sweep import (

@@ -9,9 +9,10 @@ from typing import Final
 from models.base import ModelError
 from models.families import FAMILIES
 from processes.cli.backtest import choose_settings, read_time
-from processes.cli.screen import complain, say, say_json, span, table
+from processes.cli.screen import complain, say, say_json, table
 from processes.clock import Clock, measure_offset_ns, monotonic_s
 from processes.model_registry import models_folder, prune
+from processes.operations.figures import span
 from processes.operations.instance import find_paths
 from processes.recordings.span import FOREVER, Span
 from processes.sessions import versions_used

@@ -6,6 +6,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import Final
 
+from processes.operations import figures
+
 WIDTH: Final = 640.0
 
 
@@ -50,18 +52,17 @@ def count(value: float) -> str:
 
 def size(value: float) -> str:
     """Bytes."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(value) < 1000 or unit == "GB":
-            return f"{value:.0f}\u202f{unit}" if unit == "B" else f"{value:.1f}\u202f{unit}"
-        value /= 1000
-    return ""
+    return _tight(figures.size(value))
 
 
 def micros(value: float) -> str:
     """Microseconds."""
-    if value < 1000:
-        return f"{value:.0f}\u202fµs"
-    return f"{value / 1e3:.1f}\u202fms" if value < 1e6 else f"{value / 1e6:.2f}\u202fs"
+    return _tight(figures.micros(value))
+
+
+def _tight(figure: str) -> str:
+    """Its unit a thin space away, so that no line breaks between them."""
+    return figure.replace(" ", "\u202f")
 
 
 def ago(seconds: float) -> str:

@@ -249,7 +249,8 @@ class Machine:
         asked = self.accounts.due(now_ns, self.comparison.hurry())
         told = self._fall(now_ns)
         closing = self._closing.obey(self.kill_level, now_ns)
-        return [*self._triggers.look(now_ns), *told, *asked, *closing]
+        # Venues are asked last, when they have been handed the orders that they are asked about.
+        return [*self._triggers.look(now_ns), *told, *closing, *asked]
 
     @property
     def step(self) -> Step:

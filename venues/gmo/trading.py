@@ -320,7 +320,8 @@ class GmoTrading:
         sight = await Looker(self.reads, question).look()
         sight.missing |= {ref.order.command_id for ref in refs} & set(self._none)
         for name, update in sight.orders.items():
-            self._learn(update.order_id, name)
+            if self._own.get(update.order_id, name) == name:  # or one like it was sent meanwhile
+                self._learn(update.order_id, name)
         for order in sight.foreign:
             if order.is_final:
                 self._strange.pop(order.order_id, None)  # told, and nothing comes after it

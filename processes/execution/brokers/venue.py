@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from processes.backoff import Backoff, ConnectLimit
 from processes.clock import monotonic_s
+from processes.execution.brokers.holdings import Holdings
 from processes.execution.brokers.network import (
     Cancel,
     CancelAll,
@@ -35,7 +36,6 @@ from schemas.trading import (
     AccountAlarm,
     AccountAway,
     AccountConnected,
-    AssetHeld,
     CancelNotSent,
     Intent,
     OrderAccepted,
@@ -45,7 +45,6 @@ from schemas.trading import (
     OrderFilled,
     OrderRejected,
     OrderUnknown,
-    PositionHeld,
     Reconciled,
 )
 from venues.trading import NewOrder, NotSentError, OrderRef, Sight, Trading
@@ -101,9 +100,11 @@ class VenueSession:
         self._early: deque[OrderUpdate | Fill] = deque(maxlen=EARLY_MAX)
         self._foreign: set[str] = set()
         self._alarmed: set[str] = set()
-        self._on_hold: dict[str, Decimal] = {}
+        self._holdings = Holdings(account, trading, emit, now_ns)
         self._tasks: set[asyncio.Task[None]] = set()
         self._placing: dict[str, asyncio.Task[None]] = {}
+        self._waiting: set[str] = set()
+        """Orders whose turn to be sent has not come: no venue can have them."""
         self._limit = ConnectLimit(CONNECTS_PER_MINUTE)
         self._broken: asyncio.Future[None]
         self._looked_s = 0.0
@@ -189,6 +190,7 @@ class VenueSession:
             task = asyncio.create_task(self._obey(command))
             if isinstance(command, Submit):
                 self._placing[command.intent.command_id] = task
+                self._waiting.add(command.intent.command_id)
             self._tasks.add(task)
             task.add_done_callback(self._finished)
 
@@ -225,11 +227,13 @@ class VenueSession:
                     self._gate.end()
 
             try:
+                self._waiting.discard(number)
                 refused = self._gate.refusal(intent)
-                if refused or not self._is_ready:
-                    self._emit(self._expired(number, refused or "its venue is away"))
-                    return
                 tracked = self._track(intent)
+                if refused or not self._is_ready:
+                    why = refused or "its venue is away"
+                    self._tell(number, self._expired(number, why), final=True)
+                    return
                 tracked.sent_ns, tracked.is_under_way = self._now_ns(), True
                 try:
                     venue_order_id = await self._trading.place(tracked.ref.order, written)
@@ -288,6 +292,8 @@ class VenueSession:
     async def _reconcile(self, command: Reconcile) -> None:
         names = []
         for known in command.outstanding:
+            if known.intent.command_id in self._waiting:
+                continue
             tracked = self._track(known.intent, known.venue_order_id)
             tracked.fill_ids |= known.fill_ids
             tracked.filled = max(tracked.filled, Decimal(known.filled))
@@ -296,7 +302,7 @@ class VenueSession:
                 self._by_venue[known.venue_order_id] = known.intent.command_id
             # What is over and has no name may look like another order, of tomorrow: it is left.
             ref = tracked.ref
-            if known.open or ref.venue_order_id or self._trading.client_id(ref.order):
+            if not tracked.is_final or ref.venue_order_id or self._trading.client_id(ref.order):
                 names.append(ref.order.command_id)
         mine = self._reconciliation = self._reconciliation + 1
         delay_s = LOOK_FIRST_S
@@ -304,7 +310,7 @@ class VenueSession:
         while self._is_connected and mine == self._reconciliation:
             try:
                 sight = await self._look(names)
-                await self._tell_holdings()
+                await self._holdings.ask()
             except FAULTS:
                 sight = None
             if sight is not None:
@@ -350,6 +356,11 @@ class VenueSession:
         before = [(one.is_under_way, one.accepted) for one in asked]
         oldest_ns = min((one.ref.order.decided_ns for one in asked), default=self._now_ns())
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
+        # A look may have begun before an order like it was sent, and taken that for it.
+        sight.fills = [row for row in sight.fills if self._may_be(row[0], row[1].order_id)]
+        others = [n for n, update in sight.orders.items() if not self._may_be(n, update.order_id)]
+        for name in others:
+            del sight.orders[name]
         for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
             tracked.is_asked = tracked.must_end and not tracked.is_final
             tracked.is_ambiguous = name in sight.ambiguous and not (
@@ -369,6 +380,10 @@ class VenueSession:
         for name, update in sight.orders.items():
             self._tell_update(self._orders[name], update)
         return sight
+
+    def _may_be(self, name: str, venue_order_id: str) -> bool:
+        """Not known to be another order of ours."""
+        return self._by_venue.get(venue_order_id, name) == name
 
     def _miss(self, name: str, tracked: Tracked) -> None:
         """The venue does not know an order."""
@@ -400,17 +415,11 @@ class VenueSession:
             tracked.is_asked = False
             self._tell(number, self._expired(number, "a person says: it is not there"), final=True)
 
-    async def _tell_holdings(self) -> None:
-        for held in await self._trading.holdings():
-            self._tell_held(held)
-        for symbol, amount in (await self._trading.margin_positions()).items():
-            self._emit(PositionHeld(self._account, self._now_ns(), symbol, f"{amount:f}"))
-
     # ---- what the venue tells
 
     def _hear(self, event: AccountEvent) -> None:
         if isinstance(event, BalanceChange):
-            self._tell_held(event)
+            self._holdings.tell(event)
         if not isinstance(event, OrderUpdate | Fill):
             return
         tracked = self._find(event)
@@ -475,14 +484,6 @@ class VenueSession:
         self._emit(
             OrderFilled(number, fill.fill_id, fill.price, fill.quantity, fee, asset, time_ns)
         )
-
-    def _tell_held(self, held: BalanceChange) -> None:
-        """Where only the balance is told, orders hold as much as when both were told."""
-        total = Decimal(held.balance)
-        if held.available:
-            self._on_hold[held.asset] = total - Decimal(held.available)
-        free = max(total - self._on_hold.get(held.asset, Decimal(0)), Decimal(0))
-        self._emit(AssetHeld(self._account, self._now_ns(), held.asset, held.balance, f"{free:f}"))
 
     def _tell_foreign(self, order: OrderUpdate) -> None:
         # One of ours may have come to the venue between the question and its answer.

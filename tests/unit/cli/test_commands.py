@@ -17,7 +17,7 @@ from schemas.errors import OperatorError
 from schemas.instruments import Tables
 from schemas.trading import KillLevel
 
-COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
+COMMANDS = sorted(one.name or one.callback.__name__ for one in app.registered_commands)
 NEED_NO_INSTANCE = {"config", "doctor", "ingest", "kill", "arm", "start", "bench", "version"}
 NOTHING_TO_STOP = {"stop"}
 READ_FILES = {
@@ -66,7 +66,7 @@ def test_nothing_at_all_shows_the_help(dcctl):
         ["nonsense"], ["status", "--nonsense"], ["status", "extra"], ["logs", "-n", "many"],
         ["logs", "-n", "0"], ["tap"], ["tap", "features", "-n", "-1"], ["ingest"],
         ["ingest", "x.jsonl"], ["settle", "abc"],
-        ["settle", "abc", "--absent", "--venue-order", "1"],
+        ["settle", "abc", "--absent", "--venue-order", "1"], ["take-over", "x", "--price", "0"],
         ["start", "--timeout", "soon"], ["--nonsense"],
     ],
 )  # fmt: skip
@@ -81,7 +81,7 @@ def test_wrong_usage_is_two(dcctl, arguments):
     [
         ["status"], ["status", "--json"], ["top"], ["stop"], ["restart"], ["restart", "features"],
         ["reload"], ["tap", "features"], ["tap", "bus"], ["settle", "abc", "--absent"],
-        ["console"], ["console", "--json"],
+        ["console"], ["console", "--json"], ["take-over"], ["take-over", "kraken:BTC/USD", "--yes"],
     ],
 )  # fmt: skip
 def test_without_an_instance_it_is_three(dcctl, arguments):
@@ -91,7 +91,7 @@ def test_without_an_instance_it_is_three(dcctl, arguments):
 
 
 def test_every_command_is_tried_without_an_instance():
-    tried = {"status", "top", "stop", "restart", "reload", "tap", "settle", "console"}
+    tried = {"status", "top", "stop", "restart", "reload", "tap", "settle", "take-over", "console"}
     assert set(COMMANDS) == tried | NEED_NO_INSTANCE | READ_FILES
 
 

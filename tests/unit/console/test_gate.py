@@ -178,9 +178,9 @@ def test_answers_say_what_a_browser_may_do_with_them(world):
 
 
 def test_a_bucket_fills_again_and_not_beyond_its_size():
-    bucket = Bucket(10.0, 2.0)
-    now_s = bucket._at_s
+    bucket = Bucket(8.0, 2.0)  # an eighth of a second is exact
+    now_s = bucket._at_s = 1000.0
     assert [bucket.take(now_s) for _ in range(3)] == [True, True, False]
-    assert bucket.take(now_s + 0.1)
-    assert not bucket.take(now_s + 0.1)
+    assert bucket.take(now_s + 0.125)
+    assert not bucket.take(now_s + 0.125)
     assert [bucket.take(now_s + 100.0) for _ in range(3)] == [True, True, False]

@@ -33,9 +33,9 @@ async def app(scope, receive, send):
 
 
 @contextlib.asynccontextmanager
-async def serving(most=50):
+async def serving(most=50, wait_s=WAIT_S):
     listener = socket.create_server(("127.0.0.1", 0))
-    server = make_server(app, WAIT_S, most)
+    server = make_server(app, wait_s, most)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await asyncio.to_thread(wait_until, lambda: server.started)
     try:
@@ -117,11 +117,11 @@ def test_a_second_request_in_pieces_is_cut_off_too():
 
 def test_connections_are_bounded():
     async def story():
-        async with serving(most=3) as port:
+        async with serving(most=3, wait_s=30.0) as port:
             held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
             told, took_s = await talk(port, WHOLE)
             assert told == b""
-            assert took_s < WAIT_S
+            assert took_s < 15, "it was let wait as those before it"
             for _, writer in held:
                 writer.close()
 

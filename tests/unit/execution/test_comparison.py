@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processes.execution.comparison import AGAIN_NS, adjustment
-from processes.execution.effects import Pull, Reconcile
+from processes.execution.effects import Pull, Reconcile, Send
 from processes.execution.machine import Machine
 from schemas.errors import OperatorError
 from schemas.instruments import Instrument
@@ -225,6 +225,16 @@ def test_it_can_fire_again_after_it_agreed_and_a_person_armed(world):
         world.look("sea")
         world.machine.on_kill(KillLevel.NONE, world.now_ns)
         world.look("sea")
+
+
+def test_a_venue_is_asked_after_it_was_handed_the_orders_it_is_asked_about(world):
+    """Else one that is about to be sent is taken for lost."""
+    world.trade(ADA, "2")
+    world.look("sea")
+    world.machine.kill_level = KillLevel.FLATTEN
+    world.now_ns += 600 * SECOND
+    kinds = [type(one) for one in world.machine.on_timer(world.now_ns)]
+    assert kinds.index(Send) < kinds.index(Reconcile)
 
 
 @given(

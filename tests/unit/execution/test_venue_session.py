@@ -26,7 +26,7 @@ from schemas.trading import (
     Reconciled,
 )
 from tests.gates import Gate
-from tests.unit.execution.strict_venue import StrictTrading, StrictVenue
+from tests.unit.execution.strict_venue import NamelessTrading, StrictTrading, StrictVenue
 
 T0 = 1_760_000_000_000_000_000
 
@@ -46,7 +46,7 @@ class Life:
 
     def __init__(self, world: "World") -> None:
         self.world = world
-        self.trading = StrictTrading(world.venue)
+        self.trading = world.client(world.venue)
         self.trading.parallel = world.parallel
         self.session = VenueSession(
             "one", self.trading, world.gate, self.hear, world.now_ns, lambda: world.healthy, 60.0
@@ -95,7 +95,8 @@ class Life:
 class World:
     """A venue, a ledger, and one life after another."""
 
-    def __init__(self, parallel: int = 4) -> None:
+    def __init__(self, parallel: int = 4, client: type[StrictTrading] = StrictTrading) -> None:
+        self.client = client
         self.begun_s = asyncio.get_running_loop().time()
         self.venue = StrictVenue(self.now_ns)
         self.gate = Gate(self.now_ns, 500_000_000)
@@ -336,6 +337,117 @@ def test_a_venue_without_client_ids_has_one_order_under_way():
         await world.life.end()
 
     asyncio.run(whole())
+
+
+async def waiting_behind_another(world: World) -> tuple[asyncio.Event, str]:
+    """An order that waits for its turn, since the one before it has no answer yet."""
+    answered, place = asyncio.Event(), world.life.trading.place
+
+    async def slow(order, written):
+        if order.symbol == "ETH/USD":
+            await answered.wait()
+        return await place(order, written)
+
+    world.life.trading.place = slow
+    first = world.submit(symbol="ETH/USD")
+    waits = world.submit(kind="market")
+    await world.until(lambda: first in world.life.session._orders, "the first is under way")
+    return answered, waits
+
+
+async def asked(world: World) -> None:
+    """The venue has answered what the machine asks it of all its orders."""
+    looks, look = [], world.life.trading.look
+
+    async def seen(refs, since_ns):
+        sight = await look(refs, since_ns)
+        looks.append(sight)
+        return sight
+
+    world.life.trading.look = seen
+    world.life.reconcile()
+    await world.until(lambda: looks, "looked")
+    await asyncio.sleep(0)
+    world.life.trading.look = look
+
+
+@pytest.mark.parametrize("client", [StrictTrading, NamelessTrading])
+def test_an_order_that_waits_for_its_turn_is_not_asked_about(client):
+    """The venue cannot have it, and must not be believed to have said so."""
+
+    async def whole() -> None:
+        world = await ready(parallel=1, client=client)
+        answered, waits = await waiting_behind_another(world)
+        await asked(world)
+        assert not any(getattr(e, "command_id", "") == waits for e in world.life.heard)
+        answered.set()
+        await world.until(lambda: world.orders[waits].state is OrderState.FILLED, "its turn")
+        await world.life.end()
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("client", [StrictTrading, NamelessTrading])
+@pytest.mark.parametrize("asked_while_waiting", [True, False])
+def test_an_order_that_was_not_sent_is_not_taken_for_the_next_one_like_it(
+    client, asked_while_waiting
+):
+    """Else its fills are booked twice."""
+
+    async def whole() -> None:
+        world = await ready(parallel=1, client=client)
+        answered, refused = await waiting_behind_another(world)
+        if asked_while_waiting:
+            await asked(world)
+        stale = [world.orders[refused].intent]
+        world.gate.level[0] = KillLevel.PAUSE
+        answered.set()
+        await world.until(lambda: not world.orders[refused].open, "refused")
+        world.gate.level[0] = KillLevel.NONE
+        second = world.submit(kind="market")
+        await world.until(lambda: world.orders[second].state is OrderState.FILLED, "filled")
+        # What the machine knew when it asked: the first one was open.
+        world.life.give(Reconcile(tuple(Outstanding(intent=intent) for intent in stale)))
+        await asked(world)
+        assert world.orders[refused].state is OrderState.EXPIRED
+        assert world.orders[refused].filled == 0
+        assert world.orders[second].filled == 3
+        assert refused not in world.venue.sent
+        await world.life.end()
+
+    asyncio.run(whole())
+
+
+def test_what_the_venue_says_of_another_order_of_ours_is_not_believed(monkeypatch):
+    """A look can have begun before that one was sent."""
+
+    async def scenario(world: World) -> None:
+        number = world.submit(kind="market")
+        await world.until(lambda: world.orders[number].state is OrderState.FILLED, "filled")
+        world.venue.holding = {"lose_request"}
+        lost = world.submit(kind="market")
+        await world.until(lambda: world.orders[lost].unknown, "nobody can say")
+        look = world.life.trading.look
+
+        async def mistaken(refs, since_ns):
+            sight = await look(refs, since_ns)
+            if lost in sight.missing:
+                true = world.venue.orders[number]
+                sight.missing.discard(lost)
+                sight.orders[lost] = world.venue.update(true)
+                sight.fills += [(lost, fill) for fill in true.fills]
+            return sight
+
+        world.life.trading.look = mistaken
+        for _ in range(3):
+            await asked(world)
+        assert world.orders[lost].filled == 0
+        assert world.orders[lost].open
+        world.life.trading.look = look
+        world.venue.holding.clear()
+        await world.until(lambda: not world.orders[lost].open, "it never came")
+
+    run(scenario)
 
 
 def test_a_fault_of_ours_ends_the_session(monkeypatch):
