@@ -2,6 +2,7 @@
 lost, the ledger is the venue's truth to the last unit, positions are equal after the restart.
 
 Whole, and by the thousand: ./scripts/test --long tests/faults/test_crash_matrix.py
+One conduct of a venue: ./scripts/test --long tests/faults/test_crash_matrix.py -k "gmo-switch"
 """
 
 import collections
@@ -43,28 +44,42 @@ def die_at(world: CrashWorld, at: int, conduct: str) -> tuple[bool, str]:
     return died, where
 
 
+def conducts_of(subject) -> list[str]:
+    return list(CONDUCTS) if subject is not PAPER else ["prompt"]
+
+
+def live_after(subject, mortals: Mortals, at: int, conduct: str) -> tuple[bool, str]:
+    with crash_world(subject, mortals) as world:
+        try:
+            return die_at(world, at, conduct)
+        except AssertionError as error:
+            raise AssertionError(f"step {at} of {of(subject)}, {conduct}: {error}") from error
+
+
 @pytest.mark.parametrize("subject", SUBJECTS, ids=of)
-def test_killed_at_a_step_the_next_life_is_the_venue(mortals, subject, seed, long_run):
+def test_killed_at_a_step_the_next_life_is_the_venue(mortals, subject, seed):
     draw = random.Random(f"{seed} {of(subject)}")
-    conducts = list(CONDUCTS) if subject is not PAPER else ["prompt"]
-    for conduct in conducts if long_run else draw.sample(conducts, min(SAMPLED, len(conducts))):
-        places = range(1, STEPS_MOST) if long_run else [draw.randint(1, FLIGHT)]
-        deaths: collections.Counter[str] = collections.Counter()
-        for at in places:
-            with crash_world(subject, mortals) as world:
-                try:
-                    died, where = die_at(world, at, conduct)
-                except AssertionError as error:
-                    raise AssertionError(
-                        f"step {at} of {of(subject)}, {conduct}: {error}"
-                    ) from error
-            if not died:
-                break
-            deaths[where] += 1
-        print(of(subject), conduct, "deaths", sum(deaths.values()), dict(deaths), flush=True)
-        if long_run:
-            assert not died, "a life that nothing ends comes to its end"
-            assert sum(deaths.values()) > 20
+    conducts = conducts_of(subject)
+    for conduct in draw.sample(conducts, min(SAMPLED, len(conducts))):
+        live_after(subject, mortals, draw.randint(1, FLIGHT), conduct)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("subject", "conduct"),
+    [(subject, conduct) for subject in SUBJECTS for conduct in conducts_of(subject)],
+    ids=lambda one: one.replace(" ", "_") if isinstance(one, str) else of(one),
+)
+def test_killed_at_every_step_the_next_life_is_the_venue(mortals, subject, conduct):
+    deaths: collections.Counter[str] = collections.Counter()
+    for at in range(1, STEPS_MOST):
+        died, where = live_after(subject, mortals, at, conduct)
+        if not died:
+            break
+        deaths[where] += 1
+    print(of(subject), conduct, "deaths", sum(deaths.values()), dict(deaths), flush=True)
+    assert not died, "a life that nothing ends comes to its end"
+    assert sum(deaths.values()) > 20
 
 
 @pytest.mark.parametrize("subject", SUBJECTS, ids=of)
