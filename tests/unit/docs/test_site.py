@@ -19,7 +19,7 @@ from tests.unit.docs.site import (
 
 WANTED = [
     "Get started", "Concepts", "Venues", "Models", "Trading safely", "Operate", "Reference",
-    "Architecture", "Performance",
+    "Architecture", "Performance", "日本語",
 ]  # fmt: skip
 ELSEWHERE = re.compile(r"@import|url\(\s*['\"]?(?:https?:)?//")
 
