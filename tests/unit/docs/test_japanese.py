@@ -1,4 +1,4 @@
-"""The Japanese pages say the same to type as the English ones, in the same order, and of each alert."""
+"""The Japanese pages say the same to type as the English ones, in order, and of each alert."""
 
 import re
 
