@@ -97,6 +97,14 @@ def test_both_jobs_prove_it_with_the_readmes_own_command():
     assert "./scripts/test" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def test_the_hooks_look_as_the_suite_looks():
+    suite = (ROOT / "scripts" / "test").read_text(encoding="utf-8").splitlines()
+    hooks = yaml.safe_load(HOOKS.read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    entries = {hook["id"]: hook["entry"] for hook in hooks}
+    for name in ("ruff", "ruff-format", "mypy"):
+        assert any(line.split(" || ")[0] == entries[name] for line in suite), name
+
+
 def test_the_hooks_are_valid_and_name_what_the_lock_installs():
     done = subprocess.run(
         [sys.executable, "-m", "pre_commit", "validate-config", str(HOOKS)],
