@@ -1,7 +1,7 @@
 """Every alert there is: its name, how bad it is, what it means and what to type.
 
-`processes/alerts/finders.py` has for each of them what looks for it; docs/alerts.md shows this
-table. A name is never used for another thing: people have it in their filters.
+`processes/alerts/finders.py` has for each of them what looks for it, docs/runbook.md what more
+there is to do. A name is never used for another thing: people have it in their filters.
 """
 
 from typing import Final, Literal
@@ -148,7 +148,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     _lasting(
         "drift", "info", "features have drifted from what the models were trained on",
-        "dcctl models compare; dcctl train all", for_s=600.0, clear_s=600.0,
+        "dcctl models list; dcctl train all", for_s=600.0, clear_s=600.0,
     ),
     _passing(
         "training_failed", "warning", "a retraining came to no model",
@@ -156,7 +156,7 @@ RULES: Final[tuple[Rule, ...]] = (
     ),
     _passing(
         "training_refused", "info", "a retrained model was not promoted",
-        "dcctl models compare",
+        "dcctl models list",
     ),
     # storage
     _lasting(

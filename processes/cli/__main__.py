@@ -1,5 +1,6 @@
 """The commands of dcctl; each imports what it needs when it runs, so that all start fast."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -431,6 +432,16 @@ def bench(
 
 
 @app.command()
+def completion(
+    shell: Annotated[str, typer.Argument(help="bash, zsh or fish.")],
+) -> None:
+    """Print what has a shell complete dcctl by TAB; its first line says where it goes."""
+    from processes.cli.completion import show_script
+
+    show_script(shell)
+
+
+@app.command()
 def version(json: Json = False) -> None:
     """Show the version of this program and of what it stands on."""
     from processes.cli.settings import show_version
@@ -440,6 +451,10 @@ def version(json: Json = False) -> None:
 
 def main() -> None:
     """Run a command; every fault on purpose becomes one sentence and its exit code."""
+    if "_DCCTL_COMPLETE" in os.environ:
+        from processes.cli.completion import make_ready
+
+        make_ready()
     try:
         app(prog_name="dcctl")
     except ConfigError as error:

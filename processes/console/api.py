@@ -215,8 +215,8 @@ def _add_commands(router: APIRouter, desk: Desk) -> None:
     command("/settings", Change, change, "Change settings while it runs")
     command("/restart", Process, lambda who, given: desk.restart(who, given.process),
             "Restart a process")  # fmt: skip
-    for name in ("connect", "disconnect"):
-        command(f"/{name}", Connection, _connecting(desk, name), f"{name.title()} to a venue")
+    for name, to in (("connect", "to"), ("disconnect", "from")):
+        command(f"/{name}", Connection, _connecting(desk, name), f"{name.title()} {to} a venue")
     for name, wanted in (("subscribe", True), ("unsubscribe", False)):
         command(f"/{name}", Subscription, _subscribing(desk, wanted=wanted),
                 f"{name.title()} a symbol of a venue, for good")  # fmt: skip

@@ -345,6 +345,8 @@ def test_what_it_costs_and_pictures(world):
 
 def take_pictures(world, folder):
     folder.mkdir(parents=True, exist_ok=True)
+    # Three minutes are what the pictures look back: a row a second of each of two instruments.
+    wait_until(lambda: world.project.ring("features").committed > 360, 300, "something to draw")
     for name, scheme, size in (
         ("overview", "light", DESKTOP), ("market", "dark", DESKTOP), ("trading", "light", DESKTOP),
         ("connections", "light", DESKTOP), ("overview", "dark", PHONE), ("market", "light", PHONE),

@@ -1,4 +1,4 @@
-"""Every rule of the table is looked for, found when it holds, and described in the documents."""
+"""Every rule of the table is looked for, and found when it holds."""
 
 import msgspec
 import pytest
@@ -18,7 +18,6 @@ from schemas.messages import (
     TriggerFired,
 )  # fmt: skip
 from schemas.metrics import SLOTS, place
-from tests.helpers import ROOT
 
 S = 10**9
 NOW = 1_800_057_600 * S
@@ -281,18 +280,3 @@ def test_readers_disk_memory_supervisor_and_channels(world):
     world.orphan = True
     assert "supervisor_gone" in world.found()
     assert "supervisor_silent" not in world.found()
-
-
-def page_table() -> list[str]:
-    """The table as docs/alerts.md must have it."""
-    lines = ["| alert | severity | what it means | what to do |", "| --- | --- | --- | --- |"]
-    for rule in RULES:
-        after = f", after {rule.for_s:g} s" if rule.for_s else ""
-        todo = rule.todo.replace("{subject}", "NAME")
-        lines.append(f"| `{rule.name}` | {rule.severity}{after} | {rule.means} | {todo} |")
-    return lines
-
-
-def test_the_page_has_the_table():
-    page = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
-    assert "\n".join(page_table()) in page, "\n" + "\n".join(page_table())

@@ -18,7 +18,9 @@ from schemas.instruments import Tables
 from schemas.trading import KillLevel
 
 COMMANDS = sorted(one.name or one.callback.__name__ for one in app.registered_commands)
-NEED_NO_INSTANCE = {"config", "doctor", "ingest", "kill", "arm", "start", "bench", "version"}
+NEED_NO_INSTANCE = {
+    "config", "doctor", "ingest", "kill", "arm", "start", "bench", "completion", "version",
+}  # fmt: skip
 NOTHING_TO_STOP = {"stop"}
 READ_FILES = {
     "logs", "replay", "backtest", "why", "positions", "orders", "fills", "pnl", "train",
@@ -67,7 +69,7 @@ def test_nothing_at_all_shows_the_help(dcctl):
         ["logs", "-n", "0"], ["tap"], ["tap", "features", "-n", "-1"], ["ingest"],
         ["ingest", "x.jsonl"], ["settle", "abc"],
         ["settle", "abc", "--absent", "--venue-order", "1"], ["take-over", "x", "--price", "0"],
-        ["start", "--timeout", "soon"], ["--nonsense"],
+        ["start", "--timeout", "soon"], ["--nonsense"], ["completion"], ["completion", "tcsh"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_two(dcctl, arguments):

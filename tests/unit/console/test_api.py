@@ -10,6 +10,7 @@ from processes.console.main import Console
 from processes.console.view import Decision, View
 from processes.latch import read_latch
 from processes.runtime import Context
+from tests.helpers import ROOT
 from tests.instances import bare_instance
 from tests.unit.console.asking import ask
 
@@ -55,6 +56,8 @@ def test_every_call_is_in_the_schema_and_on_the_page(world):
     for path in ("/health", "/bot/status", "/logs", "/positions", "/orders", "/fills", "/decisions",
                  "/kill", "/arm", "/reload", "/settings", "/subscribe", "/connect"):  # fmt: skip
         assert path in paths, path
+    written = (ROOT / "docs" / "reference" / "openapi.json").read_text(encoding="utf-8")
+    assert json.loads(written) == schema, "type: .venv/bin/python scripts/reference"
     page = world.get("/docs").body.decode()
     for path, methods in paths.items():
         assert f"<td>{path}</td>" in page

@@ -1,4 +1,4 @@
-"""Inputs that are wrong, and the code that each gets: for the test and for docs/reference.md."""
+"""Inputs that are wrong, and the code that each gets: for the test and docs/reference/codes.md."""
 
 from typing import Any, Final, NamedTuple
 
