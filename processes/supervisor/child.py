@@ -107,6 +107,8 @@ class ChildSpec(Struct, frozen=True, kw_only=True):
     module: str
     stage: int
     stop_order: int
+    is_critical: bool = False
+    """Market data, decisions or their record stand still without it."""
 
 
 class Child:
@@ -184,6 +186,13 @@ class Child:
     def uptime_s(self) -> float:
         """Since the process was started."""
         return monotonic_s() - self._spawned_s if self._process is not None else 0.0
+
+    def is_fresh(self, now_ns: int) -> bool:
+        """Whether it beats, once it has; one that is on its way up, or down, is seen to already."""
+        if self._process is None or not self._was_ready_s or self.state == State.DRAINING:
+            return True
+        row = self._control.row(self.row)
+        return (now_ns - row.beat_ns) / 1e9 <= self._settings.hung_after_s
 
     # ---- what happens to it
 

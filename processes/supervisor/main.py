@@ -2,13 +2,12 @@
 
 It starts children in stages (readers before writers), stops them in order (orders first, storage
 last), and leaves nothing behind: no process, no segment, no socket. Started by `dcctl start`;
-launchd and systemd run it in the foreground.
+launchd and systemd run it in the foreground, and are told how it is (`notify.py`).
 """
 
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -28,13 +27,14 @@ from processes.sessions import SessionFolder
 from processes.supervisor.child import Child, ChildSpec, State
 from processes.supervisor.http import Endpoint
 from processes.supervisor.memory import open_memory
+from processes.supervisor.notify import Manager
 from processes.supervisor.shutdown import Shutdown
 from processes.supervisor.status import Observer
 from processes.supervisor.tables import Allotment
 from schemas.alerts import check_secrets
 from schemas.control import Mode, Word
 from schemas.databases import with_secrets
-from schemas.errors import ConfigError, OperatorError
+from schemas.errors import ConfigError, OperatorError, ShutDownError
 from schemas.messages import ConfigChanged, ProcessChanged
 from schemas.settings import Settings
 from schemas.trading import KillLevel
@@ -42,6 +42,7 @@ from schemas.trading import KillLevel
 NAME: Final = "supervisor"
 TURN_MS: Final = 20
 KILL_LEVELS: Final = {level.name.lower(): level for level in KillLevel if level}
+CRITICAL: Final = frozenset({"storage", "execution", "inference", "features", "collector"})
 
 
 def child_specs(settings: Settings) -> list[ChildSpec]:
@@ -49,7 +50,10 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
 
     def spec(name: str, stage: int, stop_order: int, module: str = "") -> ChildSpec:
         path = f"processes.{module or name}.main"
-        return ChildSpec(name=name, module=path, stage=stage, stop_order=stop_order)
+        return ChildSpec(
+            name=name, module=path, stage=stage, stop_order=stop_order,
+            is_critical=(module or name) in CRITICAL,
+        )  # fmt: skip
 
     specs = [spec("simulator", 0, 4)] if settings.simulator.enabled else []
     specs += [spec("influx", 0, 4)] if settings.influx.enabled else []
@@ -111,6 +115,7 @@ class Supervisor:
         self._bus = Bus(paths.run, NAME)
         self._endpoint.begin(self._observer, self._children)
         self._observer.endpoints["http"] = self._endpoint.url
+        self._manager = Manager.of_environment(os.environ)
         self._shutdown = Shutdown(2 * settings.execution.timer_s + 0.5)
         for name in ("status", "stop", "restart", "reload", "kill", "ping"):
             self._bus.on_command(name, getattr(self, f"_on_{name}"))
@@ -195,6 +200,8 @@ class Supervisor:
                 self._bus.publish(state)
         self._observer.sample()
         self._look_at_switch()
+        fresh = all(child.is_fresh(now_ns) for child in self._children if child.spec.is_critical)
+        self._manager.look(self._observer.state(), fresh=fresh)
 
     def _look_at_switch(self) -> None:
         """The kill switch's level `shutdown` ends the instance, once nothing is open."""
@@ -212,6 +219,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         self._log.info("stopping", reason=self._stop_reason)
+        self._manager.stopping()
         self._memory.control.set(Word.DRAINING, 1)
         for order in sorted({child.spec.stop_order for child in self._children}):
             mine = [child for child in self._children if child.spec.stop_order == order]
@@ -227,6 +235,7 @@ class Supervisor:
             if leftover.suffix in SOCKET_SUFFIXES:
                 leftover.unlink()
         self._log.info("stopped")
+        self._manager.close()
         self._held.close()
 
     # ---- commands
@@ -306,10 +315,12 @@ class Supervisor:
         self._reload_asked = True
 
     def _reload_by_signal(self) -> None:
+        self._manager.reloading()
         try:
             self._on_reload({})
         except OperatorError as error:
             self._log.error("reload refused", reason=str(error))
+        self._manager.reloaded()
 
 
 def with_ports(settings: Settings, running: Settings | None = None) -> Settings:
@@ -332,11 +343,11 @@ def refuse_shut_down(data: Path) -> None:
     """An instance that the kill switch has shut down stays so until somebody arms it.
 
     Raises:
-        OperatorError: it is shut down.
+        ShutDownError: it is shut down.
     """
     latch = read_latch(data)
     if latch.level >= KillLevel.SHUTDOWN:
-        raise OperatorError(
+        raise ShutDownError(
             f"the kill switch stands at shutdown (by {latch.by}, {utc_text(latch.since_ns)}): "
             "dcctl arm releases it, then start again"
         )
@@ -356,23 +367,3 @@ def supervise(profile: str, file: Path | None) -> None:
     refuse_shut_down(paths.data)
     held = lock(paths.run)
     Supervisor(settings, paths, file, held).run()
-
-
-def main() -> None:
-    """`python -m processes.supervisor.main PROFILE [FILE]`: what `dcctl start` runs."""
-    profile, *rest = sys.argv[1:]
-    try:
-        supervise(profile, Path(rest[0]) if rest else None)
-    except ConfigError as error:
-        sys.exit(_complain(error, 78))
-    except OperatorError as error:
-        sys.exit(_complain(error, 1))
-
-
-def _complain(error: Exception, code: int) -> int:
-    sys.stderr.write(f"{error}\n")
-    return code
-
-
-if __name__ == "__main__":
-    main()
