@@ -6,6 +6,7 @@ launchd and systemd run it in the foreground, and are told how it is (`notify.py
 """
 
 import os
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -41,6 +42,8 @@ from schemas.trading import KillLevel
 
 NAME: Final = "supervisor"
 TURN_MS: Final = 20
+FILES: Final = 8192
+"""Open files a process may have."""
 KILL_LEVELS: Final = {level.name.lower(): level for level in KillLevel if level}
 CRITICAL: Final = frozenset({"storage", "execution", "inference", "features", "collector"})
 
@@ -366,4 +369,13 @@ def supervise(profile: str, file: Path | None) -> None:
     paths = resolve(settings, ROOT)
     refuse_shut_down(paths.data)
     held = lock(paths.run)
+    allow_files()
     Supervisor(settings, paths, file, held).run()
+
+
+def allow_files() -> None:
+    """Raise the soft limit of open files, which children inherit; a Mac's login begins with 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -371,4 +371,4 @@ def test_tools_that_need_no_instance(project):
     assert "Settings" in json.dumps(schema)
     assert "risk.max_daily_loss" in project.dcctl("config")
     findings = project.json("doctor")
-    assert all(finding["well"] for finding in findings), findings
+    assert all(finding["level"] == "well" for finding in findings), findings

@@ -18,7 +18,10 @@ from schemas.instruments import Tables
 from schemas.trading import KillLevel
 
 COMMANDS = sorted(command.callback.__name__ for command in app.registered_commands)
-NEED_NO_INSTANCE = {"config", "doctor", "ingest", "kill", "arm", "start", "bench", "version"}
+NEED_NO_INSTANCE = {
+    "config", "doctor", "ingest", "kill", "arm", "start", "bench", "version", "install",
+    "uninstall",
+}  # fmt: skip
 NOTHING_TO_STOP = {"stop"}
 READ_FILES = {
     "logs", "replay", "backtest", "why", "positions", "orders", "fills", "pnl", "train",
