@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from packaging.requirements import Requirement
+
 from config.loader import ROOT
 from processes.cli.findings import Finding, Look, judged, warned
 from processes.clock import measure_offset_ns
@@ -33,26 +35,21 @@ def check_python(_: Look) -> Finding:
 
 
 def check_packages(_: Look) -> Finding:
-    """Those of the lock, in one of its versions; those of other machines may be absent."""
+    """Those that the lock has for this machine, in its versions."""
     text = (ROOT / "requirements.lock").read_text(encoding="utf-8").partition(DIVIDER)[0]
-    locked: dict[str, list[str]] = {}
-    optional = set()
-    for name, version, rest in re.findall(r"^([\w.-]+)==([^\s;\\]+)([^\n]*)", text, re.MULTILINE):
-        locked.setdefault(name, []).append(version)
-        if ";" in rest:
-            optional.add(name)
+    lines = re.findall(r"^([\w.-]+==[^\\\n]*)", text, re.MULTILINE)
+    wanted = [one for one in map(Requirement, lines) if one.marker is None or one.marker.evaluate()]
     strange = []
-    for name, versions in locked.items():
+    for one in wanted:
         try:
-            found = importlib.metadata.version(name)
+            found = importlib.metadata.version(one.name)
         except importlib.metadata.PackageNotFoundError:
-            if name not in optional:
-                strange.append(f"{name} is absent")
+            strange.append(f"{one.name} is absent")
             continue
-        if found not in versions:
-            strange.append(f"{name} is {found}, not {' or '.join(versions)}")
+        if found not in one.specifier:
+            strange.append(f"{one.name} is {found}, not {one.specifier}")
     shown = ", ".join(strange[:5]) + (f" and {len(strange) - 5} more" if strange[5:] else "")
-    text = shown or f"{len(locked)} as requirements.lock has them"
+    text = shown or f"{len(wanted)} as requirements.lock has them"
     return warned("packages", not strange, text, "rm -r .venv, then ./scripts/dcctl version")
 
 

@@ -72,8 +72,15 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
         spec("features", 1, 2),
     ]
     specs += [spec(f"collector.{v}", 2, 3, "collector") for v in enabled_venues(settings)]
-    specs += [spec("console", 3, 5)] if settings.console.enabled else []
+    console = settings.console
+    specs += [spec("console", 3, 5)] if console.enabled and not console.outside else []
     return specs
+
+
+def outsiders(settings: Settings) -> list[str]:
+    """Who has a place here and is started by somebody else."""
+    console = settings.console
+    return ["console"] if console.enabled and console.outside else []
 
 
 class Supervisor:
@@ -93,7 +100,7 @@ class Supervisor:
         self._log = open_log(paths.logs, NAME, settings.log, Clock(measure_offset_ns()).now_ns)
         self._endpoint = Endpoint(settings.http.port)
         specs = child_specs(settings)
-        names = [NAME, *(spec.name for spec in specs)]
+        names = [NAME, *(spec.name for spec in specs), *outsiders(settings)]
         self._memory = open_memory(settings, paths.run, paths.data, names, self._log)
         self._session = SessionFolder(paths.data, self._memory.registry.session)
         self._generation = self._session.generation_for(settings)
