@@ -25,6 +25,7 @@ from processes.logs import open_log
 from processes.places import CONFIG, SOCKET_SUFFIXES, Paths, Resolved, lock, resolve
 from processes.rings import enabled_venues
 from processes.sessions import SessionFolder
+from processes.supervisor.awake import stay_awake
 from processes.supervisor.child import Child, ChildSpec, State
 from processes.supervisor.http import Endpoint
 from processes.supervisor.memory import open_memory
@@ -32,7 +33,9 @@ from processes.supervisor.notify import Manager
 from processes.supervisor.shutdown import Shutdown
 from processes.supervisor.status import Observer
 from processes.supervisor.tables import Allotment
+from processes.wake import WakeWatch
 from schemas.alerts import check_secrets
+from schemas.brokers import FreqtradeAccount
 from schemas.control import Mode, Word
 from schemas.databases import with_secrets
 from schemas.errors import ConfigError, OperatorError, ShutDownError
@@ -42,6 +45,8 @@ from schemas.trading import KillLevel
 
 NAME: Final = "supervisor"
 TURN_MS: Final = 20
+BOT_NAME_MAX: Final = len("collector.bitfinex") - len("bot.")
+"""Paths of sockets have room for the longest name of a process there was."""
 FILES: Final = 8192
 """Open files a process may have."""
 KILL_LEVELS: Final = {level.name.lower(): level for level in KillLevel if level}
@@ -71,10 +76,36 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
         spec("inference", 1, 1),
         spec("features", 1, 2),
     ]
+    specs += [bot(name) for name in bots_of(settings)]
     specs += [spec(f"collector.{v}", 2, 3, "collector") for v in enabled_venues(settings)]
     console = settings.console
     specs += [spec("console", 3, 5)] if console.enabled and not console.outside else []
     return specs
+
+
+def bots_of(settings: Settings) -> list[str]:
+    """Accounts whose Freqtrade bot is started here.
+
+    Raises:
+        ConfigError: a name is too long for the sockets of a keeper.
+    """
+    accounts = settings.execution.accounts
+    bots = [n for n, one in accounts.items() if isinstance(one, FreqtradeAccount) and one.command]
+    for name in bots:
+        if len(name) > BOT_NAME_MAX:
+            raise ConfigError(
+                f"execution.accounts.{name}.command: an account whose bot is started here has a "
+                f"name of {BOT_NAME_MAX} letters at most"
+            )
+    return bots
+
+
+def bot(account: str) -> ChildSpec:
+    """A bot's keeper. It stops after execution, whose last orders it takes."""
+    return ChildSpec(
+        name=f"bot.{account}", module="processes.keeper.main", stage=1, stop_order=1,
+        is_waited_for=False, ends_its_own=True,
+    )  # fmt: skip
 
 
 def outsiders(settings: Settings) -> list[str]:
@@ -125,6 +156,8 @@ class Supervisor:
         self._bus = Bus(paths.run, NAME)
         self._endpoint.begin(self._observer, self._children)
         self._observer.endpoints["http"] = self._endpoint.url
+        self._wake = WakeWatch()
+        self._awake = stay_awake(self._log)
         self._manager = Manager.of_environment(os.environ)
         self._shutdown = Shutdown(2 * settings.execution.timer_s + 0.5)
         for name in ("status", "stop", "restart", "reload", "kill", "ping"):
@@ -191,13 +224,14 @@ class Supervisor:
             if child.state == State.STOPPED and child.restarts == 0 and not child.pid:
                 child.start()
         settled = {State.READY, State.FAILED}
-        if all(child.state in settled for child in mine) and mine:
+        if all(child.state in settled for child in mine if child.spec.is_waited_for) and mine:
             return stage + 1
         return stage
 
     def _turn(self) -> None:
         self._bus.commands.poll(TURN_MS)
         self._bus.serve_commands()
+        self._watch_sleep()
         now_ns = self._clock.now_ns()
         for child in self._children:
             if child.tick(now_ns):
@@ -212,6 +246,21 @@ class Supervisor:
         self._look_at_switch()
         fresh = all(child.is_fresh(now_ns) for child in self._children if child.spec.is_critical)
         self._manager.look(self._observer.state(), fresh=fresh)
+
+    def _watch_sleep(self) -> None:
+        """Nobody is killed for not having beaten while the machine slept, or all was stopped."""
+        lost = self._wake.look()
+        if not any(lost):
+            return
+        for child in self._children:
+            child.forgive()
+        if lost.asleep_s:
+            self._log.warning(
+                "the machine was asleep; the session's clock is behind by that",
+                asleep_s=round(lost.asleep_s, 1),
+            )
+        else:
+            self._log.warning("nothing ran for a while", stopped_s=round(lost.stopped_s, 1))
 
     def _look_at_switch(self) -> None:
         """The kill switch's level `shutdown` ends the instance, once nothing is open."""
@@ -246,6 +295,9 @@ class Supervisor:
                 leftover.unlink()
         self._log.info("stopped")
         self._manager.close()
+        if self._awake is not None:
+            self._awake.terminate()
+            self._awake.wait()
         self._held.close()
 
     # ---- commands

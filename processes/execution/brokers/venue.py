@@ -29,6 +29,7 @@ from processes.execution.brokers.network import (
 )
 from processes.execution.brokers.tracked import FAULTS, Tracked, refusal
 from processes.execution.gate import SendGate
+from processes.wake import end_after_sleep
 from schemas.account import AccountEvent, BalanceChange, Fill, OrderUpdate
 from schemas.errors import RefusedError
 from schemas.trading import (
@@ -153,7 +154,7 @@ class VenueSession:
 
     async def _attend(self) -> None:
         """Until the connection is lost."""
-        works = (self._trading.watch(), self._stay_alive(), self._tend())
+        works = (self._trading.watch(), self._stay_alive(), self._tend(), end_after_sleep(TEND_S))
         tasks = {asyncio.create_task(work) for work in works}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
