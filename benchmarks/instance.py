@@ -117,6 +117,7 @@ def running_instance(profile: str = "demo", **settings: Any) -> Iterator[Instanc
         "PYTHONPATH": str(ROOT),
         "DC__http__port": "0",
         "DC__console__enabled": "false",
+        "DC_LOG_STDOUT": "0",
         "DC__paths__run": str(folder / "run"),
         "DC__paths__data": str(folder / "data"),
         "DC__paths__logs": str(folder / "logs"),
@@ -124,7 +125,7 @@ def running_instance(profile: str = "demo", **settings: Any) -> Iterator[Instanc
     }
     with (folder / "supervisor.err").open("wb") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "processes.supervisor.main", profile],
+            [sys.executable, "-m", "processes.cli", "start", "--foreground", "-p", profile],
             cwd=ROOT,
             env=environment,
             stdout=errors,

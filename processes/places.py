@@ -118,6 +118,15 @@ def is_locked(run: Path) -> bool:
     return is_held(run / "lock")
 
 
+def lock_owner(run: Path) -> int:
+    """The process that a lock file names, 0 if it names none."""
+    try:
+        text = (run / "lock").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return 0
+    return int(text) if text.isdecimal() else 0
+
+
 def rates_folder(sections: RestSections) -> Path:
     """Where all of a user's processes on this machine share the venues' rates.
 

@@ -80,6 +80,9 @@ class FreqtradeAccount(AccountSettings, frozen=True, kw_only=True, tag="freqtrad
     """The bot's own configuration, for changing its strategy; empty = cannot be changed."""
     strategies: str = ""
     """The folder of its strategies; empty = as its own configuration says."""
+    command: tuple[Annotated[str, Meta(min_length=1)], ...] = ()
+    """Starts the bot, word by word; it is then kept alive and stopped with everything else, and is
+    given username, password and token. Read at `dcctl start`; empty = somebody else starts it."""
     ask_every_s: Seconds = 5.0
 
 

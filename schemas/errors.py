@@ -5,6 +5,7 @@
     ├── OperatorError          a command cannot be done now: one sentence and what to type (exit 1)
     │   ├── UsageError         a word on the command line means nothing here (exit 2)
     │   ├── NotRunningError    it needs a running instance and there is none (exit 3)
+    │   ├── ShutDownError      the kill switch has shut the instance down; only arm lets it start
     │   └── StoreError         a store of a lake does not answer, or will not have us
     ├── DatabaseError          a database cannot be used; the text says what to do
     │   └── DatabaseUnavailableError  it does not answer, not in time, or is full: it may later
@@ -43,6 +44,10 @@ class UsageError(OperatorError):
 
 class NotRunningError(OperatorError):
     """A command needs a running instance, and there is none."""
+
+
+class ShutDownError(OperatorError):
+    """The kill switch has shut the instance down, and nobody has armed it since."""
 
 
 class StoreError(OperatorError):

@@ -484,6 +484,8 @@ class ConsoleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Web page and API for people, a process of its own; docs/console.md."""
 
     enabled: bool = True
+    outside: bool = False
+    """Somebody else starts it, as a container of its own (docs/server.md); it has its place."""
     host: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.:-]{1,253}$")] = "127.0.0.1"
     """Another address than this machine's own shows the page, and the kill switch, to a network:
     better a tunnel by ssh."""
@@ -619,7 +621,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 REFUSED: tuple[str, ...] = (
     "profile", "paths", "http", "rings", "simulator.port", "signal", "ledger", "influx.enabled",
-    "bridge.enabled", "lake.store", "retraining", "console.enabled",
+    "bridge.enabled", "lake.store", "retraining", "console.enabled", "console.outside",
 )  # fmt: skip
 """Keys (and all below them) that only a stop and start can change."""
 

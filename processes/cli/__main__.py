@@ -47,7 +47,7 @@ def start(
     config: ConfigFile = None,
     foreground: Annotated[
         bool,
-        typer.Option("--foreground", help="Stay; log to standard output. For launchd, systemd."),
+        typer.Option("--foreground", help="Stay; log to standard output, as containers do."),
     ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for readiness.")] = 300.0,
 ) -> None:
@@ -298,6 +298,28 @@ def doctor(
     from processes.cli.doctor import examine
 
     examine(fix=fix, as_json=json)
+
+
+@app.command()
+def install(
+    profile: Profile = "",
+    config: ConfigFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the file that it would write.")
+    ] = False,
+) -> None:
+    """Make Data Controller a service: launchd or systemd starts it at login and after a crash."""
+    from processes.cli.service import install as install_service
+
+    install_service(profile, config, dry_run=dry_run)
+
+
+@app.command()
+def uninstall() -> None:
+    """Stop the service and remove it; data, logs and settings stay."""
+    from processes.cli.service import uninstall as uninstall_service
+
+    uninstall_service()
 
 
 @app.command()

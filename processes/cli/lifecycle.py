@@ -1,6 +1,7 @@
 """start, stop, restart, reload."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +14,18 @@ from processes.clock import Clock, measure_offset_ns, monotonic_s, nap
 from processes.operations.instance import ask, find_paths, running_paths
 from processes.operations.instance import status as read_status
 from processes.places import SOCKET_SUFFIXES, Paths, is_locked, lock, read_registry, resolve
-from schemas.errors import ConfigError, NotRunningError, OperatorError, UsageError
+from schemas.errors import (
+    ConfigError,
+    NotRunningError,
+    OperatorError,
+    ShutDownError,
+    UsageError,
+)
 from schemas.messages import Status
 from schemas.registry import Registry
 from shm.errors import SharedMemoryError
 
+OUTPUT_BYTES_MAX = 10_000_000
 RESTART_S = 120.0
 POLL_S = 0.05
 PATIENCE_S = 30.0
@@ -35,13 +43,47 @@ MODES = {"paper": "on paper", "dry_run": "without money", "live": "with money"}
 """What orders are, in words."""
 
 
+SERVICE = "DC_SERVICE"
+"""Environment variable: which manager started this process as a service."""
+
+
 def start_foreground(profile: str, file: Path | None) -> None:
-    """Be the supervisor, until a signal."""
+    """Be the supervisor, until a signal. The one way in which an instance is started.
+
+    What no restart can cure must not be restarted. systemd is told by exit code 78; launchd knows
+    only whether the code is 0.
+    """
     from processes.logs import TO_STDOUT
     from processes.supervisor.main import supervise
 
-    os.environ[TO_STDOUT] = "1"
-    supervise(profile or DEFAULT_PROFILE, file)
+    os.environ.setdefault(TO_STDOUT, "1")
+    profile = profile or DEFAULT_PROFILE
+    service = os.environ.pop(SERVICE, "")
+    if service == "launchd":
+        _shorten_output()
+    try:
+        settings = load_with_changes(profile, file)
+        if any(section.url.startswith("wss://") for section in settings.venues.enabled().values()):
+            from processes.cli.listings import refresh_before_start  # it loads the HTTP client
+
+            refresh_before_start(settings, resolve(settings, ROOT).data)
+        supervise(profile, file)
+    except ShutDownError as error:
+        if not service:
+            raise
+        complain(str(error))
+    except ConfigError as error:
+        if service != "launchd":
+            raise
+        complain(str(error))
+
+
+def _shorten_output() -> None:
+    """Launchd's files of our standard output and error: nobody else ever makes them shorter."""
+    for descriptor in (1, 2):
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_size > OUTPUT_BYTES_MAX:
+            os.ftruncate(descriptor, 0)
 
 
 def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
@@ -50,30 +92,30 @@ def start_background(profile: str, file: Path | None, timeout_s: float) -> None:
     Raises:
         ConfigError: bad settings, nothing started. OperatorError: it cannot start, or is not ready.
     """
+    from processes.logs import TO_STDOUT
+
     settings = load_with_changes(profile, file)
     paths = resolve(settings, ROOT)
     if is_locked(paths.run):
         raise OperatorError("Data Controller runs here already: dcctl status, or dcctl stop")
-    if any(section.url.startswith("wss://") for section in settings.venues.enabled().values()):
-        from processes.cli.listings import refresh_before_start  # it loads the HTTP client
-
-        refresh_before_start(settings, paths.data)
     kernels = os.environ.get("NUMBA_CACHE_DIR")
     if kernels and not any(Path(kernels).rglob("*.nbi")):
         sys.stderr.write("The first start compiles the kernels: a minute, more if it is busy ...\n")
-    arguments = [settings.profile, *([str(file.resolve())] if file is not None else [])]
+    arguments = ["--profile", settings.profile]
+    arguments += ["--config", str(file.resolve())] if file is not None else []
     errors = paths.logs / "supervisor.err"
     with errors.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "processes.supervisor.main", *arguments],
+            [sys.executable, "-m", "processes.cli", "start", "--foreground", *arguments],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), TO_STDOUT: "0"},
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
             start_new_session=True,
         )
     status = _wait_ready(process, paths, timeout_s, errors)
+    sys.stderr.write(errors.read_text(errors="replace"))  # what it wants told beside starting
     say(process_table(status))
     say()
     if status.state == "running":

@@ -4,6 +4,7 @@ import sys
 from decimal import Decimal
 
 from processes.cli.screen import colour, say, say_json, table
+from processes.cli.service import service_line
 from processes.clock import nap
 from processes.databases.places import described
 from processes.execution.ledger import FILE, LedgerError
@@ -60,7 +61,7 @@ def render(status: Status) -> str:
     )
     parts = [head, process_table(status), _ring_table(status), _latency_table(status)]
     parts += _position_lines()
-    parts.append(f"health and metrics: {status.endpoints.get('http', '')}")
+    parts.append(f"health and metrics: {status.endpoints.get('http', '')}\n{service_line()}")
     return "\n\n".join(parts)
 
 

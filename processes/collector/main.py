@@ -15,6 +15,7 @@ from processes.collector.session import Session, Timeouts, place_anew
 from processes.collector.tape import Tape
 from processes.places import rates_folder
 from processes.runtime import Context, run
+from processes.wake import WakeWatch
 from schemas.errors import ConfigError, OperatorError
 from schemas.feeds import FeedSettings
 from schemas.instruments import Stream
@@ -52,6 +53,7 @@ class Collector:
         self._counted: dict[str, int] = {}
         self._recorder: Recorder | None = None
         self._disk_error = ""
+        self._wake = WakeWatch()
         if settings.record_frames:
             folder = context.paths.data / "frames" / venue.name
             self._recorder = Recorder(
@@ -221,6 +223,7 @@ class Collector:
             self._context.service()
             self._count()
             self._watch_disk()
+            self._watch_sleep()
             await asyncio.sleep(0.05)
             for task in self._tasks:
                 if task.done():
@@ -231,6 +234,13 @@ class Collector:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _watch_sleep(self) -> None:
+        """After sleep no socket is what it seems; the books come anew with the connections."""
+        asleep_s = self._wake.look().asleep_s
+        if asleep_s:
+            for session in self._sessions:
+                session.renew(f"the machine was asleep for {asleep_s:.0f} s")
 
     def _watch_disk(self) -> None:
         """Hand recorded frames over, and say once what the disk has against them."""

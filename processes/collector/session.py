@@ -188,6 +188,12 @@ class Session:
             self._backoff.succeeded()
             self._wished.set()
 
+    def renew(self, text: str) -> None:
+        """Connect anew, at once: whatever this socket still shows, the venue has given it up."""
+        if self._socket is not None:
+            self._backoff.succeeded()
+            self._close(MarkerReason.CONNECTION_LOST, text)
+
     def stop(self) -> None:
         """The process ends in order: say so on the tape. A cancel alone may be lost in a wait."""
         self._stopping = True

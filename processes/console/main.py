@@ -25,6 +25,8 @@ from schemas.errors import OperatorError
 NICENESS: Final = 10
 SERVICE_S: Final = 0.05
 RETRY_S: Final = 2.0
+SHOWN: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 (asked for by the settings)
+"""All of a machine's addresses are none that a browser can open."""
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -117,7 +119,7 @@ class Console:
                 await self._pause(RETRY_S)
                 continue
             bound = listener.getsockname()[1]
-            shown = f"[{host}]" if ":" in host else host
+            shown = SHOWN.get(host) or (f"[{host}]" if ":" in host else host)
             self._url = f"http://{shown}:{bound}"
             return listener
         return None

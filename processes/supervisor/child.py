@@ -107,6 +107,12 @@ class ChildSpec(Struct, frozen=True, kw_only=True):
     module: str
     stage: int
     stop_order: int
+    is_critical: bool = False
+    """Market data, decisions or their record stand still without it."""
+    is_waited_for: bool = True
+    """Later stages begin only once it is ready, or given up."""
+    ends_its_own: bool = False
+    """SIGTERM is for it alone: it ends what it has started by itself."""
 
 
 class Child:
@@ -141,6 +147,7 @@ class Child:
         self._failures = 0
         self._exits: deque[float] = deque()
         self._start_again = False
+        self._forgiven_s = float("-inf")
 
     # ---- what is asked of it
 
@@ -185,6 +192,17 @@ class Child:
         """Since the process was started."""
         return monotonic_s() - self._spawned_s if self._process is not None else 0.0
 
+    def is_fresh(self, now_ns: int) -> bool:
+        """Whether it beats, once it has; one that is on its way up, or down, is seen to already."""
+        if self._process is None or not self._was_ready_s or self.state == State.DRAINING:
+            return True
+        age_s = (now_ns - self._control.row(self.row).beat_ns) / 1e9
+        return min(age_s, monotonic_s() - self._forgiven_s) <= self._settings.hung_after_s
+
+    def forgive(self) -> None:
+        """It could not beat, through no fault of its own: count its silence from now on."""
+        self._forgiven_s = monotonic_s()
+
     # ---- what happens to it
 
     def tick(self, now_ns: int) -> bool:
@@ -216,6 +234,7 @@ class Child:
         row = self._control.row(self.row)
         mine = pid_of(row.owner) == self._process.pid and row.beats > 0
         age_s = (now_ns - row.beat_ns) / 1e9 if mine else self.uptime_s
+        age_s = min(age_s, monotonic_s() - self._forgiven_s)
         limit_s = self._settings.ready_timeout_s
         if mine and self._was_ready_s:
             limit_s = self._settings.hung_after_s
@@ -300,6 +319,10 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         """To the whole group, and to descendants that have left it."""
         if self._process is None:
+            return
+        if number == signal.SIGTERM and self.spec.ends_its_own:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
             return
         family = []
         with contextlib.suppress(psutil.Error):

@@ -2,13 +2,13 @@
 
 It starts children in stages (readers before writers), stops them in order (orders first, storage
 last), and leaves nothing behind: no process, no segment, no socket. Started by `dcctl start`;
-launchd and systemd run it in the foreground.
+launchd and systemd run it in the foreground, and are told how it is (`notify.py`).
 """
 
 import os
+import resource
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -25,23 +25,32 @@ from processes.logs import open_log
 from processes.places import CONFIG, SOCKET_SUFFIXES, Paths, Resolved, lock, resolve
 from processes.rings import enabled_venues
 from processes.sessions import SessionFolder
+from processes.supervisor.awake import stay_awake
 from processes.supervisor.child import Child, ChildSpec, State
 from processes.supervisor.http import Endpoint
 from processes.supervisor.memory import open_memory
+from processes.supervisor.notify import Manager
 from processes.supervisor.shutdown import Shutdown
 from processes.supervisor.status import Observer
 from processes.supervisor.tables import Allotment
+from processes.wake import WakeWatch
 from schemas.alerts import check_secrets
+from schemas.brokers import FreqtradeAccount
 from schemas.control import Mode, Word
 from schemas.databases import with_secrets
-from schemas.errors import ConfigError, OperatorError
+from schemas.errors import ConfigError, OperatorError, ShutDownError
 from schemas.messages import ConfigChanged, ProcessChanged
 from schemas.settings import Settings
 from schemas.trading import KillLevel
 
 NAME: Final = "supervisor"
 TURN_MS: Final = 20
+BOT_NAME_MAX: Final = len("collector.bitfinex") - len("bot.")
+"""Paths of sockets have room for the longest name of a process there was."""
+FILES: Final = 8192
+"""Open files a process may have."""
 KILL_LEVELS: Final = {level.name.lower(): level for level in KillLevel if level}
+CRITICAL: Final = frozenset({"storage", "execution", "inference", "features", "collector"})
 
 
 def child_specs(settings: Settings) -> list[ChildSpec]:
@@ -49,7 +58,10 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
 
     def spec(name: str, stage: int, stop_order: int, module: str = "") -> ChildSpec:
         path = f"processes.{module or name}.main"
-        return ChildSpec(name=name, module=path, stage=stage, stop_order=stop_order)
+        return ChildSpec(
+            name=name, module=path, stage=stage, stop_order=stop_order,
+            is_critical=(module or name) in CRITICAL,
+        )  # fmt: skip
 
     specs = [spec("simulator", 0, 4)] if settings.simulator.enabled else []
     specs += [spec("influx", 0, 4)] if settings.influx.enabled else []
@@ -64,9 +76,42 @@ def child_specs(settings: Settings) -> list[ChildSpec]:
         spec("inference", 1, 1),
         spec("features", 1, 2),
     ]
+    specs += [bot(name) for name in bots_of(settings)]
     specs += [spec(f"collector.{v}", 2, 3, "collector") for v in enabled_venues(settings)]
-    specs += [spec("console", 3, 5)] if settings.console.enabled else []
+    console = settings.console
+    specs += [spec("console", 3, 5)] if console.enabled and not console.outside else []
     return specs
+
+
+def bots_of(settings: Settings) -> list[str]:
+    """Accounts whose Freqtrade bot is started here.
+
+    Raises:
+        ConfigError: a name is too long for the sockets of a keeper.
+    """
+    accounts = settings.execution.accounts
+    bots = [n for n, one in accounts.items() if isinstance(one, FreqtradeAccount) and one.command]
+    for name in bots:
+        if len(name) > BOT_NAME_MAX:
+            raise ConfigError(
+                f"execution.accounts.{name}.command: an account whose bot is started here has a "
+                f"name of {BOT_NAME_MAX} letters at most"
+            )
+    return bots
+
+
+def bot(account: str) -> ChildSpec:
+    """A bot's keeper. It stops after execution, whose last orders it takes."""
+    return ChildSpec(
+        name=f"bot.{account}", module="processes.keeper.main", stage=1, stop_order=1,
+        is_waited_for=False, ends_its_own=True,
+    )  # fmt: skip
+
+
+def outsiders(settings: Settings) -> list[str]:
+    """Who has a place here and is started by somebody else."""
+    console = settings.console
+    return ["console"] if console.enabled and console.outside else []
 
 
 class Supervisor:
@@ -86,7 +131,7 @@ class Supervisor:
         self._log = open_log(paths.logs, NAME, settings.log, Clock(measure_offset_ns()).now_ns)
         self._endpoint = Endpoint(settings.http.port)
         specs = child_specs(settings)
-        names = [NAME, *(spec.name for spec in specs)]
+        names = [NAME, *(spec.name for spec in specs), *outsiders(settings)]
         self._memory = open_memory(settings, paths.run, paths.data, names, self._log)
         self._session = SessionFolder(paths.data, self._memory.registry.session)
         self._generation = self._session.generation_for(settings)
@@ -111,6 +156,9 @@ class Supervisor:
         self._bus = Bus(paths.run, NAME)
         self._endpoint.begin(self._observer, self._children)
         self._observer.endpoints["http"] = self._endpoint.url
+        self._wake = WakeWatch()
+        self._awake = stay_awake(self._log)
+        self._manager = Manager.of_environment(os.environ)
         self._shutdown = Shutdown(2 * settings.execution.timer_s + 0.5)
         for name in ("status", "stop", "restart", "reload", "kill", "ping"):
             self._bus.on_command(name, getattr(self, f"_on_{name}"))
@@ -176,13 +224,14 @@ class Supervisor:
             if child.state == State.STOPPED and child.restarts == 0 and not child.pid:
                 child.start()
         settled = {State.READY, State.FAILED}
-        if all(child.state in settled for child in mine) and mine:
+        if all(child.state in settled for child in mine if child.spec.is_waited_for) and mine:
             return stage + 1
         return stage
 
     def _turn(self) -> None:
         self._bus.commands.poll(TURN_MS)
         self._bus.serve_commands()
+        self._watch_sleep()
         now_ns = self._clock.now_ns()
         for child in self._children:
             if child.tick(now_ns):
@@ -195,6 +244,23 @@ class Supervisor:
                 self._bus.publish(state)
         self._observer.sample()
         self._look_at_switch()
+        fresh = all(child.is_fresh(now_ns) for child in self._children if child.spec.is_critical)
+        self._manager.look(self._observer.state(), fresh=fresh)
+
+    def _watch_sleep(self) -> None:
+        """Nobody is killed for not having beaten while the machine slept, or all was stopped."""
+        lost = self._wake.look()
+        if not any(lost):
+            return
+        for child in self._children:
+            child.forgive()
+        if lost.asleep_s:
+            self._log.warning(
+                "the machine was asleep; the session's clock is behind by that",
+                asleep_s=round(lost.asleep_s, 1),
+            )
+        else:
+            self._log.warning("nothing ran for a while", stopped_s=round(lost.stopped_s, 1))
 
     def _look_at_switch(self) -> None:
         """The kill switch's level `shutdown` ends the instance, once nothing is open."""
@@ -212,6 +278,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         self._log.info("stopping", reason=self._stop_reason)
+        self._manager.stopping()
         self._memory.control.set(Word.DRAINING, 1)
         for order in sorted({child.spec.stop_order for child in self._children}):
             mine = [child for child in self._children if child.spec.stop_order == order]
@@ -227,6 +294,10 @@ class Supervisor:
             if leftover.suffix in SOCKET_SUFFIXES:
                 leftover.unlink()
         self._log.info("stopped")
+        self._manager.close()
+        if self._awake is not None:
+            self._awake.terminate()
+            self._awake.wait()
         self._held.close()
 
     # ---- commands
@@ -306,10 +377,12 @@ class Supervisor:
         self._reload_asked = True
 
     def _reload_by_signal(self) -> None:
+        self._manager.reloading()
         try:
             self._on_reload({})
         except OperatorError as error:
             self._log.error("reload refused", reason=str(error))
+        self._manager.reloaded()
 
 
 def with_ports(settings: Settings, running: Settings | None = None) -> Settings:
@@ -332,11 +405,11 @@ def refuse_shut_down(data: Path) -> None:
     """An instance that the kill switch has shut down stays so until somebody arms it.
 
     Raises:
-        OperatorError: it is shut down.
+        ShutDownError: it is shut down.
     """
     latch = read_latch(data)
     if latch.level >= KillLevel.SHUTDOWN:
-        raise OperatorError(
+        raise ShutDownError(
             f"the kill switch stands at shutdown (by {latch.by}, {utc_text(latch.since_ns)}): "
             "dcctl arm releases it, then start again"
         )
@@ -355,24 +428,13 @@ def supervise(profile: str, file: Path | None) -> None:
     paths = resolve(settings, ROOT)
     refuse_shut_down(paths.data)
     held = lock(paths.run)
+    allow_files()
     Supervisor(settings, paths, file, held).run()
 
 
-def main() -> None:
-    """`python -m processes.supervisor.main PROFILE [FILE]`: what `dcctl start` runs."""
-    profile, *rest = sys.argv[1:]
-    try:
-        supervise(profile, Path(rest[0]) if rest else None)
-    except ConfigError as error:
-        sys.exit(_complain(error, 78))
-    except OperatorError as error:
-        sys.exit(_complain(error, 1))
-
-
-def _complain(error: Exception, code: int) -> int:
-    sys.stderr.write(f"{error}\n")
-    return code
-
-
-if __name__ == "__main__":
-    main()
+def allow_files() -> None:
+    """Raise the soft limit of open files, which children inherit; a Mac's login begins with 256."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

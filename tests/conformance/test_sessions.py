@@ -45,6 +45,29 @@ def test_all_streams_arrive_and_the_books_are_the_venues(clock: Clock, subject: 
 
 
 @of_all()
+def test_after_sleep_every_connection_is_made_anew_and_the_gap_marked_once_a_stream(clock, subject):
+    """The sockets still look alive: nothing but the clocks has said that they are not."""
+
+    async def story():
+        async with World(subject, clock) as world:
+            await world.all_live()
+            await world.passed(3)
+            session = world.sessions[0]
+            session.renew("the machine was asleep for 3600 s")
+            await world.until(lambda: session.connections == 2)
+            await world.all_live()
+            await world.passed(3)
+            await world.books_agree()
+            gaps = world.markers(Marker.GAP)
+            assert len(gaps) == len(subject.symbols) * len(subject.channels)
+            world.check_trades_are_whole()
+            reasons = world.markers(Marker.DISCONNECTED)["reason"].tolist()
+            assert reasons == [MarkerReason.CONNECTION_LOST]
+
+    tell(clock, story())
+
+
+@of_all()
 @pytest.mark.parametrize("fault", ["cut", "restart"])
 def test_a_lost_connection_is_opened_again_and_the_gap_marked_once_a_stream(clock, subject, fault):
     async def story():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -27,6 +28,7 @@ from tests.lineups import ALL, fitted, plant, promote
 from tests.live.conftest import Project
 from tests.servers import prometheus_server
 from tests.unit.deploy.test_monitoring import RULES, queries
+from tests.unit.supervisor.test_notify import Listener
 
 MODELS = ("cnn", "sgd", "gbdt", "regime", "tcn")
 """Families that are promoted, and promoted anew."""
@@ -307,7 +309,11 @@ def held(project: Project) -> bool:
     return any(float(one.quantity) for one in positions)
 
 
-def test_foreground_logs_to_standard_output_and_ends_on_a_signal(project):
+def test_foreground_logs_to_standard_output_tells_its_manager_and_ends_on_a_signal(project):
+    manager = Listener(str(project.folder / "notify"))
+    heard: list[str] = []
+    project.environment["NOTIFY_SOCKET"] = manager.socket.getsockname()
+    project.environment["WATCHDOG_USEC"] = "3000000"
     process = subprocess.Popen(
         [sys.executable, "-m", "processes.cli", "start", "--foreground"],
         env=project.environment,
@@ -317,10 +323,20 @@ def test_foreground_logs_to_standard_output_and_ends_on_a_signal(project):
         stderr=subprocess.PIPE,
     )
     wait_until((project.run / "registry.json").exists, 60)
-    project.wait_running(90)
+    project.wait_running(300)
+    process.send_signal(signal.SIGHUP)
+
+    def told(word: str) -> bool:
+        heard.extend(manager.heard())
+        return any(word in said for said in heard)
+
+    for word in ("READY=1", "RELOADING=1", "WATCHDOG=1"):
+        wait_until(lambda word=word: told(word), 30, word)
     process.terminate()
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
+    assert told("STOPPING=1")
+    manager.socket.close()
     lines = [json.loads(line) for line in out.splitlines()]
     assert {"supervisor", "features", "collector.bitfinex"} <= {line["process"] for line in lines}
     project.assert_clean()
@@ -355,4 +371,4 @@ def test_tools_that_need_no_instance(project):
     assert "Settings" in json.dumps(schema)
     assert "risk.max_daily_loss" in project.dcctl("config")
     findings = project.json("doctor")
-    assert all(finding["well"] for finding in findings), findings
+    assert all(finding["level"] == "well" for finding in findings), findings

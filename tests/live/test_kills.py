@@ -7,13 +7,16 @@ The suite kills execution and two others; all of them, and a hundred times at ra
 
 import collections
 import json
+import os
 import random
+import signal
 import sqlite3
 from decimal import Decimal
 
 import msgspec
 import pytest
 
+from processes.clock import monotonic_s
 from processes.replay.main import replay
 from processes.sessions import sessions_of
 from schemas.trading import Intent
@@ -166,3 +169,28 @@ def check_ledger(project) -> dict[str, int]:
         f: Decimal(q) for f, q in told.items() if f not in unbooked
     }
     return {"orders": len(intents), "fills": len(fills)}
+
+
+def test_a_standstill_of_everything_ends_nobody_and_recovers_by_itself(project):
+    """What a machine's pause looks like from inside: all are stopped, and all go on."""
+    project.dcctl("start")
+    before = {process.name: process.pid for process in project.status().processes}
+    pids = [project.supervisor_pid(), *before.values()]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    began_s = monotonic_s()
+    # Longer than `hung_after_s`: whoever is stopped alone for so long is ended.
+    wait_until(lambda: monotonic_s() - began_s > 12.0, 20, "the standstill")
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    project.wait_running(60)
+    committed = project.ring("decisions").committed
+    wait_until(lambda: project.ring("decisions").committed > committed + 10, 60, "decisions")
+    after = {process.name: process.pid for process in project.status().processes}
+    assert after == before, "nobody was killed"
+    assert all(process.restarts == 0 for process in project.status().processes)
+    log = (project.logs / "supervisor.jsonl").read_text()
+    assert '"nothing ran for a while"' in log
+    assert "hung" not in log
+    project.dcctl("stop")
+    project.assert_clean()

@@ -52,7 +52,8 @@ ARROWS: dict[str, set[str]] = {
     "processes/supervisor": {"venues", "psutil", "prometheus_client"},
     # venues: ingest decodes recordings as the collector does; models: which families there are, and
     # what a trained one says of itself; benchmarks: bench runs them
-    "processes/cli": {"venues", "models", "typer", "psutil", "benchmarks"},
+    # packaging: doctor reads the lock
+    "processes/cli": {"venues", "models", "typer", "psutil", "benchmarks", "packaging"},
     # made beforehand, by who changes the tables of metrics and alerts
     "deploy": {"schemas", "yaml", "grafana_foundation_sdk"},
     "processes/archive": set(),
@@ -62,6 +63,7 @@ ARROWS: dict[str, set[str]] = {
     "processes/console": {"nicegui", "fastapi", "starlette", "uvicorn", "psutil"},
     # psutil: how much memory the machine has left; apprise: the channels
     "processes/alerts": {"psutil", "apprise"},
+    "processes/keeper": set(),
     "processes/retraining": set(),
     # what is done with sealed files: looking, proving, packing, asking
     "processes/lake": {"pyarrow", "duckdb"},

@@ -30,6 +30,7 @@ from processes.execution.brokers.network import (
 )
 from processes.execution.brokers.tracked import FAULTS, Tracked, refusal
 from processes.execution.gate import SendGate
+from processes.wake import end_after_sleep
 from schemas.account import AccountEvent, BalanceChange, Fill, OrderUpdate
 from schemas.errors import RefusedError
 from schemas.trading import (
@@ -155,7 +156,7 @@ class VenueSession:
 
     async def _attend(self) -> None:
         """Until the connection is lost."""
-        works = (self._trading.watch(), self._stay_alive(), self._tend())
+        works = (self._trading.watch(), self._stay_alive(), self._tend(), end_after_sleep(TEND_S))
         tasks = {asyncio.create_task(work) for work in works}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -358,9 +359,7 @@ class VenueSession:
         sight = await self._trading.look([one.ref for one in asked], oldest_ns - LOOK_BACK_NS)
         # A look may have begun before an order like it was sent, and taken that for it.
         sight.fills = [row for row in sight.fills if self._may_be(row[0], row[1].order_id)]
-        others = [n for n, update in sight.orders.items() if not self._may_be(n, update.order_id)]
-        for name in others:
-            del sight.orders[name]
+        sight.orders = {n: o for n, o in sight.orders.items() if self._may_be(n, o.order_id)}
         for name, tracked, (was_under_way, was_accepted) in zip(names, asked, before, strict=True):
             tracked.is_asked = tracked.must_end and not tracked.is_final
             tracked.is_ambiguous = name in sight.ambiguous and not (

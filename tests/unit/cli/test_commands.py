@@ -8,7 +8,7 @@ import pytest
 
 from config.loader import load
 from processes.cli.__main__ import EXIT_CONFIG, EXIT_FAILED, EXIT_NOT_RUNNING, EXIT_USAGE, app
-from processes.latch import read_latch
+from processes.latch import Latch, read_latch, write_latch
 from processes.live import may_trade
 from processes.operations import switch
 from processes.places import REGISTRY, Resolved, lock
@@ -20,6 +20,7 @@ from schemas.trading import KillLevel
 COMMANDS = sorted(one.name or one.callback.__name__ for one in app.registered_commands)
 NEED_NO_INSTANCE = {
     "config", "doctor", "ingest", "kill", "arm", "start", "bench", "completion", "version",
+    "install", "uninstall",
 }  # fmt: skip
 NOTHING_TO_STOP = {"stop"}
 READ_FILES = {
@@ -151,6 +152,26 @@ def test_a_bad_setting_is_seventy_eight_and_starts_nothing(dcctl, monkeypatch, s
         assert len(dcctl.err.splitlines()) == 1
         assert dcctl.out == ""
         assert not dcctl.started()
+
+
+@pytest.mark.parametrize(("service", "code"), [("launchd", 0), ("systemd", EXIT_CONFIG)])
+def test_a_service_with_a_bad_setting_is_not_started_again(dcctl, monkeypatch, service, code):
+    """launchd starts again whatever does not end with 0, systemd what does not end with 78."""
+    monkeypatch.setenv("DC_SERVICE", service)
+    monkeypatch.setenv("DC__http__port", "70000")
+    assert dcctl("start", "--foreground") == code
+    assert "http.port" in dcctl.err
+    assert not dcctl.started()
+
+
+@pytest.mark.parametrize(("service", "code"), [("launchd", 0), ("systemd", 0), ("", 1)])
+def test_a_service_that_the_switch_has_shut_down_stays_down(dcctl, monkeypatch, service, code):
+    monkeypatch.setenv("DC_SERVICE", service)
+    (dcctl.folder / "data" / "state").mkdir(parents=True)
+    write_latch(dcctl.folder / "data", Latch(level=KillLevel.SHUTDOWN, by="a test", since_ns=1))
+    assert dcctl("start", "--foreground") == code
+    assert "dcctl arm releases it" in dcctl.err
+    assert not dcctl.started()
 
 
 @pytest.mark.parametrize("command", ["start", "config"])

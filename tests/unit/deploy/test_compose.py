@@ -106,7 +106,8 @@ def test_no_secret_stands_in_a_file_that_is_kept(tmp_path):
     )
     made = {path.name for path in tmp_path.iterdir()}
     wanted = {name for service in services().values() for name in service.get("env_file", [])} | {
-        "influx.token"
+        "influx.token",
+        "postgres.env",
     }
     assert made == wanted
     assert all(path.stat().st_mode & 0o777 == 0o600 for path in tmp_path.iterdir())

@@ -1,5 +1,6 @@
 """A child's state machine: the written table, real processes, real signals."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -132,6 +133,26 @@ def test_a_stopped_process_is_hung_too(make):
     make.until(child, State.BACKING_OFF)
 
 
+def test_a_child_that_is_forgiven_is_given_its_time_again_and_no_more(make):
+    child = make("good", hung_after_s=1.0)
+    child.start()
+    make.until(child, State.READY)
+    pid = child.pid
+    os.kill(pid, signal.SIGSTOP)
+    now_ns = child._control.row(child.row).beat_ns
+    late_ns = now_ns + 60_000_000_000
+    child.forgive()
+    child.tick(late_ns)
+    assert child.state == State.READY
+    assert not child._kill_s, "nobody has signalled it"
+    assert child.is_fresh(late_ns)
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: child._control.row(child.row).beat_ns > now_ns, 10, "a beat")
+    assert child.pid == pid
+    os.kill(pid, signal.SIGSTOP)
+    make.until(child, State.BACKING_OFF)
+
+
 def test_a_child_that_never_gets_ready_is_ended(make):
     child = make("silent", ready_timeout_s=1.0)
     child.start()
@@ -171,8 +192,6 @@ def test_restart_is_not_counted_against_the_budget(make):
 
 
 def test_a_child_ends_when_its_parents_pipe_closes(make, tmp_path):
-    import os
-
     child = make("good")
     child.start()
     make.until(child, State.READY)
