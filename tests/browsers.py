@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import NODE_FOLDER
+
+AXE = "axe-core@4.14.1"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
 
@@ -27,6 +30,17 @@ def chromium() -> str:
             pytest.fail(missing)
         pytest.skip(missing)
     return found
+
+
+def axe() -> str:
+    """The script that judges a page's accessibility (https://github.com/dequelabs/axe-core)."""
+    path = NODE_FOLDER / "node_modules" / "axe-core" / "axe.min.js"
+    if not path.exists():
+        missing = f"axe-core is not installed: npm install --prefix {NODE_FOLDER} {AXE}"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return path.read_text(encoding="utf-8")
 
 
 class Seen:

@@ -330,7 +330,7 @@ def prometheus_server(target: str, rules: Path, interval_s: int = 1) -> Iterator
 
 
 S3RVER = "s3rver@3.7.1"
-S3_FOLDER = Path(tempfile.gettempdir()) / "dc-s3rver"
+NODE_FOLDER = Path(tempfile.gettempdir()) / "dc-node"
 """Where `.ci/run` installs it."""
 S3_ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "S3RVER",
@@ -359,8 +359,8 @@ class S3Server(Server):
 @contextmanager
 def s3_server() -> Iterator[S3Server]:
     """A running s3rver; its clients need S3_ENVIRONMENT."""
-    bin_folder = str(S3_FOLDER / "node_modules" / ".bin")
-    package = f"nodejs npm; npm install --prefix {S3_FOLDER} {S3RVER}"
+    bin_folder = str(NODE_FOLDER / "node_modules" / ".bin")
+    package = f"nodejs npm; npm install --prefix {NODE_FOLDER} {S3RVER}"
     path = program("s3rver", package, bin_folder)
     with server_folder() as folder:
         port = free_port()

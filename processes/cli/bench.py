@@ -107,6 +107,12 @@ def _skill(quick: bool) -> "dict[str, Figure]":
     return measure(quick=quick)
 
 
+def _onlookers(quick: bool) -> "dict[str, Figure]":
+    from benchmarks.onlookers import measure
+
+    return measure(quick=quick)
+
+
 def _pressure(quick: bool) -> "dict[str, Figure]":
     from benchmarks.pressure import measure
 
@@ -168,6 +174,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "store": _store,
     "ledger": _ledger,
     "pressure": _pressure,
+    "onlookers": _onlookers,
     "venues": _venues,
     "replay": _replay,
     "influx": _influx,

@@ -82,9 +82,8 @@ class Page:
         theme = self._memory.get("theme", "auto")
         ui.query("body").props(f"data-theme={theme}")
         ui.dark_mode({"light": False, "dark": True}.get(theme))
-        ui.element("a").props('href="#main" class=skip').classes("skip").on(
-            "click", js_handler="() => {}"
-        )
+        with ui.element("a").props('href="#main"').classes("skip"):
+            tag("span", "To the content")
         self._frame(theme)
         with ui.element("main").props("id=main tabindex=-1"):
             tag("h1", PAGES[self._name])

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.browsers import Seen, browser
+from tests.browsers import Seen, axe, browser
 from tests.helpers import ROOT, wait_until
 from tests.leaks import assert_no_secret
 from tests.live.conftest import Project
@@ -25,6 +25,13 @@ from tests.servers import free_port
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 DESKTOP = {"width": 1360, "height": 900}
 PHONE = {"width": 390, "height": 844}
+RUN_AXE = """async () => {
+    const told = await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]});
+    const bad = told.violations.filter(v => ["critical", "serious"].includes(v.impact));
+    const where = n => n.target + " " + n.failureSummary.slice(0, 150);
+    const told_of = v => v.id + ": " + v.help + ": " + v.nodes.slice(0, 4).map(where).join("; ");
+    return {passes: told.passes.length, violations: bad.map(told_of)};
+}"""
 SLOW_MS = 40_000
 """A busy machine may take so long; nothing waits longer than it must."""
 PAGES = {
@@ -147,6 +154,24 @@ def test_every_page_fits_a_phone(world, name):
         expect(world.key("kill")).to_be_in_viewport()
     finally:
         world.page.set_viewport_size(DESKTOP)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_shuts_anybody_out(world, scheme):
+    """Axe's rules for WCAG 2.2 A and AA, every page: nothing critical, nothing serious."""
+    script, found = axe(), []
+    world.page.emulate_media(color_scheme=scheme)
+    try:
+        for name, words in PAGES.items():
+            world.open(name)
+            world.shows(words[0])
+            world.page.evaluate(script)
+            told = world.page.evaluate(RUN_AXE)
+            assert told["passes"] > 10
+            found += [f"{name}: {row}" for row in told["violations"]]
+    finally:
+        world.page.emulate_media(color_scheme="light")
+    assert not found, "\n".join(found)
 
 
 def test_kill_takes_two_steps_and_says_how_long_it_took(world):

@@ -28,6 +28,7 @@ NOT_HERE = {
     "train all": "needs days of data; tests/unit/training has it",
     "arm --live": "wants a phrase typed by a person; tests/live/test_kill_levels.py",
     "kill": "asks; `kill --yes` is run",
+    "install": "would be a service of who runs the tests; tests/unit/cli/test_service.py",
     "console": "may open a browser; `console --no-browser` is run",
     "--help": "run by tests/unit/cli",
 }

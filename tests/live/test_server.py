@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,8 +141,11 @@ def container() -> Iterator[Container]:
 def well(address: str, token: str) -> bool:
     asked = urllib.request.Request(f"{address}/bot/status")
     asked.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(asked, timeout=20) as answer:
-        return bool(json.loads(answer.read())["state"] == "running")
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            return bool(json.loads(answer.read())["state"] == "running")
+    except urllib.error.URLError:
+        return False  # it has said where it will listen
 
 
 def test_the_image_starts_serves_and_stops_without_a_right_to_write(container):
