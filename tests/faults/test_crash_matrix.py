@@ -78,7 +78,8 @@ def test_killed_at_every_step_the_next_life_is_the_venue(mortals, subject, condu
             break
         deaths[where] += 1
     print(of(subject), conduct, "deaths", sum(deaths.values()), dict(deaths), flush=True)
-    assert not died, "a life that nothing ends comes to its end"
+    # Flattened while fills are held back it goes on asking, and each look is a step.
+    assert not died or CONDUCTS[conduct].flattens, "a life that nothing ends comes to its end"
     assert sum(deaths.values()) > 20
 
 
