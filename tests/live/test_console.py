@@ -20,6 +20,7 @@ from tests.browsers import Seen, axe, browser
 from tests.helpers import ROOT, wait_until
 from tests.leaks import assert_no_secret
 from tests.live.conftest import Project
+from tests.rest_servers import FakeBitfinex, make_trades
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
@@ -32,6 +33,7 @@ RUN_AXE = """async () => {
     const told_of = v => v.id + ": " + v.help + ": " + v.nodes.slice(0, 4).map(where).join("; ");
     return {passes: told.passes.length, violations: bad.map(told_of)};
 }"""
+PAST_TRADES, PAST_MS, PAGES_A_MINUTE = 1200, 1_700_000_000_000, 90
 SLOW_MS = 40_000
 """A busy machine may take so long; nothing waits longer than it must."""
 PAGES = {
@@ -90,13 +92,22 @@ def expect(place):
 
 
 @pytest.fixture(scope="module")
-def world():
+def past():
+    """A venue's history: so many trades that fetching them takes its time."""
+    with FakeBitfinex(trades=make_trades(7, PAST_TRADES, PAST_MS)).running() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def world(past):
     with browser() as chromium:
         folder = Path(tempfile.mkdtemp(prefix="dct-"))
         project = Project(folder)
         project.set(
             console__enabled=True, console__port=free_port(),
             simulator__symbols=["tBTCUSD", "tETHUSD", "tLTCUSD"],
+            rest__bitfinex__url=past.url, rest__bitfinex__page_rows=40,
+            rest__bitfinex__share_of_rate=1.0, rest__bitfinex__rates__trades=PAGES_A_MINUTE,
         )  # fmt: skip
         try:
             assert "dcctl console" in project.dcctl("start")
@@ -254,6 +265,25 @@ def test_a_setting_is_changed_after_its_difference_was_shown_and_undone(world):
     world.page.locator("[data-act=undo]").first.click()
     world.key("apply").click()
     wait_until(lambda: spread_limit(world) == 20.0, 40)
+
+
+def test_past_trades_are_fetched_cancelled_and_fetched_on(world, past):
+    world.open("history")
+    world.page.get_by_label("What").select_option("trades")
+    world.key("history-symbols").fill("tBTCUSD")
+    world.page.get_by_label("From, UTC").fill("2023-11-14T22:13")
+    world.page.get_by_label("To, UTC; empty = now").fill("2023-11-16T00:00")
+    world.key("download").click()
+    jobs = "[data-panel=jobs]"
+    world.shows("trades", "running", where=jobs)
+    wait_until(lambda: len(past.seen) > 2, 30, "some pages")
+    world.page.locator("[data-act=cancel]").first.click()
+    world.shows("cancelled", where=jobs)
+    (job,) = world.project.json("history", "jobs")
+    assert 0 < job["rows"] < PAST_TRADES
+    world.page.locator("[data-act=resume]").first.click()
+    world.shows("done", f"{PAST_TRADES:,}".replace(",", "\u202f"), where=jobs)
+    assert world.page.locator("[data-act=cancel], [data-act=resume]").count() == 0
 
 
 def spread_limit(world):
