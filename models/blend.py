@@ -19,6 +19,7 @@ from models.arrays import taken
 from models.base import ModelError
 from models.family import NotFittedError, Weights
 from models.learnable import held_out, learnable
+from models.products import affine
 from models.regressions import fit_logistic, fit_ridge, softmax
 from models.samples import CLASSES, OUTPUTS, Samples
 
@@ -101,10 +102,10 @@ class Blend:
                 f"the blend is of {members} models and is given {outputs.shape[1]}: fit it anew"
             )
         rows, moves = self._rows(outputs)
-        logits = rows @ weights["coefficients"][:-1] + weights["coefficients"][-1]
+        logits = affine(rows, weights["coefficients"][:-1], weights["coefficients"][-1])
         found = np.empty((len(outputs), OUTPUTS), np.float32)
         found[:, :CLASSES] = softmax(logits / weights["temperature"])
-        found[:, CLASSES] = moves @ weights["moves"][:-1] + weights["moves"][-1]
+        found[:, CLASSES] = affine(moves, weights["moves"][:-1, None], weights["moves"][-1:])[:, 0]
         found[:, CLASSES + 1] = weights["spread"]
         return found
 

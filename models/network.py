@@ -18,6 +18,7 @@ from models.arrays import taken
 from models.base import ModelError
 from models.family import Follower, Model, NotFittedError, Report, Weights
 from models.learnable import held_out, learnable
+from models.products import affine
 from models.samples import DOWN, OUTPUTS, UNKNOWN, UP, Samples, Target
 from models.stack import BATCHES, HEAD, KERNEL, Layers, MlxStepper, NumpyStepper, Stepper, Windows
 
@@ -311,7 +312,7 @@ class NetworkFollower(Follower):
         for kept, newest in zip(self._kept, (inputs, *made[:-1]), strict=True):
             stack.keep(kept, seen, instrument, newest)
         seen[instrument] += 1
-        raw = np.maximum(made[-1], np.float32(0)) @ self._head[0] + self._head[1]
+        raw = affine(np.maximum(made[-1], np.float32(0)), self._head[0], self._head[1])
         stack.speak(raw, out)
 
     def forget(self) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from numba import njit
 
 from models.family import Weights
+from models.products import add_product
 
 OUTPUTS: Final = 5
 KERNEL: Final = 3
@@ -85,7 +86,8 @@ class NumpyStepper:
         for kernel, before in zip(self._kernels, past, strict=True):
             if found:
                 inputs = found[-1] = np.maximum(found[-1], np.float32(0))
-            found.append(before + inputs @ kernel)
+            found.append(np.empty_like(before))
+            add_product(before, inputs, kernel, found[-1])
         return tuple(found)
 
 
