@@ -206,7 +206,8 @@ def _run(points: Sequence[Point], workers: int, cluster: str) -> Iterator[tuple[
         if not cluster:
             local = dask.LocalCluster(
                 n_workers=min(workers, len(points)), threads_per_worker=1, processes=True,
-                dashboard_address=None, local_directory=folder,
+                # Any port: without one it takes 8787 and warns where another cluster has it.
+                dashboard_address="127.0.0.1:0", local_directory=folder,
                 silence_logs=logging.CRITICAL,
             )  # fmt: skip
         try:
