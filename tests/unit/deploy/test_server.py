@@ -5,6 +5,8 @@ import json
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,7 +50,7 @@ def environment() -> dict[str, str]:
 
 
 def test_hadolint_has_nothing_to_say(tmp_path):
-    program = shutil.which("hadolint")
+    program = shutil.which("hadolint", path=str(Path(sys.executable).parent))
     if program is None:
         pytest.skip("hadolint is not installed")
 
