@@ -9,12 +9,19 @@ from grafana_foundation_sdk.builders.dashboard import Dashboard, DashboardLink, 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, DashboardLinkType
 
-from deploy.monitoring.boards import Board, boards
+from deploy.monitoring import boards
+from deploy.monitoring.history import history
+from deploy.monitoring.panels import Board
 from deploy.monitoring.rules import rules_file
 
 DEPLOY: Final = Path(__file__).resolve().parent.parent
 HEAD: Final = "# Made by ./scripts/dashboards from the tables of metrics and alerts; do not edit.\n"
 TAG: Final = "data-controller"
+BOARDS: Final = (
+    boards.pipeline, boards.venues, boards.latency, boards.trading, boards.models, boards.machine,
+    history,
+)  # fmt: skip
+"""In the order in which one looks at them."""
 
 
 def dashboard_of(board: Board) -> Dashboard:
@@ -25,13 +32,15 @@ def dashboard_of(board: Board) -> Dashboard:
         .uid(board.uid)
         .description(board.says)
         .tags([TAG])
-        .refresh("5s")
-        .time("now-1h", "now")
+        .refresh(board.refresh)
+        .time(f"now-{board.looks_back}", "now")
         .timezone("browser")
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .readonly()
         .link(links.as_dropdown(True).keep_time(True))
     )
+    for variable in board.variables:
+        made.with_variable(variable)
     for title, panels in board.rows.items():
         made.with_row(Row(title))
         for panel in panels:
@@ -50,7 +59,7 @@ def files() -> dict[Path, str]:
     """Everything that is made, by its place."""
     rules = yaml.safe_dump(rules_file(), sort_keys=False, width=100, allow_unicode=True)
     found = {DEPLOY / "prometheus" / "rules.yml": HEAD + rules}
-    for board in boards():
+    for board in (make() for make in BOARDS):
         text = JSONEncoder(sort_keys=True).encode(dashboard_of(board).build())
         body = json.dumps(_numbered(json.loads(text)), indent=1, sort_keys=True, ensure_ascii=False)
         found[DEPLOY / "grafana" / "dashboards" / f"{board.uid}.json"] = body + "\n"

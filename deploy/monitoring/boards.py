@@ -1,27 +1,26 @@
-"""The dashboards: what is shown of the pipeline, and in which order one looks at it.
+"""The dashboards that ask Prometheus: what is shown, and in which order.
 
 Every expression uses names of `schemas/metrics.py` and of `rules.py` only; a test asks a real
-Prometheus for each of them.
+Prometheus for each of them. `history.py` has the dashboard that asks InfluxDB.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
-from grafana_foundation_sdk.builders import stat, timeseries
+from grafana_foundation_sdk.builders import timeseries
 
-from deploy.monitoring.panels import BAD, GOOD, TOLERABLE, WIDTH, Series, graph, number
+from deploy.monitoring.panels import (
+    BAD,
+    GOOD,
+    TOLERABLE,
+    WIDTH,
+    Board,
+    Panel,
+    Series,
+    graph,
+    number,
+)
 from deploy.monitoring.rules import QUANTILES, quantile_name, rate_name
 from schemas.metrics import BY_NAME, PREFIX
-
-Panel = stat.Panel | timeseries.Panel
-
-
-class Board(NamedTuple):
-    """One dashboard: its rows with their panels."""
-
-    uid: str
-    title: str
-    says: str
-    rows: dict[str, list[Panel]]
 
 
 def _rate(name: str, by: str = "process") -> str:
@@ -364,8 +363,3 @@ def machine() -> Board:
     return Board(
         "dc-machine", "Machine", "Is there room, and who takes it?", {"Now": now, "Used": used}
     )
-
-
-def boards() -> list[Board]:
-    """All of them, in the order in which one looks at them."""
-    return [pipeline(), venues(), latency(), trading(), models(), machine()]

@@ -4,10 +4,12 @@ A panel says in its description what a reader should make of it.
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from grafana_foundation_sdk.builders import common, prometheus, stat, timeseries
-from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
+from grafana_foundation_sdk.builders import common, prometheus, stat, table, timeseries
+from grafana_foundation_sdk.builders.dashboard import QueryVariable, ThresholdsConfig
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models import common as look
 from grafana_foundation_sdk.models.dashboard import (
     DataSourceRef,
@@ -18,24 +20,70 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 SOURCE: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
-"""As deploy/grafana/provisioning/datasources names it."""
+ROWS: Final = DataSourceRef(type_val="influxdb", uid="influxdb-rt-fast")
+WINDOWS: Final = DataSourceRef(type_val="influxdb", uid="influxdb-agg-30s")
+LOG: Final = DataSourceRef(type_val="influxdb", uid="influxdb-logs")
+"""As deploy/grafana/provisioning/datasources names them; of InfluxDB one a bucket."""
 WIDTH: Final = 24
 GOOD, BAD, TOLERABLE = "green", "red", "orange"
 
 
+Panel = stat.Panel | timeseries.Panel | table.Panel
+
+
+class Board(NamedTuple):
+    """One dashboard: its rows with their panels."""
+
+    uid: str
+    title: str
+    says: str
+    rows: dict[str, list[Panel]]
+    variables: tuple[QueryVariable, ...] = ()
+    """Choices at its head."""
+    looks_back: str = "1h"
+    refresh: str = "5s"
+
+
 class Series(NamedTuple):
-    """One query and what its lines are called."""
+    """One query, what its lines are called, and whom it asks."""
 
     expression: str
     legend: str
+    source: DataSourceRef = SOURCE
 
 
-def _target(number: int, series: Series) -> prometheus.Dataquery:
+class InfluxQuery(Dataquery, Builder[Dataquery]):
+    """A query in InfluxQL; Grafana's library has no builder of its own for them.
+
+    Args:
+        form: time_series or table.
+    """
+
+    def __init__(self, series: Series, reference: str, form: str) -> None:
+        self._series, self._reference, self._form = series, reference, form
+
+    def build(self) -> Dataquery:
+        """Itself: it is the query as Grafana keeps it."""
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """As Grafana's panels keep it."""
+        return {
+            "refId": self._reference, "datasource": self._series.source, "rawQuery": True,
+            "query": self._series.expression, "resultFormat": self._form,
+            "alias": self._series.legend,
+        }  # fmt: skip
+
+
+def _target(number: int, series: Series, form: str = "time_series") -> Builder[Dataquery]:
+    reference = chr(ord("A") + number)
+    if series.source is not SOURCE:
+        return InfluxQuery(series, reference, form)
     return (
         prometheus.Dataquery()
         .expr(series.expression)
         .legend_format(series.legend)
-        .ref_id(chr(ord("A") + number))
+        .ref_id(reference)
     )
 
 
@@ -48,7 +96,7 @@ def graph(
         .title(title)
         .description(says)
         .unit(unit)
-        .datasource(SOURCE)
+        .datasource(series[0].source)
         .span(span)
         .height(8)
         .line_width(1)
@@ -86,7 +134,7 @@ def number(
         .title(title)
         .description(says)
         .unit(unit)
-        .datasource(SOURCE)
+        .datasource(series.source)
         .span(span)
         .height(4)
         .thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(colours))
@@ -98,3 +146,17 @@ def number(
         named = {value: ValueMappingResult(text=text) for value, text in words.items()}
         panel.mappings([ValueMap(options=named)])
     return panel
+
+
+def listing(title: str, says: str, series: Series, span: int = WIDTH // 2) -> table.Panel:
+    """What happened, a line each, newest first as the query has it."""
+    return (
+        table.Panel()
+        .title(title)
+        .description(says)
+        .datasource(series.source)
+        .span(span)
+        .height(10)
+        .filterable(True)
+        .with_target(_target(0, series, "table"))
+    )

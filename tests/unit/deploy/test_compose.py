@@ -129,9 +129,14 @@ def test_no_secret_stands_in_a_file_that_is_kept(tmp_path):
 
 def test_grafana_finds_its_sources_and_shows_nothing_that_is_not_there():
     told = read("grafana/provisioning/datasources/datasources.yml")
-    kinds = {one["type"]: one for one in told["datasources"]}
-    assert set(kinds) == {"influxdb", "prometheus"}
+    sources = {one["uid"]: one for one in told["datasources"]}
+    assert len(sources) == len(told["datasources"]) == 5
     environment = services()["grafana"]["environment"]
-    for one in kinds.values():
+    for uid, one in sources.items():
+        assert one["type"] == uid.split("-")[0]
         assert one["url"].removeprefix("$") in environment
-    assert kinds["influxdb"]["secureJsonData"]["token"] == "$INFLUX_TOKEN"
+        if one["type"] == "influxdb":
+            (secret,) = one["secureJsonData"].values()
+            assert secret.removeprefix("Token ") == "$INFLUX_TOKEN"
+            wants_header = "httpHeaderValue1" in one["secureJsonData"]
+            assert (one["jsonData"].get("httpHeaderName1") == "Authorization") == wants_header
