@@ -22,7 +22,7 @@ import msgspec
 
 from processes.files import write_whole
 from processes.places import Resolved
-from schemas.errors import OperatorError
+from schemas.errors import ConfigError, OperatorError
 from schemas.instruments import Tables
 from schemas.lineup import LineUp
 from schemas.settings import Settings
@@ -209,6 +209,26 @@ def latest_settings(data: Path) -> Settings:
         raise OperatorError(f"nothing has run with {data} yet")
     folder = SessionFolder(data, sessions[-1])
     return folder.settings(max(folder.generations(), default=0))
+
+
+def refuse_mixed(data: Path, settings: Settings) -> None:
+    """A made-up market and a real one never stand in one lake and one ledger.
+
+    Raises:
+        ConfigError: the last session kept in `data` was of the other kind.
+    """
+    try:
+        old = latest_settings(data)
+    except OperatorError:
+        return  # none, or of a version whose settings cannot be read any more
+    was, would_be = old.venues.is_made_up(), settings.venues.is_made_up()
+    if was != would_be:
+        kind = {True: "a made-up market", False: "a real market"}
+        raise ConfigError(
+            f"paths.data = {data}: it holds {kind[was]} (profile {old.profile}), and profile "
+            f"{settings.profile} is {kind[would_be]}; they must not mix. Type: mv {data} "
+            f"{data}-{old.profile}; or set paths.data to another folder"
+        )
 
 
 def versions_used(data: Path) -> dict[str, set[str]]:

@@ -1,6 +1,6 @@
 """Which feeds there are: each venue's channels, symbols, books, and how its connections behave."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -18,6 +18,8 @@ KrakenSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9.]+x?/[A-Z0-9.]+$")]
 """Upper case, but for the x of a tokenised share: AAPLx/USD."""
 KrakenTimeframe = Literal["1m", "5m", "15m", "30m", "1h", "4h", "1D", "1W", "15D"]
 GmoSymbol = Annotated[str, Meta(pattern=r"^[A-Z0-9]+(_JPY)?$")]
+SIMULATOR: Final = "simulator"
+"""A venue's `url` that says: the local exchange of this instance."""
 
 
 class BitfinexFlags(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,3 +172,7 @@ class VenueSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """The venues that are used, by name, in the order of their tapes."""
         sections = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: section for name, section in sections.items() if section and section.enabled}
+
+    def is_made_up(self) -> bool:
+        """Whether the market is the simulator's, or some of it."""
+        return any(section.url == SIMULATOR for section in self.enabled().values())

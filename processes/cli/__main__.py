@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from processes.cli.alert import app as alert_app
+from processes.cli.feeds import app as feeds_app
 from processes.cli.freqtrade import app as freqtrade_app
 from processes.cli.history import app as history_app
 from processes.cli.influx import app as influx_app
 from processes.cli.instruments import app as instruments_app
 from processes.cli.lake import app as lake_app
 from processes.cli.models import app as models_app
-from processes.cli.options import ConfigFile, Json, Profile
+from processes.cli.options import ConfigFile, Json, Profile, Yes
 from processes.cli.screen import complain
 from schemas.errors import ConfigError, DataControllerError, NotRunningError, UsageError
 from shm.errors import SharedMemoryError
@@ -31,14 +32,13 @@ app = typer.Typer(
 )
 
 app.add_typer(alert_app, name="alert")
+app.add_typer(feeds_app, name="feeds")
 app.add_typer(freqtrade_app, name="freqtrade")
 app.add_typer(history_app, name="history")
 app.add_typer(influx_app, name="influx")
 app.add_typer(instruments_app, name="instruments")
 app.add_typer(lake_app, name="lake")
 app.add_typer(models_app, name="models")
-
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command()
@@ -287,6 +287,24 @@ def reload(json: Json = False) -> None:
     from processes.cli.lifecycle import reload as reload_settings
 
     reload_settings(as_json=json)
+
+
+@app.command("set")
+def set_(
+    assignments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Values are YAML: lists are [a, b]."),
+    ] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option("--drop", help="Undo the change of this key.")
+    ] = None,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Change settings of what runs, for good: shows what would differ, asks, and has it taken."""
+    from processes.cli.steering import set_settings
+
+    set_settings(assignments or [], drop or [], is_sure=yes, as_json=json)
 
 
 @app.command()

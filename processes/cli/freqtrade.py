@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from processes.cli.options import ConfigFile, IdleProfile, Json
+from processes.cli.options import ConfigFile, IdleProfile, Json, Yes
 
 app = typer.Typer(
     help="Freqtrade bots: what they do; let them run, stop them, change their strategy.",
@@ -50,7 +50,7 @@ def stop(
     account: Account = "",
     profile: IdleProfile = "",
     config: ConfigFile = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Stop a bot's loop: it then watches no order, and refuses entries, exits and cancels."""
@@ -91,7 +91,7 @@ def absent(
     account: Account = "",
     profile: IdleProfile = "",
     config: ConfigFile = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Say that you have looked, and that the venue has no such order: it is closed as rejected."""

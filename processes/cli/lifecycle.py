@@ -54,6 +54,7 @@ def start_foreground(profile: str, file: Path | None) -> None:
     only whether the code is 0.
     """
     from processes.logs import TO_STDOUT
+    from processes.sessions import refuse_mixed
     from processes.supervisor.main import supervise
 
     os.environ.setdefault(TO_STDOUT, "1")
@@ -63,10 +64,12 @@ def start_foreground(profile: str, file: Path | None) -> None:
         _shorten_output()
     try:
         settings = load_with_changes(profile, file)
+        data = resolve(settings, ROOT).data
+        refuse_mixed(data, settings)
         if any(section.url.startswith("wss://") for section in settings.venues.enabled().values()):
             from processes.cli.listings import refresh_before_start  # it loads the HTTP client
 
-            refresh_before_start(settings, resolve(settings, ROOT).data)
+            refresh_before_start(settings, data)
         supervise(profile, file)
     except ShutDownError as error:
         if not service:

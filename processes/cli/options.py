@@ -15,3 +15,4 @@ IdleProfile = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="A further YAML file, laid over the profile.")
 ]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

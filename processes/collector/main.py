@@ -17,7 +17,7 @@ from processes.places import rates_folder
 from processes.runtime import Context, run
 from processes.wake import WakeWatch
 from schemas.errors import ConfigError, OperatorError
-from schemas.feeds import FeedSettings
+from schemas.feeds import SIMULATOR, FeedSettings
 from schemas.instruments import Stream
 from schemas.messages import FeedChanged
 from schemas.metrics import place
@@ -103,7 +103,7 @@ class Collector:
     def _make_client(self) -> RestClient:
         """REST of the venue; of the simulator where the sockets are."""
         sections, name = self._context.settings.rest, self._venue.name
-        if self._settings.url == "simulator":
+        if self._settings.url == SIMULATOR:
             sections = _at_simulator(sections, name, self._context.settings.simulator.port)
         tools = Tools(utc_ns=self._context.clock.now_ns, uniform=random.SystemRandom().random)
         return make_client(name, sections, rates_folder(sections), tools)
@@ -315,7 +315,7 @@ def main(context: Context) -> None:
     name = context.name.partition(".")[2]
     settings = context.settings.venues.enabled()[name]
     url = settings.url
-    if url == "simulator":
+    if url == SIMULATOR:
         url = f"ws://127.0.0.1:{context.settings.simulator.port}{SIMULATOR_PATHS[name]}"
     uvloop.run(Collector(context, open_venue(name, settings, url), settings).live())
 

@@ -7,7 +7,6 @@ so that none can hold the pages up; the kill switch waits for no other.
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,32 +15,31 @@ from typing import Any, Final
 
 import msgspec
 
-from config.loader import effect_of
 from processes import model_registry
 from processes.bus import request
-from processes.changes import (
-    changes_path,
-    read_changes,
-    with_change,
-    without_change,
-    write_changes,
-)
+from processes.changes import read_changes
 from processes.console.jobs import Jobs
 from processes.logs import Log
 from processes.operations.instance import SUPERVISOR
 from processes.operations.models import promote, roll_back
+from processes.operations.steering import (
+    RELOAD_S,
+    Proposal,
+    change,
+    propose,
+    settings_in_force,
+    switch_connection,
+    symbols_with,
+)
 from processes.operations.switch import pull_switch, release_switch
-from processes.places import ROOT, Paths, read_settings
-from schemas.errors import ConfigError, DataControllerError, OperatorError, UsageError
-from schemas.settings import REFUSED, RESTARTS, Settings
+from processes.places import ROOT, Paths
+from schemas.errors import DataControllerError, OperatorError, UsageError
+from schemas.settings import Settings
 from schemas.trading import KillLevel
 from shm.errors import SharedMemoryError
 
-RELOAD_S: Final = 10.0
 ARM_WORD: Final = "arm"
 LEVELS: Final = tuple(level.name.lower() for level in KillLevel if level)
-FORBIDDEN: Final = ("execution.live", "execution.accounts", "console")
-"""Settings that stand in files alone: where money is, and who may come in, is not a page's."""
 
 
 class Desk:
@@ -113,13 +111,9 @@ class Desk:
 
     async def connection(self, who: str, what: str, venue: str, connection: int) -> Any:
         """Connect or disconnect one connection of a venue, or all (-1)."""
-        if what not in {"connect", "disconnect"}:
-            raise UsageError(f"{what}: connect or disconnect")
-        self._check_venue(venue)
-        arguments = {"connection": connection}
         return await self._in_turn(
-            what, who, lambda: self._ask(f"collector.{venue}", what, arguments), venue=venue,
-            connection=connection,
+            what, who, lambda: switch_connection(self._paths, what, venue, connection),
+            venue=venue, connection=connection,
         )  # fmt: skip
 
     async def acknowledge(self, who: str, name: str) -> Any:
@@ -131,64 +125,26 @@ class Desk:
     def _ask(self, process: str, name: str, arguments: dict[str, Any] | None = None) -> Any:
         return request(self._paths.run, process, name, arguments, timeout_s=RELOAD_S)
 
-    def _check_venue(self, venue: str) -> None:
-        known = list(self.settings().venues.enabled())
-        if venue not in known:
-            raise UsageError(f"no venue {venue} is enabled; there are {', '.join(known)}")
-
     # ---- settings
-
-    def settings(self) -> Settings:
-        """Those in force."""
-        return read_settings(self._paths.run)[0]
 
     def changes(self) -> dict[str, Any]:
         """What was changed here and lasts."""
         return read_changes(self._paths.data)
 
-    def proposal(self, changed: dict[str, Any], dropped: list[str]) -> "Proposal":
-        """What a change would come to; nothing is done.
+    def settings(self) -> Settings:
+        """Those in force."""
+        return settings_in_force(self._paths)
 
-        Raises:
-            OperatorError: it cannot be, or may not be changed while running, or here.
-        """
-        changes = self.changes()
-        for key in dropped:
-            changes = without_change(changes, key)
-        for key, value in changed.items():
-            if any(key == one or key.startswith(f"{one}.") for one in FORBIDDEN):
-                raise OperatorError(f"{key} is changed in your files alone: config/config.yml")
-            changes = with_change(changes, key, value)
-        trial = changes_path(self._paths.data).with_name(f"trial-{os.getpid()}.yml")
-        write_changes(trial, changes)
-        try:
-            told = self._ask(SUPERVISOR, "reload", {"trial": str(trial)})
-        finally:
-            trial.unlink(missing_ok=True)
-        return Proposal(changes=changes, diff=told["changed"], restarts=told["restarted"])
+    def proposal(self, changed: dict[str, Any], dropped: list[str]) -> Proposal:
+        """What a change would come to; nothing is done."""
+        return propose(self._paths, changed, dropped)
 
     async def change(self, who: str, changed: dict[str, Any], dropped: list[str]) -> Any:
         """Keep a change and have it taken; if it is refused, all is as before."""
-
-        def act() -> Any:
-            proposal = self.proposal(changed, dropped)
-            if not proposal.diff:
-                raise OperatorError(
-                    "nothing would change: it is so already, or the environment says otherwise"
-                )
-            path = changes_path(self._paths.data)
-            before = path.read_bytes() if path.exists() else None
-            write_changes(path, proposal.changes)
-            try:
-                return self._ask(SUPERVISOR, "reload")
-            except OperatorError:
-                if before is None:
-                    path.unlink(missing_ok=True)
-                else:
-                    path.write_bytes(before)
-                raise
-
-        return await self._in_turn("settings", who, act, changed=changed, dropped=dropped)
+        return await self._in_turn(
+            "settings", who, lambda: change(self._paths, changed, dropped),
+            changed=changed, dropped=dropped,
+        )  # fmt: skip
 
     async def reload(self, who: str) -> Any:
         """Take the settings anew, as `dcctl reload`."""
@@ -196,14 +152,8 @@ class Desk:
 
     async def subscribe(self, who: str, venue: str, symbol: str, *, wanted: bool) -> Any:
         """Have a symbol among those of a venue, or not; its collector starts anew."""
-        self._check_venue(venue)
-        symbols = list(self.settings().venues.enabled()[venue].symbols)
-        if wanted == (symbol in symbols):
-            raise UsageError(f"{venue} {symbol} is {'' if wanted else 'not '}subscribed already")
-        if not wanted and len(symbols) == 1:
-            raise UsageError(f"{symbol} is the last of {venue}; a venue needs one")
-        symbols = [*symbols, symbol] if wanted else [one for one in symbols if one != symbol]
-        return await self.change(who, {f"venues.{venue}.symbols": symbols}, [])
+        changed = symbols_with(self._paths, venue, symbol, wanted=wanted)
+        return await self.change(who, changed, [])
 
     # ---- models
 
@@ -253,40 +203,6 @@ class Desk:
             raise OperatorError(done.stderr.decode(errors="replace").strip()[-500:])
 
         return await self._do("verify", who, act)
-
-
-class Proposal(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of settings before it is made."""
-
-    changes: dict[str, Any]
-    diff: dict[str, list[Any]]
-    """By key, as it is and as it would be."""
-    restarts: list[str]
-
-
-def may_change(key: str) -> bool:
-    """Whether a setting may be changed here while the instance runs."""
-    here = not any(key == one or key.startswith(f"{one}.") for one in (*FORBIDDEN, *REFUSED))
-    return here and effect_of(key) is not None
-
-
-def effect_text(key: str) -> str:
-    """What a change of a setting costs, in words."""
-    found = [name for rule in RESTARTS if key == rule or key.startswith(f"{rule}.")
-             for name in RESTARTS[rule]]  # fmt: skip
-    return f"restarts {', '.join(found)}" if found else "at once"
-
-
-def parse_value(text: str) -> Any:
-    """A value as it is typed: YAML.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    try:
-        return msgspec.yaml.decode(text) if text.strip() else ""
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"{text!r} is no value: {error}") from None
 
 
 def _brief(result: Any) -> str:

@@ -11,10 +11,11 @@ from typing import Any, Final
 import msgspec
 from nicegui import ui
 
-from processes.console.desk import ARM_WORD, LEVELS, Desk, effect_text, parse_value
+from processes.console.desk import ARM_WORD, LEVELS, Desk
 from processes.console.drawing import amount, clock, number, text
 from processes.console.parts import button, input_, select, tag
 from processes.operations.chain import Chain, find_chain, slippage_bps
+from processes.operations.steering import effect_text, parse_value
 from processes.places import Paths
 from processes.sessions import latest_settings
 from schemas.errors import DataControllerError

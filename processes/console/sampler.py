@@ -25,6 +25,7 @@ from processes.execution.ledger import LedgerError
 from processes.execution.reading import LedgerView
 from processes.latch import read_latch
 from processes.operations.instance import SUPERVISOR
+from processes.operations.steering import connections
 from processes.operations.trading import position_records, profit_record
 from processes.rings import ring_layout
 from processes.runtime import Context
@@ -273,7 +274,10 @@ class Sampler:
             pass
         self._markets.set_tables(context.tables)
         collectors = [name for name in self._rows if name.startswith("collector.")]
-        feeds = [self._ask_feed(name) for name in collectors]
+        feeds = [
+            connections(context.paths, name.partition(".")[2], timeout_s=ASK_TIMEOUT_S)
+            for name in collectors
+        ]
         return Asked(
             status=status,
             feeds=feeds,
@@ -281,16 +285,6 @@ class Sampler:
             alerts=self._ask_alerts(status),
             kill_by=read_latch(data).by,
         )
-
-    def _ask_feed(self, name: str) -> dict[str, Any]:
-        venue = name.partition(".")[2]
-        try:
-            told: dict[str, Any] = request(
-                self._context.paths.run, name, "connections", timeout_s=ASK_TIMEOUT_S
-            )
-        except OperatorError as error:
-            return {"venue": venue, "connections": [], "error": str(error)}
-        return {**told, "error": ""}
 
     def _ask_ledger(self) -> Trading:
         settings, data = self._context.settings, self._context.paths.data

@@ -24,7 +24,7 @@ from processes.latch import read_latch
 from processes.logs import open_log
 from processes.places import CONFIG, SOCKET_SUFFIXES, Paths, Resolved, lock, resolve
 from processes.rings import enabled_venues
-from processes.sessions import SessionFolder
+from processes.sessions import SessionFolder, refuse_mixed
 from processes.supervisor.awake import stay_awake
 from processes.supervisor.child import Child, ChildSpec, State
 from processes.supervisor.http import Endpoint
@@ -344,6 +344,7 @@ class Supervisor:
         try:
             fresh = load_with_changes(self._settings.profile, self._file, overlay=overlay)
             fresh = with_ports(fresh, self._settings)
+            refuse_mixed(self._paths.data, fresh)
         except ConfigError as error:
             raise OperatorError(f"nothing was changed: {error}") from None
         changed = differences(self._settings, fresh)

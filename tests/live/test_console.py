@@ -319,6 +319,48 @@ def test_a_symbol_is_subscribed(world):
     assert world.page.locator("[aria-selected=true]").inner_text() == "books"  # remembered
 
 
+def test_dcctl_does_what_the_page_does(world):
+    project = world.project
+
+    def states() -> set[str]:
+        (feed,) = project.json("feeds", "list", "bitfinex")
+        return {one["state"] for one in feed["connections"]}
+
+    live = states()
+    assert "disconnected" not in live
+    assert "tLTCUSD" in project.dcctl("feeds", "list", "--streams")
+    assert "all connections disconnected" in project.dcctl(
+        "feeds", "disconnect", "bitfinex", "--yes"
+    )
+    assert states() == {"disconnected"}
+    project.dcctl("feeds", "connect", "bitfinex")
+    wait_until(lambda: states() == live, 60, "connected again")
+    assert "there are" in project.dcctl("feeds", "connect", "bitfinex", "-c", "7", code=1)
+    assert "subscribed already" in project.dcctl(
+        "feeds", "subscribe", "bitfinex", "tLTCUSD", "--yes", code=2
+    )
+    asked = project.try_dcctl("set", "risk.max_spread_bps=9")  # nobody answers: nothing is done
+    assert asked.returncode == 1
+    assert "would be" in asked.stderr
+    assert "taken at once" in asked.stderr
+    told = project.json("set", "risk.max_spread_bps=9", "--yes")
+    assert list(told["changed"]) == ["risk.max_spread_bps"]
+    assert project.json("set")["risk"] == {"max_spread_bps": 9}
+    assert "nothing would change" in project.dcctl("set", "risk.max_spread_bps=9", code=1)
+    assert "in force" in project.dcctl("set", "--drop", "risk.max_spread_bps", "--yes")
+    assert "risk" not in project.json("set")
+    assert "your files alone" in project.dcctl("set", "execution.live=true", "--yes", code=1)
+    assert "KEY=VALUE" in project.dcctl("set", "risk.max_spread_bps", code=2)
+    old = project.pid("collector.bitfinex")
+    assert "restarted collector.bitfinex" in project.dcctl(
+        "feeds", "unsubscribe", "bitfinex", "tLTCUSD", "--yes"
+    )
+    project.wait_back("collector.bitfinex", old, 120)
+    wait_until(lambda: "tLTCUSD" not in project.dcctl("feeds", "list", "--streams"), 60)
+    world.open("connections")
+    world.shows("8 / 30")
+
+
 def choose_theme(world, name: str) -> None:
     """A click while the page is drawn anew after the restart is not heard: then once more."""
 

@@ -74,6 +74,8 @@ def test_a_whole_day_in_a_minute(project):
     check_replay(project)
     assert "not running" in project.dcctl("status", code=3)
     assert "not running" in project.dcctl("stop", code=3)
+    assert "must not mix" in project.dcctl("start", "--profile", "kraken-paper", code=78)
+    project.assert_clean()
 
 
 def check_status(status) -> None:

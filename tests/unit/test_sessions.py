@@ -5,8 +5,8 @@ import pytest
 
 from config.loader import load
 from processes.places import Resolved
-from processes.sessions import SessionFolder, sessions_of, this_machine
-from schemas.errors import OperatorError
+from processes.sessions import SessionFolder, refuse_mixed, sessions_of, this_machine
+from schemas.errors import ConfigError, OperatorError
 from schemas.instruments import Instrument, Tables
 
 TABLES = Tables(instruments=[Instrument(index=0, venue="bitfinex", symbol="tA", pair="A/USD")])
@@ -57,3 +57,20 @@ def test_another_machine_is_named(tmp_path):
     assert any(text.startswith("processor ") for text in told)
     assert any("was 1" in text for text in told)
     assert here.differences(here) == []
+
+
+@pytest.mark.parametrize("first", ["demo", "kraken-paper"])
+def test_a_made_up_market_and_a_real_one_do_not_share_a_folder(tmp_path, first):
+    (other,) = {"demo", "kraken-paper"} - {first}
+    data = tmp_path / "data"
+    refuse_mixed(data, load(first))  # nothing is there yet
+    SessionFolder(data, 7).keep(
+        Resolved(generation=1, folders={}, settings=load(first)), TABLES
+    )  # fmt: skip
+    refuse_mixed(data, load(first))
+    with pytest.raises(ConfigError, match=rf"paths\.data .*mv {data} {data}-{first}"):
+        refuse_mixed(data, load(other))
+    if first != "demo":
+        refuse_mixed(data, load("gmo-paper"))  # real ones may follow each other
+    (data / "sessions" / "7" / "config-1.json").write_text("{}")
+    refuse_mixed(data, load(other))  # of another version of the program: nobody knows

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from config.loader import flatten
 from processes import model_registry
-from processes.console.desk import Desk, effect_text, may_change
+from processes.console.desk import Desk
 from processes.console.drawing import act, amount, count, dot, number, size, table, text
 from processes.console.jobs import history_files
 from processes.lake.files import Wanted, as_record, find
@@ -16,6 +16,7 @@ from processes.lake_files import describe
 from processes.lake_places import open_lake
 from processes.operations.logs import log_files, newest
 from processes.operations.models import listed
+from processes.operations.steering import effect_text, may_change
 from processes.places import Paths
 from schemas.errors import OperatorError, UsageError
 

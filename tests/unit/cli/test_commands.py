@@ -69,6 +69,7 @@ def test_nothing_at_all_shows_the_help(dcctl):
         ["nonsense"], ["status", "--nonsense"], ["status", "extra"], ["logs", "-n", "many"],
         ["logs", "-n", "0"], ["tap"], ["tap", "features", "-n", "-1"], ["ingest"],
         ["ingest", "x.jsonl"], ["settle", "abc"],
+        ["feeds"], ["feeds", "subscribe", "kraken"], ["feeds", "connect", "kraken", "-c", "-2"],
         ["settle", "abc", "--absent", "--venue-order", "1"], ["take-over", "x", "--price", "0"],
         ["start", "--timeout", "soon"], ["--nonsense"], ["completion"], ["completion", "tcsh"],
     ],
@@ -84,7 +85,10 @@ def test_wrong_usage_is_two(dcctl, arguments):
     [
         ["status"], ["status", "--json"], ["top"], ["stop"], ["restart"], ["restart", "features"],
         ["reload"], ["tap", "features"], ["tap", "bus"], ["settle", "abc", "--absent"],
-        ["console"], ["console", "--json"], ["take-over"], ["take-over", "kraken:BTC/USD", "--yes"],
+        ["console"], ["console", "--json"], ["set"], ["set", "risk.max_order=1", "--yes"],
+        ["feeds", "list"], ["feeds", "connect", "kraken"],
+        ["feeds", "subscribe", "kraken", "BTC/USD", "--yes"],
+        ["take-over"], ["take-over", "kraken:BTC/USD", "--yes"],
     ],
 )  # fmt: skip
 def test_without_an_instance_it_is_three(dcctl, arguments):
@@ -94,7 +98,10 @@ def test_without_an_instance_it_is_three(dcctl, arguments):
 
 
 def test_every_command_is_tried_without_an_instance():
-    tried = {"status", "top", "stop", "restart", "reload", "tap", "settle", "take-over", "console"}
+    tried = {
+        "status", "top", "stop", "restart", "reload", "tap", "settle", "take-over", "console",
+        "set",
+    }  # fmt: skip
     assert set(COMMANDS) == tried | NEED_NO_INSTANCE | READ_FILES
 
 

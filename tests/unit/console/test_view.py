@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from processes.console.decided import Decided
-from processes.console.desk import Desk, may_change
+from processes.console.desk import Desk
 from processes.console.main import Console
 from processes.console.market import BAR_NS, BARS, TRADES, Markets
+from processes.operations.steering import may_change
 from processes.runtime import Context
 from schemas import decisions, features, predictions, tape
 from schemas.errors import NotRunningError, UsageError
