@@ -20,6 +20,8 @@ from tests.instances import bare_instance
 from tests.unit.training.lakes import write_rows
 from tests.unit.training.markets import knowable
 
+DONE_S = 400
+"""It trains at the lowest priority: beside tests that want both processors it takes its time."""
 WANTED = {
     "retraining__families": ["ridge"],
     "retraining__horizon_s": 5,
@@ -65,7 +67,7 @@ class Night:
             assert self.child.poll() is None, self.log()
             return bool(self.told())
 
-        wait_until(is_done, 120, "the day is done")
+        wait_until(is_done, DONE_S, "the day is done")
 
     def end(self) -> None:
         self.child.terminate()
