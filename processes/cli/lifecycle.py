@@ -28,6 +28,8 @@ from shm.errors import SharedMemoryError
 OUTPUT_BYTES_MAX = 10_000_000
 RESTART_S = 120.0
 POLL_S = 0.05
+ASK_S = 0.2
+"""Between questions to a supervisor whose children begin: answers cost what they want to have."""
 PATIENCE_S = 30.0
 """So long a process may say why it is not ready before `start` tells the user and returns."""
 NEXT_STEPS = """
@@ -166,7 +168,7 @@ def _wait_ready(
         elif monotonic_s() - silent_s > PATIENCE_S:
             return status
         told = _tell_progress(status, told)
-        nap(POLL_S)
+        nap(ASK_S)
     if status is None:
         raise OperatorError(f"the supervisor did not answer in {timeout_s:g} s; see dcctl logs")
     return status
