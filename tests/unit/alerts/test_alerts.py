@@ -262,6 +262,9 @@ def _hears_the_bus(mine, web):
 
 def _looks_away_while_all_stops(mine):
     mine.memory.control.set(Word.DRAINING, 1)
+    # A look that was under way when the word was set may still see what comes next.
+    under_way = time.monotonic() + 0.3
+    mine.wait(lambda: time.monotonic() > under_way)
     mine.supervisor.states["features"] = "failed"
     looks = time.monotonic() + 0.3
     mine.wait(lambda: time.monotonic() > looks)
