@@ -248,9 +248,13 @@ def test_killed_at_random_with_a_server_that_fails_nothing_is_lost_or_doubled(
 def test_an_ordered_end_sends_all_and_a_new_session_goes_on_in_the_middle_of_a_window(
     server, monkeypatch
 ):
-    with rig(server, monkeypatch) as made:
+    # An answer that comes late must not read as a fault of the server's: the end gives up on one.
+    with rig(server, monkeypatch, timeout_s=30) as made:
         made.begin()
-        made.feed(330)  # ends in the middle of a window
+        made.feed(290)
+        wait_until(made.caught_up, 60, "influx has read the rings")
+        wait_until(lambda: look(made.folder).bytes == 0, 60, "the spool is empty")
+        made.feed(40)  # ends in the middle of a window, and is for the ordered end to send
         made.end(signal.SIGTERM)
         assert look(made.folder).bytes == 0
         check(made, server)
@@ -267,7 +271,8 @@ def test_an_ordered_end_sends_all_and_a_new_session_goes_on_in_the_middle_of_a_w
         made.end(signal.SIGTERM)
         starts = {row["time"] for row in server.rows("agg-30s", "features_30s")}
         assert {row["rows"] for row in server.rows("agg-30s", "features_30s")} <= {29, 30}
-        assert len(starts) == len(expected_windows(made.fed["features"][0])) // 2 + 3
+        first_life = np.concatenate(made.fed["features"][:2])
+        assert len(starts) == len(expected_windows(first_life)) // 2 + 3
 
 
 def test_a_full_spool_drops_the_oldest_and_says_how_many(server, monkeypatch):
@@ -279,11 +284,15 @@ def test_a_full_spool_drops_the_oldest_and_says_how_many(server, monkeypatch):
             made.feed(300)
             wait_until(made.caught_up, 30)
         wait_until(lambda: made.count("influx_lines_dropped") > 0, 20)
-        lines = made.count("influx_lines")
-        size = sum(path.stat().st_size for path in made.folder.glob("*.spool"))
-        assert size <= 100_000
         wait_until(lambda: made.count("influx_sender_state") == 1, 20, "it backs off")
-        assert made.count("influx_spool_bytes") <= size
+
+        def settled() -> bool:
+            """Between a record's write and the drop of the oldest the files are larger."""
+            size = sum(path.stat().st_size for path in made.folder.glob("*.spool"))
+            return made.count("influx_spool_bytes") <= size <= 100_000
+
+        wait_until(settled, 20, "no more on the disk than may be there")
+        lines = made.count("influx_lines")
         assert lines > made.count("influx_lines_dropped") > 0
         made.end(signal.SIGTERM)
 
