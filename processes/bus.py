@@ -5,12 +5,16 @@ doorbell's signals (`shm/doorbell.py`), under topics of their own.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import zmq
 
+from processes.clock import monotonic_s
 from schemas.errors import NotRunningError, OperatorError
 from schemas.messages import (
     Command,
@@ -26,6 +30,8 @@ from shm.sockets import socket_path
 ZmqContext = zmq.Context[zmq.Socket[bytes]]
 Handler = Callable[[dict[str, Any]], Any]
 """Takes a command's arguments, returns what goes back; raises `OperatorError` to refuse it."""
+INTERRUPTED_WITHIN_MS: Final = 50
+"""How long a request goes on after a Ctrl-C."""
 _ids = itertools.count(1)
 
 
@@ -123,17 +129,46 @@ def request(
     endpoint = command_endpoint(run, process)
     if not Path(endpoint.removeprefix("ipc://")).exists():
         raise NotRunningError(f"{process} is not running: dcctl start")
-    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-        socket.linger = 0
-        socket.connect(endpoint)
-        command = Command(id=next(_ids), name=name, arguments=arguments or {})
-        socket.send_multipart([b"", encode(command)])
-        if not socket.poll(int(timeout_s * 1000)):
-            raise OperatorError(f"{process} did not answer {name} within {timeout_s:g} s")
-        reply = decode_reply(socket.recv_multipart()[-1])
+    command = Command(id=next(_ids), name=name, arguments=arguments or {})
+    with _interrupts_held():
+        body = _exchange(endpoint, encode(command), timeout_s)
+    if body is None:
+        raise OperatorError(f"{process} did not answer {name} within {timeout_s:g} s")
+    reply = decode_reply(body)
     if not reply.ok:
         raise OperatorError(reply.error)
     return reply.result
+
+
+def _exchange(endpoint: str, command: bytes, timeout_s: float) -> bytes | None:
+    """The answer; None when there is none in time, or somebody interrupts."""
+    until_s = monotonic_s() + timeout_s
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.linger = 0
+        socket.connect(endpoint)
+        socket.send_multipart([b"", command])
+        while not socket.poll(min(INTERRUPTED_WITHIN_MS, _ms_until(until_s))):
+            if monotonic_s() >= until_s or signal.SIGINT in signal.sigpending():
+                return None
+        return socket.recv_multipart()[-1]
+
+
+def _ms_until(until_s: float) -> int:
+    return max(0, math.ceil((until_s - monotonic_s()) * 1e3))
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A Ctrl-C in here is raised at the end.
+
+    Sockets and contexts have destructors in Python: raised inside of one, KeyboardInterrupt is
+    printed and forgotten, and raised before one has closed its socket, the context waits for ever.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def subscribe(context: ZmqContext, run: Path, processes: Sequence[str]) -> "zmq.Socket[bytes]":

@@ -1,5 +1,6 @@
 """The bus: every request gets one answer or a sentence, and no message ends who receives it."""
 
+import signal
 import threading
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from schemas.messages import (
     decode_reply,
     encode,
 )
-from tests.helpers import wait_until
+from tests.helpers import python, run_python, wait_until
 from tests.instances import short_folder
 
 
@@ -176,3 +177,63 @@ def test_a_bus_leaves_no_socket_and_takes_a_dead_ones_place(run):
         assert request(run, "somebody", "ping") == "pong"
     second.close()
     assert list(run.iterdir()) == []
+
+
+ASKERS = """
+import os, random, signal, sys, threading, time
+from pathlib import Path
+from processes.bus import request
+
+run, draw, deaf = Path(sys.argv[1]), random.Random(int(sys.argv[2])), 0
+pause = threading.Event()
+for _ in range(int(sys.argv[3])):
+    asker = os.fork()
+    if asker == 0:
+        try:
+            while True:
+                request(run, "somebody", "ping", timeout_s=60)
+        except KeyboardInterrupt:
+            os._exit(130)
+        finally:
+            os._exit(1)
+    pause.wait(draw.uniform(0.02, 0.06))
+    os.kill(asker, signal.SIGINT)
+    until_s = time.monotonic() + 5
+    while not (ended := os.waitpid(asker, os.WNOHANG))[0] and time.monotonic() < until_s:
+        pause.wait(0.002)
+    if not ended[0]:
+        os.kill(asker, signal.SIGKILL)
+        ended = os.waitpid(asker, 0)
+    deaf += os.waitstatus_to_exitcode(ended[1]) != 130
+print(deaf)
+"""
+
+
+def test_an_interrupt_is_never_lost_in_a_request(run, bus, seed, long_run):
+    """Raised inside of a destructor, it would be printed and forgotten, or leave it hanging."""
+    bus.on_command("ping", lambda _: {})
+    with Serving(bus):
+        told = run_python(
+            "-c", ASKERS, str(run), str(seed), "2000" if long_run else "60", deadline_s=500
+        )
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == "0\n", told.stderr[-2000:]
+
+
+def test_an_interrupt_does_not_wait_for_an_answer_that_never_comes(run, bus):
+    """Nobody serves the bus here."""
+    asker = python(
+        "-c",
+        "import sys; from pathlib import Path; from processes.bus import request\n"
+        "print('asks', flush=True); request(Path(sys.argv[1]), 'somebody', 'ping', timeout_s=500)",
+        str(run),
+    )
+    try:
+        assert asker.stdout.readline() == "asks\n"
+        wait_until(lambda: bus.commands.poll(5), 30, "the request is there")
+        asker.send_signal(signal.SIGINT)
+        _, errors = asker.communicate(timeout=20)
+        assert errors.endswith("KeyboardInterrupt\n")
+    finally:
+        asker.kill()
+        asker.communicate()
