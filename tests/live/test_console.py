@@ -33,6 +33,7 @@ RUN_AXE = """async () => {
     const told_of = v => v.id + ": " + v.help + ": " + v.nodes.slice(0, 4).map(where).join("; ");
     return {passes: told.passes.length, violations: bad.map(told_of)};
 }"""
+CLOCK = "document.querySelectorAll('.fact')[5]?.innerText"
 PAST_TRADES, PAST_MS, PAGES_A_MINUTE = 1200, 1_700_000_000_000, 90
 SLOW_MS = 40_000
 """A busy machine may take so long; nothing waits longer than it must."""
@@ -149,9 +150,7 @@ def test_figures_move_while_one_looks(world):
     world.open("overview")
     clock = world.page.locator(".fact").last
     before = clock.inner_text()
-    world.page.wait_for_function(
-        "before => document.querySelectorAll('.fact')[5]?.innerText !== before", arg=before
-    )
+    world.page.wait_for_function(f"before => {CLOCK} !== before", arg=before)
     world.shows("on paper", where="header.top")
 
 
@@ -238,6 +237,35 @@ def test_every_decision_says_why(world):
     world.page.locator("[data-panel^=decisions] [data-act=why]").nth(8).click()
     world.shows("what the policy saw", "model blend", "features", where=".why")
     world.key("why-close").click()
+
+
+NEWEST = "document.querySelector('[data-panel^=decisions] [data-act=why]')?.dataset.of"
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+def test_a_slow_press_lands_though_its_table_moves_on(world, by):
+    """A row that is drawn anew between press and release would swallow the click."""
+    page = world.page
+    world.open("trading")
+    world.key("tab-all").click()
+    button = page.locator("[data-panel^=decisions] [data-act=why]").nth(8)
+    expect(button).to_be_visible(timeout=SLOW_MS)
+    button.hover()
+    if by == "mouse":
+        page.mouse.down()
+    else:
+        page.evaluate(
+            "document.querySelectorAll('[data-panel^=decisions] [data-act=why]')[8].focus()"
+        )
+        page.keyboard.down(" ")
+    held = page.evaluate(NEWEST)
+    for _ in range(3):
+        page.wait_for_function(f"before => {CLOCK} !== before", arg=page.evaluate(CLOCK))
+    assert page.evaluate(NEWEST) == held
+    page.mouse.up() if by == "mouse" else page.keyboard.up(" ")
+    world.shows("what the policy saw", where=".why")
+    world.key("why-close").click()
+    page.wait_for_function(f"before => {NEWEST} !== before", arg=held)
 
 
 def test_a_file_is_browsed(world):

@@ -15,13 +15,46 @@
     }
   };
 
-  const isSelecting = (panel) => {
+  // What is in somebody's hand is not drawn anew: a button that is replaced between press and
+  // release gets no click. The newest state waits until it is let go.
+  const RELEASED_MS = 300;
+  const waiting = new Map();
+  let pressed = null;
+  let letGo = 0;
+
+  const isHeld = (panel) => {
     const chosen = window.getSelection();
-    return chosen && !chosen.isCollapsed && panel.contains(chosen.anchorNode);
+    const selected = chosen && !chosen.isCollapsed && panel.contains(chosen.anchorNode);
+    return selected || (pressed && panel.contains(pressed));
+  };
+
+  const catchUp = () => {
+    for (const [panel, html] of [...waiting]) {
+      if (!panel.isConnected) waiting.delete(panel);
+      else put(panel, html);
+    }
+  };
+
+  const hold = (thing) => {
+    clearTimeout(letGo);
+    pressed = thing;
+  };
+
+  // A finger's click comes some time after its release.
+  const release = () => {
+    clearTimeout(letGo);
+    letGo = setTimeout(() => {
+      pressed = null;
+      catchUp();
+    }, RELEASED_MS);
   };
 
   const put = (panel, html) => {
-    if (isSelecting(panel)) return;
+    if (isHeld(panel)) {
+      waiting.set(panel, html);
+      return;
+    }
+    waiting.delete(panel);
     const active = document.activeElement;
     const key = panel.contains(active) ? active.dataset.key : null;
     const tables = [...panel.querySelectorAll(".wide")].map((one) => [one.scrollLeft, one.scrollTop]);
@@ -74,6 +107,14 @@
       bridge?.dispatchEvent(new CustomEvent("act", { detail: { ...button.dataset } }));
     }
   });
+
+  document.addEventListener("pointerdown", (event) => hold(event.target), true);
+  document.addEventListener("pointerup", release, true);
+  document.addEventListener("pointercancel", release, true);
+  document.addEventListener("keydown", () => hold(document.activeElement), true);
+  document.addEventListener("keyup", release, true);
+  document.addEventListener("selectionchange", catchUp);
+  window.addEventListener("blur", release);
 
   const begin = () => {
     new MutationObserver(() => {
