@@ -4,6 +4,7 @@ machine."""
 import contextlib
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from tests.leaks import (
 
 __all__ = ["pytest_runtest_logreport", "pytest_sessionfinish", "pytest_terminal_summary"]
 use_kernel_cache()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell begins a job in the background so, and every child would inherit it: with Ctrl-C
+    # ignored, what a test interrupts would go on for ever.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # The first call of a kernel compiles it: no example may be judged by its time.
 settings.register_profile("project", deadline=None, print_blob=True)
 settings.load_profile("project")

@@ -94,7 +94,7 @@ def test_killed_at_random_instants_neither_a_hole_nor_a_double_row(
 
 def test_cancelled_from_another_terminal_in_the_middle_of_a_wait(folder, monkeypatch):
     with FakeBitfinex(trades=make_trades(1, 3000, START)).running() as server:
-        point_at(server, monkeypatch, rate=60.0)
+        point_at(server, monkeypatch, rate=6.0)
         child = download()
         wait_until(lambda: len(server.seen) >= 2)
         job = only_job(folder)
@@ -111,17 +111,8 @@ def test_cancelled_from_another_terminal_in_the_middle_of_a_wait(folder, monkeyp
 
 
 def test_ctrl_c_says_how_to_go_on(folder, monkeypatch):
-    # A shell's job in the background is begun with the signal ignored, and its children inherit it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        interrupt_a_download(folder, monkeypatch)
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def interrupt_a_download(folder, monkeypatch):
     with FakeBitfinex(trades=make_trades(1, 3000, START)).running() as server:
-        point_at(server, monkeypatch, rate=60.0)
+        point_at(server, monkeypatch, rate=6.0)
         child = download()
         wait_until(lambda: len(server.seen) >= 2)
         child.send_signal(signal.SIGINT)

@@ -76,7 +76,7 @@ class Place:
             instruments=list(told.instruments.values()), streams=list(told.streams.values())
         )
 
-    def writer(self, timeout_s: float = 5.0) -> Writer:
+    def writer(self, timeout_s: float = 30.0) -> Writer:
         settings = Settings(history=HistorySettings(url=self.body.url, timeout_s=timeout_s))
         return Writer(settings, self.folder, self.logs, RINGS, lambda: self.known)
 
@@ -114,7 +114,7 @@ class Place:
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
         (state / "instruments.json").write_bytes(msgspec.json.encode(self.known))
-        settings = Settings(history=HistorySettings(url=self.body.url))
+        settings = Settings(history=HistorySettings(url=self.body.url, timeout_s=30.0))
         chosen = Wanted(**wanted)
         return Rebuild(settings, self.folder, chosen, report, beside=False).run()
 
