@@ -1,5 +1,6 @@
 """What documents tell people to type: found in their code, and held against the real commands."""
 
+import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -63,12 +64,18 @@ def spelt(words: str) -> list[str]:
     return [re.sub(r"^(T|N|L)$", "1", word) for word in shlex.split(plain)]
 
 
+@functools.cache
+def whole_command():
+    """The command line, which takes its time to make."""
+    return typer.main.get_command(app)
+
+
 def fault(said: Said) -> str:
     """What the real command line says against it; empty if nothing. Nothing is run.
 
     A command that a sentence names may lack its arguments; one in a block may not.
     """
-    command, name = typer.main.get_command(app), "dcctl"
+    command, name = whole_command(), "dcctl"
     try:
         words = spelt(said.words)
     except ValueError as error:

@@ -318,8 +318,9 @@ def test_what_the_journal_lost_may_have_held_trades(at):
 # ---- GMO Coin, of which there is no other bar
 
 
-def test_the_simulated_gmo_coin_has_bars(at):
-    """From the frames of the simulated venue, through the decoder and the tape, to bars."""
+@pytest.fixture(scope="module")
+def gmo_trades() -> list[str]:
+    """The frames of trades of some minutes of the simulated venue."""
     frames: list[str] = []
 
     async def live():
@@ -335,6 +336,12 @@ def test_the_simulated_gmo_coin_has_bars(at):
 
     run(live())
     assert len(frames) > 20
+    return frames
+
+
+def test_the_simulated_gmo_coin_has_bars(at, gmo_trades):
+    """From the frames of the simulated venue, through the decoder and the tape, to bars."""
+    frames = gmo_trades
     fed = Feed(GmoCodec).frames(frames, recv_ns=T0)
     at.tables(fed.tables)
     at.append("tape.gmo", fed.slots)
