@@ -10,7 +10,7 @@ from config.kernel_cache import use_kernel_cache
 
 COLLECTED_EVERY: Final = 20_000
 """Objects between two looks for cycles. A process imports some 800 modules, whose objects all stay:
-with Python's own 700, an eighth of its start goes into looking through them again and again."""
+with Python's own 700, a fourteenth of that goes into looking through them again and again."""
 
 use_kernel_cache()
 gc.set_threshold(COLLECTED_EVERY)
