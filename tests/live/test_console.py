@@ -4,13 +4,10 @@ One instance for all of it, since starts are dear; what one story changes it put
 DC_PICTURES set the pictures of docs/console.md are made as well.
 """
 
-import json
 import os
 import shutil
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import psutil
@@ -20,76 +17,23 @@ from tests.browsers import Seen, axe, browser
 from tests.helpers import ROOT, wait_until
 from tests.leaks import assert_no_secret
 from tests.live.conftest import Project
+from tests.live.console_world import (
+    CLOCK,
+    DESKTOP,
+    PAGES,
+    PHONE,
+    RUN_AXE,
+    SLOW_MS,
+    World,
+    choose_theme,
+    expect,
+    take_pictures,
+)
 from tests.rest_servers import FakeBitfinex, make_trades
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
-DESKTOP = {"width": 1360, "height": 900}
-PHONE = {"width": 390, "height": 844}
-RUN_AXE = """async () => {
-    const told = await axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]});
-    const bad = told.violations.filter(v => ["critical", "serious"].includes(v.impact));
-    const where = n => n.target + " " + n.failureSummary.slice(0, 150);
-    const told_of = v => v.id + ": " + v.help + ": " + v.nodes.slice(0, 4).map(where).join("; ");
-    return {passes: told.passes.length, violations: bad.map(told_of)};
-}"""
-CLOCK = "document.querySelectorAll('.fact')[5]?.innerText"
 PAST_TRADES, PAST_MS, PAGES_A_MINUTE = 1200, 1_700_000_000_000, 90
-SLOW_MS = 40_000
-"""A busy machine may take so long; nothing waits longer than it must."""
-PAGES = {
-    "overview": ("collector.", "received → tape", "tape.bitfinex"),
-    "connections": ("8 / 30", "timestamp, sequence", "tBTCUSD"),
-    "market": ("BTC/USD", "blend", "spread_bps", "buy"),
-    "trading": ("all positions", "of the last"),
-    "models": ("tcn", "no model is trained here"),
-    "history": ("Download", "no download yet"),
-    "files": ("bitfinex/websocket/books", "rows"),
-    "settings": ("risk.max_spread_bps", "at once"),
-    "logs": ("collector.bitfinex", "connected"),
-    "alerts": ("Who is told",),
-}
-
-
-class World:
-    """An instance, a browser in it, and what the browser did."""
-
-    def __init__(self, project, page, seen, told):
-        self.project, self.page, self.seen = project, page, seen
-        self.address, self.token_file = told["address"], Path(told["token_file"])
-
-    def open(self, name):
-        self.page.goto(f"{self.address}/view/{name}")
-        self.page.wait_for_selector("h1")
-
-    def key(self, name):
-        return self.page.locator(f'[data-key="{name}"]')
-
-    def shows(self, *words, where="main#main"):
-        place = self.page.locator(where).first
-        for word in words:
-            expect(place).to_contain_text(word, timeout=SLOW_MS)
-
-    def call(self, method, path, told=None, **headers):
-        """A call of the API: status and answer."""
-        token = self.token_file.read_text().strip()
-        request = urllib.request.Request(
-            f"{self.address}{path}", method=method,
-            data=None if told is None else json.dumps(told).encode(),
-            headers={"Authorization": f"Bearer {token}", **headers},
-        )  # fmt: skip
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read() or b"null")
-
-
-def expect(place):
-    from playwright.sync_api import expect as playwright_expect
-
-    return playwright_expect(place)
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +212,19 @@ def test_a_slow_press_lands_though_its_table_moves_on(world, by):
     page.wait_for_function(f"before => {NEWEST} !== before", arg=held)
 
 
+def test_a_press_that_opens_a_menu_holds_nothing(world):
+    """Its release goes to the menu, and never comes."""
+    page = world.page
+    world.open("trading")
+    world.key("tab-all").click()
+    button = page.locator("[data-panel^=decisions] [data-act=why]").nth(8)
+    expect(button).to_be_visible(timeout=SLOW_MS)
+    button.hover()
+    page.mouse.down(button="right")
+    page.wait_for_function(f"before => {NEWEST} !== before", arg=page.evaluate(NEWEST))
+    page.mouse.up(button="right")
+
+
 def test_a_file_is_browsed(world):
     world.open("files")
     files = world.page.locator("[data-panel^=files] [data-act=file]", has_text="websocket/trades")
@@ -389,23 +346,6 @@ def test_dcctl_does_what_the_page_does(world):
     world.shows("8 / 30")
 
 
-def choose_theme(world, name: str) -> None:
-    """A click while the page is drawn anew after the restart is not heard: then once more."""
-
-    from playwright.sync_api import Error
-
-    def is_there() -> bool:
-        try:
-            world.key("theme").click(timeout=3000)
-            header = world.page.locator("header.top")
-            expect(header).to_contain_text(f"Theme: {name}", timeout=3000)
-        except (AssertionError, Error):
-            return False
-        return True
-
-    wait_until(is_there, SLOW_MS / 1000, f"the theme {name}")
-
-
 def test_the_console_starts_anew_and_the_page_finds_it(world):
     world.open("overview")
     world.shows("received → tape")
@@ -466,20 +406,3 @@ def test_what_it_costs_and_pictures(world):
     assert used < 0.9
     if folder := os.environ.get("DC_PICTURES"):
         take_pictures(world, ROOT / folder)
-
-
-def take_pictures(world, folder):
-    folder.mkdir(parents=True, exist_ok=True)
-    # Three minutes are what the pictures look back: a row a second of each of two instruments.
-    wait_until(lambda: world.project.ring("features").committed > 360, 300, "something to draw")
-    for name, scheme, size in (
-        ("overview", "light", DESKTOP), ("market", "dark", DESKTOP), ("trading", "light", DESKTOP),
-        ("connections", "light", DESKTOP), ("overview", "dark", PHONE), ("market", "light", PHONE),
-    ):  # fmt: skip
-        world.page.emulate_media(color_scheme=scheme)
-        world.page.set_viewport_size({**size, "height": min(size["height"], 760)})
-        world.open(name)
-        world.shows(PAGES[name][-1])
-        wait_until(lambda: world.page.locator("svg, tr").count() > 1, 20)
-        suffix = "-phone" if size is PHONE else ""
-        world.page.screenshot(path=folder / f"console-{name}-{scheme}{suffix}.png")

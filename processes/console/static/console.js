@@ -108,7 +108,8 @@
     }
   });
 
-  document.addEventListener("pointerdown", (event) => hold(event.target), true);
+  // Another button opens a menu, which keeps the release to itself.
+  document.addEventListener("pointerdown", (event) => event.button === 0 && hold(event.target), true);
   document.addEventListener("pointerup", release, true);
   document.addEventListener("pointercancel", release, true);
   document.addEventListener("keydown", () => hold(document.activeElement), true);
