@@ -100,9 +100,9 @@ def test_a_program_that_is_none_and_one_that_is_deaf(project, bot, tmp_path):
     """Neither stops the others from starting, or is left behind."""
     deaf = tmp_path / "deaf.py"
     deaf.write_text(
-        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "import os, signal, threading\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "print(os.environ['FREQTRADE__API_SERVER__PASSWORD'], flush=True)\n"
-        "time.sleep(600)\n"
+        "threading.Event().wait(600)\n"
     )
     accounts = json.loads(project.environment["DC__execution__accounts"])
     for command, words in (

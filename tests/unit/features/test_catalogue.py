@@ -224,11 +224,11 @@ def test_a_market_that_stands_still_has_indicators_in_the_middle():
     ],
 )  # fmt: skip
 def test_rows_of_recordings_are_those_of_the_reference(
-    recordings: Path, file, codec, tick, spacing_ms, long_run
+    recordings: Path, file, codec, tick, spacing_ms
 ):
     """Real books and trades; the recordings hold no receive times, so frames come evenly."""
     feed = Feed(codec)
-    frames = recorded_frames(recordings / file)[: 6000 if long_run else 3000]
+    frames = recorded_frames(recordings / file)[:6000]
     for number, frame in enumerate(frames):
         feed.frames([frame], recv_ns=START_NS + number * spacing_ms * 1_000_000)
     instruments = [
